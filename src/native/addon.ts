@@ -1,0 +1,6 @@
+/** What the native addon exports; the only description of it on this side of the boundary. */
+
+export interface Addon {
+  /** Digest of the sources the addon was built from; `binding.ts` compares it. */
+  readonly sourceHash: string;
+}
