@@ -1,0 +1,69 @@
+/** Loads the native addon, or explains in one sentence why that is not possible. */
+
+import { existsSync } from "node:fs";
+import process from "node:process";
+import { reasonOf, SecateurError } from "../errors.ts";
+import type { Addon } from "./addon.ts";
+import { requirePlatform } from "./platform.ts";
+import { addonPath, sourceHash } from "./sources.ts";
+
+let loaded: Addon | undefined;
+
+/**
+ * The native addon, loaded once per thread. SECATEUR_ADDON names another file to load, such as
+ * one built with a sanitizer, whose sources are then not compared.
+ *
+ * Throws "platform-unsupported", "addon-missing" when it was never built, and "addon-failed" when
+ * it does not load or was built from other sources than those in `native/`.
+ */
+export function loadAddon(): Addon {
+  if (loaded) return loaded;
+  requirePlatform();
+  const chosen = process.env.SECATEUR_ADDON;
+  const addon = openAddon(chosen ?? addonPath());
+  if (!chosen) requireFresh(addon.sourceHash, sourceHash());
+  return loaded = addon;
+}
+
+/** Opens the addon in a file without comparing sources. */
+export function openAddon(path: string): Addon {
+  if (!existsSync(path)) {
+    throw new SecateurError(
+      "addon-missing",
+      `The native addon is expected at ${path}, but there is no such file; ` +
+        "build it with `deno task build`.",
+    );
+  }
+  const module: { exports: Partial<Addon> } = { exports: {} };
+  try {
+    process.dlopen(module, path);
+  } catch (thrown) {
+    throw new SecateurError(
+      "addon-failed",
+      `The native addon ${path} could not be loaded (${reasonOf(thrown).split("\n")[0]}); ` +
+        "build it again with `deno task build`.",
+      { cause: thrown },
+    );
+  }
+  if (typeof module.exports.sourceHash !== "string") {
+    throw new SecateurError(
+      "addon-failed",
+      `The native addon was expected in ${path}, but the file is another library; ` +
+        "build the addon with `deno task build`.",
+    );
+  }
+  return module.exports as Addon;
+}
+
+/**
+ * Throws "addon-failed" when an addon's `sourceHash`, "<digest>-<variant>", is not of these
+ * sources. Sources that are absent cannot differ.
+ */
+export function requireFresh(embedded: string, sources: string | undefined): void {
+  if (sources === undefined || embedded.split("-")[0] === sources) return;
+  throw new SecateurError(
+    "addon-failed",
+    "The native addon was built from other sources than those in native/; " +
+      "build it again with `deno task build`.",
+  );
+}
