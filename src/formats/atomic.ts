@@ -1,0 +1,112 @@
+/**
+ * Writing files so that a reader sees the old content or the new, never a part: the new content
+ * is written beside the target, flushed, and renamed over it.
+ */
+
+import { mkdir, open, realpath, rename, stat, unlink } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { basename, dirname, join } from "node:path";
+import process from "node:process";
+import { reasonOf, SecateurError } from "../errors.ts";
+import { systemCode } from "./file.ts";
+
+/**
+ * Writes a whole file, or nothing. The folder must exist (see makeFolder). A target that is a
+ * symbolic link is followed; one that is a device or a pipe is written to directly.
+ * @throws SecateurError `file-unwritable` when the folder is missing, permission is denied, or the
+ * disk, quota or file-size limit is exceeded; what was written beside is removed again.
+ */
+export async function writeFileAtomic(path: string, content: Uint8Array | string): Promise<void> {
+  const release = outliveFileSizeLimit();
+  try {
+    const target = await writeTarget(path);
+    if (target.special) return await writeWhole(target.path, content, "w");
+    const beside = join(dirname(target.path), `.${basename(target.path)}.${randomUUID()}.tmp`);
+    try {
+      await writeWhole(beside, content, "wx");
+      await rename(beside, target.path);
+    } catch (thrown) {
+      await unlink(beside).catch(() => undefined); // not there when opening it is what failed
+      throw thrown;
+    }
+  } catch (thrown) {
+    throw unwritable(path, thrown);
+  } finally {
+    release();
+  }
+}
+
+/**
+ * Creates a folder and the folders above it; one that exists is left as it is.
+ * @throws SecateurError `file-unwritable`.
+ */
+export async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (thrown) {
+    throw unwritable(path, thrown);
+  }
+}
+
+/** Where the bytes really go, and whether that is a device or pipe, which has no "beside". */
+async function writeTarget(path: string): Promise<{ path: string; special: boolean }> {
+  let status;
+  try {
+    status = await stat(path);
+  } catch (thrown) {
+    if (systemCode(thrown) === "ENOENT") return { path, special: false };
+    throw thrown;
+  }
+  if (status.isDirectory()) throw new Error("it is a folder");
+  return status.isFile() ? { path: await realpath(path), special: false } : { path, special: true };
+}
+
+async function writeWhole(path: string, content: Uint8Array | string, flags: string) {
+  const handle = await open(path, flags);
+  try {
+    await handle.writeFile(content);
+    // A full disk may show only here. Devices and pipes cannot be flushed, and need not be.
+    if (flags !== "w") await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+let writers = 0;
+
+function ignoreSignal(): void {}
+
+/**
+ * A write past the file-size limit raises SIGXFSZ, which ends a process that does not handle it
+ * before the error can be reported. Returns the function that gives up the handler.
+ */
+function outliveFileSizeLimit(): () => void {
+  if (writers++ === 0) process.on("SIGXFSZ", ignoreSignal);
+  return () => {
+    if (--writers === 0) process.off("SIGXFSZ", ignoreSignal);
+  };
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: "permission is denied",
+  EPERM: "permission is denied",
+  EROFS: "the file system is read-only",
+  ENOENT: "its folder does not exist",
+  ENOTDIR: "a part of the path is not a folder",
+  EEXIST: "a file of that name is in the way",
+  EISDIR: "it is a folder",
+  ENOSPC: "the disk is full",
+  EDQUOT: "the disk quota is used up",
+  EFBIG: "it would exceed the file-size limit",
+  ENAMETOOLONG: "the name is too long",
+};
+
+function unwritable(path: string, thrown: unknown): SecateurError {
+  const reason = REASONS[systemCode(thrown) ?? ""] ?? reasonOf(thrown);
+  return new SecateurError(
+    "file-unwritable",
+    `${path}: expected to write here, but ${reason}; nothing was kept, so make room or choose ` +
+      "another place.",
+    { cause: thrown },
+  );
+}
