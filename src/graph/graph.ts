@@ -1,0 +1,139 @@
+/**
+ * A model as operators and weights. Shapes are per image and channels-first, as in PyTorch and
+ * ONNX: [channels, height, width] or, once flattened, [features].
+ */
+
+import type { Tensor } from "../tensor.ts";
+
+/** Shape of one image's value: [channels, height, width] or [features]. */
+export type Shape = readonly number[];
+
+/** [vertical, horizontal]. */
+export type Pair = readonly [number, number];
+
+/** [top, left, bottom, right]; negative padding is not allowed. */
+export type Padding = readonly [number, number, number, number];
+
+interface NodeBase {
+  /** Unique layer name as in the checkpoint, such as "layer1.0.conv1". */
+  readonly name: string;
+  /** Names of the values read, in order. */
+  readonly inputs: readonly string[];
+  /** Name of the value written. Every value is written once. */
+  readonly output: string;
+}
+
+/** Geometry of a sliding window. */
+export interface Window {
+  readonly kernel: Pair;
+  readonly stride: Pair;
+  readonly padding: Padding;
+}
+
+/** weight [out, in / groups, kernel height, kernel width], bias [out]: names in Graph.parameters. */
+export interface ConvolutionNode extends NodeBase, Window {
+  readonly op: "convolution";
+  readonly dilation: Pair;
+  readonly groups: number;
+  readonly weight: string;
+  readonly bias?: string;
+}
+
+/** Parameters [channels] each; momentum in PyTorch's sense (weight of the new statistic). */
+export interface BatchNormNode extends NodeBase {
+  readonly op: "batch_norm";
+  readonly scale: string;
+  readonly offset: string;
+  readonly mean: string;
+  readonly variance: string;
+  readonly epsilon: number;
+  readonly momentum: number;
+}
+
+export interface ReluNode extends NodeBase {
+  readonly op: "relu";
+}
+
+/** Sum of two values of one shape. */
+export interface AddNode extends NodeBase {
+  readonly op: "add";
+}
+
+/** Padding never wins the maximum. */
+export interface MaxPoolNode extends NodeBase, Window {
+  readonly op: "max_pool";
+}
+
+export interface AveragePoolNode extends NodeBase, Window {
+  readonly op: "average_pool";
+  /** Whether padded cells count in the divisor (PyTorch's default: true). */
+  readonly countPadding: boolean;
+}
+
+/** [channels, height, width] -> [channels, 1, 1]. */
+export interface GlobalAveragePoolNode extends NodeBase {
+  readonly op: "global_average_pool";
+}
+
+/** Zero padding of height and width. */
+export interface PadNode extends NodeBase {
+  readonly op: "pad";
+  readonly padding: Padding;
+}
+
+/** Strided slice of height and width: starts inclusive, ends exclusive. */
+export interface SliceNode extends NodeBase {
+  readonly op: "slice";
+  readonly starts: Pair;
+  readonly ends: Pair;
+  readonly strides: Pair;
+}
+
+/**
+ * Output channel k is input channel `from[k]`, or zero where from[k] is -1. The zero-padded
+ * (option-A) shortcut of CIFAR ResNets; it does not couple its channels, surgery rewrites `from`.
+ */
+export interface ChannelMapNode extends NodeBase {
+  readonly op: "channel_map";
+  readonly from: readonly number[];
+}
+
+/** [channels, height, width] -> [channels * height * width], channels outermost. */
+export interface FlattenNode extends NodeBase {
+  readonly op: "flatten";
+}
+
+/** weight [out, in], bias [out]. */
+export interface LinearNode extends NodeBase {
+  readonly op: "linear";
+  readonly weight: string;
+  readonly bias?: string;
+}
+
+/** One operator of a graph. */
+export type Node =
+  | ConvolutionNode
+  | BatchNormNode
+  | ReluNode
+  | AddNode
+  | MaxPoolNode
+  | AveragePoolNode
+  | GlobalAveragePoolNode
+  | PadNode
+  | SliceNode
+  | ChannelMapNode
+  | FlattenNode
+  | LinearNode;
+
+export type OperatorName = Node["op"];
+
+/** A model: nodes in topological order and the tensors they name. */
+export interface Graph {
+  /** Architecture name, such as "resnet56". */
+  readonly name: string;
+  readonly input: { readonly name: string; readonly shape: Shape };
+  /** The value that is the model's answer: [classes] logits. */
+  readonly output: string;
+  readonly nodes: readonly Node[];
+  readonly parameters: ReadonlyMap<string, Tensor>;
+}

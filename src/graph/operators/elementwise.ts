@@ -1,0 +1,34 @@
+import { coupleChannelwise, type NodeOf, type Operator } from "./operator.ts";
+
+/** max(0, x). */
+export const relu: Operator<NodeOf<"relu">> = {
+  trainable: () => [],
+  buffers: () => [],
+  // It does keep zero, but gates stand after the activation, where the paper measures.
+  keepsZero: false,
+  shape: (_node, [input]) => input,
+  macs: () => 0,
+  channels(node, [input], _output, rules) {
+    coupleChannelwise(node, node.inputs[0], input[0], rules);
+  },
+  cut: (node) => node,
+};
+
+/** Sum of two values of one shape; couples their channels, as in a residual stream. */
+export const add: Operator<NodeOf<"add">> = {
+  trainable: () => [],
+  buffers: () => [],
+  keepsZero: false,
+  shape(_node, [a, b]) {
+    if (a.length !== b.length || a.some((extent, axis) => extent !== b[axis])) {
+      throw new Error(`adds [${a.join(", ")}] and [${b.join(", ")}], which differ`);
+    }
+    return a;
+  },
+  macs: () => 0,
+  channels(node, [a], _output, rules) {
+    coupleChannelwise(node, node.inputs[0], a[0], rules);
+    coupleChannelwise(node, node.inputs[1], a[0], rules);
+  },
+  cut: (node) => node,
+};

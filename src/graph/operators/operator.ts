@@ -1,0 +1,98 @@
+/** What each operator knows of itself: its shape, its cost and how it couples channels. */
+
+import type { Node, OperatorName, Shape } from "../graph.ts";
+import type { Tensor } from "../../tensor.ts";
+
+/** A parameter's index along one axis. */
+export interface ParameterSlice {
+  readonly parameter: string;
+  readonly axis: number;
+  readonly index: number;
+}
+
+/** Where an operator declares what it does to channels; channels.ts collects the answers. */
+export interface ChannelRules {
+  /** Channel `a` of one value can only go together with channel `b` of the other. */
+  couple(valueA: string, a: number, valueB: string, b: number): void;
+  /** When this channel goes, that slice of a parameter goes too. */
+  owns(value: string, channel: number, slice: ParameterSlice): void;
+  /** The operator mixes the channels of this value: it must read zero where a channel is masked. */
+  mixes(value: string): void;
+  /** The operator makes this value's channels out of its own weights. */
+  produces(value: string): void;
+  /** This value's channels must all stay. */
+  pin(value: string, reason: string): void;
+}
+
+/** Everything about one operator, in one place. */
+export interface Operator<N extends Node = Node> {
+  /** Trainable parameters by name. */
+  trainable(node: N): readonly string[];
+  /** Tensors that training updates without a gradient (running statistics). */
+  buffers(node: N): readonly string[];
+  /** Shape of the output; throws a reason (a clause, not a sentence) when the inputs do not fit. */
+  shape(node: N, inputs: readonly Shape[], parameters: ReadonlyMap<string, Tensor>): Shape;
+  /** Multiply-accumulates for one image, counted as the papers do: convolutions and linear. */
+  macs(node: N, inputs: readonly Shape[], output: Shape): number;
+  /**
+   * Zero channels in give zero channels out, channel by channel and one input: a gate may stand
+   * before it as well as after.
+   */
+  readonly keepsZero: boolean;
+  channels(node: N, inputs: readonly Shape[], output: Shape, rules: ChannelRules): void;
+  /**
+   * The node after its values lost channels: `inputs` are the shapes before, `kept(v)` lists the
+   * channels of v that stay. Parameters are cut by their owners, not here.
+   */
+  cut(node: N, inputs: readonly Shape[], kept: (value: string) => readonly number[]): N;
+}
+
+/** The node type of an operator's name. */
+export type NodeOf<Name extends OperatorName> = Extract<Node, { op: Name }>;
+
+/** Couples every channel of the output with the same channel of the input. */
+export function coupleChannelwise(
+  node: Node,
+  input: string,
+  channels: number,
+  rules: ChannelRules,
+): void {
+  for (let c = 0; c < channels; c++) rules.couple(input, c, node.output, c);
+}
+
+/** Output extent of a sliding window along one axis. */
+export function windowExtent(
+  input: number,
+  kernel: number,
+  stride: number,
+  before: number,
+  after: number,
+  dilation = 1,
+): number {
+  return Math.floor((input + before + after - dilation * (kernel - 1) - 1) / stride) + 1;
+}
+
+/** Throws a clause unless the shape is [channels, height, width]. */
+export function expectPicture(shape: Shape): readonly [number, number, number] {
+  if (shape.length !== 3) {
+    throw new Error(`expects [channels, height, width] but receives [${shape.join(", ")}]`);
+  }
+  return [shape[0], shape[1], shape[2]];
+}
+
+/** Throws a clause unless the named tensor has this shape. */
+export function expectParameter(
+  parameters: ReadonlyMap<string, Tensor>,
+  name: string,
+  shape: readonly (number | undefined)[],
+): Tensor {
+  const tensor = parameters.get(name);
+  if (tensor === undefined) throw new Error(`needs the parameter ${name}, which is not there`);
+  const fits = tensor.shape.length === shape.length &&
+    shape.every((extent, axis) => extent === undefined || extent === tensor.shape[axis]);
+  if (!fits) {
+    const expected = shape.map((extent) => extent ?? "any").join(", ");
+    throw new Error(`expects ${name} of [${expected}] but it is [${tensor.shape.join(", ")}]`);
+  }
+  return tensor;
+}

@@ -1,0 +1,64 @@
+import type { Node, Shape } from "../graph.ts";
+import { coupleChannelwise, expectPicture, type NodeOf, type Operator } from "./operator.ts";
+
+/** What operators share that only move pixels. */
+function moving<N extends Node>(shape: (node: N, input: Shape) => Shape): Operator<N> {
+  return {
+    trainable: () => [],
+    buffers: () => [],
+    keepsZero: true,
+    shape: (node, [input]) => shape(node, input),
+    macs: () => 0,
+    channels(node, [input], _output, rules) {
+      coupleChannelwise(node, node.inputs[0], input[0], rules);
+    },
+    cut: (node) => node,
+  };
+}
+
+/** Zero padding of height and width. */
+export const pad = moving<NodeOf<"pad">>(({ padding }, input) => {
+  const [channels, height, width] = expectPicture(input);
+  return [channels, height + padding[0] + padding[2], width + padding[1] + padding[3]];
+});
+
+/** Strided slice of height and width. */
+export const slice = moving<NodeOf<"slice">>(({ starts, ends, strides }, input) => {
+  const [channels, height, width] = expectPicture(input);
+  const extent = (axis: 0 | 1, available: number) => {
+    const inside = starts[axis] >= 0 && starts[axis] < ends[axis] && ends[axis] <= available;
+    if (!inside || strides[axis] < 1) {
+      throw new Error(
+        `takes ${starts[axis]} to ${ends[axis]} by ${strides[axis]} of only ${available}`,
+      );
+    }
+    return Math.ceil((ends[axis] - starts[axis]) / strides[axis]);
+  };
+  return [channels, extent(0, height), extent(1, width)];
+});
+
+/**
+ * Rearranges channels, with zeros where nothing comes in. Source and target do not couple: a
+ * source that goes leaves a zero behind, which is what its mask did.
+ */
+export const channelMap: Operator<NodeOf<"channel_map">> = {
+  trainable: () => [],
+  buffers: () => [],
+  keepsZero: false,
+  shape(node, [input]) {
+    const outside = node.from.find((c) => !Number.isInteger(c) || c < -1 || c >= input[0]);
+    if (outside !== undefined) {
+      throw new Error(`takes channel ${outside} of a value of ${input[0]} channels`);
+    }
+    return [node.from.length, ...input.slice(1)];
+  },
+  macs: () => 0,
+  channels(node, _inputs, _output, rules) {
+    rules.mixes(node.inputs[0]);
+  },
+  cut(node, _inputs, kept) {
+    const position = new Map(kept(node.inputs[0]).map((channel, index) => [channel, index]));
+    const from = kept(node.output).map((channel) => position.get(node.from[channel]) ?? -1);
+    return { ...node, from };
+  },
+};

@@ -1,0 +1,29 @@
+import type { Node, OperatorName } from "../graph.ts";
+import { batchNorm } from "./batch_norm.ts";
+import { convolution } from "./convolution.ts";
+import { add, relu } from "./elementwise.ts";
+import { flatten, linear } from "./linear.ts";
+import type { NodeOf, Operator } from "./operator.ts";
+import { averagePool, globalAveragePool, maxPool } from "./pool.ts";
+import { channelMap, pad, slice } from "./spatial.ts";
+
+const OPERATORS: { readonly [Name in OperatorName]: Operator<NodeOf<Name>> } = {
+  convolution,
+  batch_norm: batchNorm,
+  relu,
+  add,
+  max_pool: maxPool,
+  average_pool: averagePool,
+  global_average_pool: globalAveragePool,
+  pad,
+  slice,
+  channel_map: channelMap,
+  flatten,
+  linear,
+};
+
+/** The operator of a node. */
+export function operatorOf(node: Node): Operator {
+  // The table pairs each name with its own node type, which the lookup by name loses.
+  return OPERATORS[node.op] as unknown as Operator;
+}
