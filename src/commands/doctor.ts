@@ -1,0 +1,158 @@
+/** `doctor`: what was found on this machine, and what that means for secateur. */
+
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { availableParallelism, cpus } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { reasonOf } from "../errors.ts";
+import type { Addon } from "../native/addon.ts";
+import { loadAddon } from "../native/binding.ts";
+import { requirePlatform } from "../native/platform.ts";
+import { findProgram, findToolchain, oneDnnVersion } from "../native/toolchain.ts";
+
+/** One thing looked for. `found` is what is there, or undefined; `note` says what that means. */
+export interface Finding {
+  readonly name: string;
+  readonly found: string | undefined;
+  readonly note?: string;
+}
+
+export interface DoctorOptions {
+  /** JSON lines, one per finding, then a result, in place of the table. */
+  readonly json?: boolean;
+  /** Receives each line; standard output unless given. */
+  readonly write?: (line: string) => void;
+}
+
+/** Looks at this machine, prints the findings, and tells whether secateur can work here. */
+export function doctor(options: DoctorOptions = {}): { ready: boolean; findings: Finding[] } {
+  const { json = false, write = (line) => process.stdout.write(`${line}\n`) } = options;
+  const { addon, problem } = tryAddon();
+  const findings = [
+    runtime(),
+    platform(),
+    ...toolchain(addon),
+    {
+      name: "native addon",
+      found: addon ? "built from the sources at hand" : undefined,
+      note: problem,
+    },
+    instructionSets(addon),
+    { name: "threads", found: String(availableParallelism()) },
+    gpu(),
+  ];
+  const ready = addon !== undefined;
+  if (json) {
+    for (const finding of findings) write(JSON.stringify({ event: "finding", ...finding }));
+    write(JSON.stringify({ event: "result", ready, findings }));
+  } else {
+    for (const { name, found, note } of findings) {
+      write(`${name.padEnd(18)}${found ?? "not found"}${note ? `: ${note}` : ""}`);
+    }
+  }
+  return { ready, findings };
+}
+
+function tryAddon(): { addon?: Addon; problem?: string } {
+  try {
+    return { addon: loadAddon() };
+  } catch (thrown) {
+    return { problem: reasonOf(thrown) };
+  }
+}
+
+/** The first line a command prints, or undefined when it cannot be run. */
+function firstLine(program: string, ...args: string[]): string | undefined {
+  const path = findProgram(program);
+  if (path === undefined) return undefined;
+  const { status, stdout } = spawnSync(path, args, { encoding: "utf8", timeout: 10_000 });
+  return status === 0 ? stdout.split("\n")[0]?.trim() : undefined;
+}
+
+function runtime(): Finding {
+  const { deno } = process.versions;
+  return { name: "runtime", found: deno ? `Deno ${deno}` : `Node ${process.versions.node}` };
+}
+
+function platform(): Finding {
+  const found = `${process.platform} ${process.arch}`;
+  try {
+    requirePlatform();
+    return { name: "platform", found };
+  } catch (thrown) {
+    return { name: "platform", found, note: reasonOf(thrown) };
+  }
+}
+
+function toolchain(addon: Addon | undefined): Finding[] {
+  const { compiler, cmake, make, oneDnn } = findToolchain();
+  const builds = "`deno task build` needs it";
+  const tool = (name: string, path: string | undefined): Finding => ({
+    name,
+    found: path && (firstLine(path, "--version") ?? path),
+    note: path ? undefined : builds,
+  });
+  return [
+    tool("compiler", compiler),
+    tool("cmake", cmake),
+    tool("make", make),
+    oneDnnFinding(oneDnn, addon),
+  ];
+}
+
+function oneDnnFinding(folder: string | undefined, addon: Addon | undefined): Finding {
+  const name = "oneDNN";
+  if (folder === undefined) {
+    return {
+      name,
+      found: undefined,
+      note: "everything works without it, but convolutions without a kernel of our own are " +
+        "several times slower; Debian's package is libdnnl-dev",
+    };
+  }
+  const inUse = addon?.sourceHash.endsWith("-onednn");
+  return {
+    name,
+    found: oneDnnVersion(folder),
+    note: addon && !inUse ? "the addon was built without it; `deno task build` adds it" : undefined,
+  };
+}
+
+/** Features kernels are chosen by, as the addon sees them; from lscpu while there is no addon. */
+function instructionSets(addon: Addon | undefined): Finding {
+  const name = "instruction sets";
+  const model = cpus()[0]?.model;
+  const note = model ? `of ${model}` : undefined;
+  if (addon) {
+    const usable = Object.entries(addon.cpuFeatures()).filter(([, present]) => present);
+    return { name, found: usable.map(([feature]) => feature).join(" ") || "portable", note };
+  }
+  const lscpu = findProgram("lscpu");
+  const flags = lscpu ? spawnSync(lscpu, { encoding: "utf8" }).stdout : "";
+  const present = ["avx2", "avx512f", "avx512_bf16", "amx_bf16"].filter((flag) =>
+    new RegExp(`\\b${flag}\\b`).test(flags)
+  );
+  return { name, found: present.join(" ") || "portable", note };
+}
+
+/** GPUs and their driver. The engine computes on the CPU; the reason is always shown. */
+function gpu(): Finding {
+  const name = "GPU";
+  const served = "the CPU is used";
+  const device = firstLine(
+    "nvidia-smi",
+    "--query-gpu=name,driver_version",
+    "--format=csv,noheader",
+  );
+  if (device) return { name, found: device, note: `${served}, for there is no CUDA backend` };
+  const folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib/wsl/lib"];
+  const driver = folders.some((folder) => existsSync(join(folder, "libcuda.so.1")));
+  return {
+    name,
+    found: undefined,
+    note: driver
+      ? `NVIDIA's driver is installed, but nvidia-smi shows no device; ${served}`
+      : `NVIDIA's driver (libcuda.so.1) is not installed; ${served}`,
+  };
+}
