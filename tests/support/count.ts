@@ -1,6 +1,9 @@
-/** Prints `N passed, N failed, N skipped` for a JUnit report of `deno test`; fails when no test ran. */
+/**
+ * Prints `N passed, N failed, N skipped` for a JUnit report of `deno test`. Fails when no test
+ * ran, or when there is no report.
+ */
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import process from "node:process";
 
 /** Every test case of a report: its full name, and how it ended. */
@@ -18,7 +21,8 @@ function casesOf(report: string): { name: string; outcome: "passed" | "failed" |
   }));
 }
 
-const cases = casesOf(readFileSync(process.argv[2] ?? "", "utf8"));
+const path = process.argv[2] ?? "";
+const cases = existsSync(path) ? casesOf(readFileSync(path, "utf8")) : [];
 // Suites are listed as cases too; a suite is a name that others start with.
 const suites = new Set<string>();
 for (const { name } of cases) {
