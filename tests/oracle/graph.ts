@@ -1,0 +1,189 @@
+/**
+ * A model in plain f64 loops, channels first, one image at a time: slow, and easy to check by eye.
+ * Masks zero channels of values, which is what removing them must amount to.
+ */
+
+import type { Graph, Node, Shape } from "../../src/graph/graph.ts";
+import { shapesOf } from "../../src/graph/shapes.ts";
+
+/** Channels to zero in each value. */
+export type Masks = ReadonlyMap<string, ReadonlySet<number>>;
+
+type Weights = ReadonlyMap<string, { readonly data: ArrayLike<number> }>;
+
+interface Context {
+  readonly weights: Weights;
+  readonly inputs: readonly Float64Array[];
+  readonly shapes: readonly Shape[];
+  readonly out: Shape;
+}
+
+const size = (shape: Shape): number => shape.reduce((product, extent) => product * extent, 1);
+
+type NodeOf<Name extends Node["op"]> = Extract<Node, { op: Name }>;
+
+function convolution(node: NodeOf<"convolution">, { weights, inputs, shapes, out }: Context) {
+  const [x] = inputs;
+  const [[inChannels, height, width]] = shapes;
+  const [outChannels, rows, columns] = out;
+  const weight = weights.get(node.weight)!.data;
+  const bias = node.bias === undefined ? undefined : weights.get(node.bias)!.data;
+  const perGroup = inChannels / node.groups;
+  const outPerGroup = outChannels / node.groups;
+  const [kernelRows, kernelColumns] = node.kernel;
+  const y = new Float64Array(size(out));
+  for (let o = 0; o < outChannels; o++) {
+    const firstChannel = Math.floor(o / outPerGroup) * perGroup;
+    for (let i = 0; i < rows; i++) {
+      for (let j = 0; j < columns; j++) {
+        let sum = bias?.[o] ?? 0;
+        for (let c = 0; c < perGroup; c++) {
+          for (let p = 0; p < kernelRows; p++) {
+            for (let q = 0; q < kernelColumns; q++) {
+              const row = i * node.stride[0] - node.padding[0] + p * node.dilation[0];
+              const column = j * node.stride[1] - node.padding[1] + q * node.dilation[1];
+              if (row < 0 || row >= height || column < 0 || column >= width) continue;
+              const w = weight[((o * perGroup + c) * kernelRows + p) * kernelColumns + q];
+              sum += w * x[((firstChannel + c) * height + row) * width + column];
+            }
+          }
+        }
+        y[(o * rows + i) * columns + j] = sum;
+      }
+    }
+  }
+  return y;
+}
+
+function batchNorm(node: NodeOf<"batch_norm">, { weights, inputs, out }: Context) {
+  const area = size(out) / out[0];
+  const of = (name: string, channel: number) => weights.get(name)!.data[channel];
+  return inputs[0].map((value, index) => {
+    const c = Math.floor(index / area);
+    const deviation = Math.sqrt(of(node.variance, c) + node.epsilon);
+    return (value - of(node.mean, c)) / deviation * of(node.scale, c) + of(node.offset, c);
+  });
+}
+
+function pool(
+  node: NodeOf<"max_pool"> | NodeOf<"average_pool">,
+  { inputs, shapes, out }: Context,
+) {
+  const [[, height, width]] = shapes;
+  const [channels, rows, columns] = out;
+  const y = new Float64Array(size(out));
+  for (let c = 0; c < channels; c++) {
+    for (let i = 0; i < rows; i++) {
+      for (let j = 0; j < columns; j++) {
+        const cells: number[] = [];
+        for (let p = 0; p < node.kernel[0]; p++) {
+          for (let q = 0; q < node.kernel[1]; q++) {
+            const row = i * node.stride[0] - node.padding[0] + p;
+            const column = j * node.stride[1] - node.padding[1] + q;
+            if (row < 0 || row >= height || column < 0 || column >= width) continue;
+            cells.push(inputs[0][(c * height + row) * width + column]);
+          }
+        }
+        const sum = cells.reduce((total, cell) => total + cell, 0);
+        const inWindow = node.kernel[0] * node.kernel[1];
+        y[(c * rows + i) * columns + j] = node.op === "max_pool"
+          ? Math.max(...cells)
+          : sum / (node.countPadding ? inWindow : cells.length);
+      }
+    }
+  }
+  return y;
+}
+
+/** Pixels and channels picked one by one; `from` may answer undefined for a zero. */
+function pick(
+  { inputs, shapes, out }: Context,
+  from: (channel: number, row: number, column: number) => [number, number, number] | undefined,
+) {
+  const [[, height, width]] = shapes;
+  const [, rows, columns] = out;
+  return new Float64Array(size(out)).map((_, index) => {
+    const column = index % columns;
+    const row = Math.floor(index / columns) % rows;
+    const source = from(Math.floor(index / columns / rows), row, column);
+    if (source === undefined) return 0;
+    const [c, i, j] = source;
+    const inside = i >= 0 && i < height && j >= 0 && j < width;
+    return inside ? inputs[0][(c * height + i) * width + j] : 0;
+  });
+}
+
+function linear(node: NodeOf<"linear">, { weights, inputs, out }: Context) {
+  const weight = weights.get(node.weight)!.data;
+  const bias = node.bias === undefined ? undefined : weights.get(node.bias)!.data;
+  const [x] = inputs;
+  return new Float64Array(out[0]).map((_, o) =>
+    x.reduce((sum, value, i) => sum + weight[o * x.length + i] * value, bias?.[o] ?? 0)
+  );
+}
+
+function compute(node: Node, context: Context): Float64Array {
+  const { inputs, out } = context;
+  switch (node.op) {
+    case "convolution":
+      return convolution(node, context);
+    case "batch_norm":
+      return batchNorm(node, context);
+    case "relu":
+      return inputs[0].map((value) => Math.max(0, value));
+    case "add":
+      return inputs[0].map((value, index) => value + inputs[1][index]);
+    case "max_pool":
+    case "average_pool":
+      return pool(node, context);
+    case "global_average_pool": {
+      const area = inputs[0].length / out[0];
+      return new Float64Array(out[0]).map((_, c) =>
+        inputs[0].subarray(c * area, (c + 1) * area).reduce((sum, value) => sum + value, 0) / area
+      );
+    }
+    case "pad":
+      return pick(context, (c, i, j) => [c, i - node.padding[0], j - node.padding[1]]);
+    case "slice":
+      return pick(context, (c, i, j) => [
+        c,
+        node.starts[0] + i * node.strides[0],
+        node.starts[1] + j * node.strides[1],
+      ]);
+    case "channel_map":
+      return pick(context, (c, i, j) => node.from[c] < 0 ? undefined : [node.from[c], i, j]);
+    case "flatten":
+      return inputs[0];
+    case "linear":
+      return linear(node, context);
+  }
+}
+
+/**
+ * Every value of a graph for one image, in f64, with the masked channels set to zero as soon as
+ * they are written. Batch norm uses running statistics.
+ */
+export function evaluateGraph(
+  graph: Graph,
+  image: Float64Array,
+  masks: Masks = new Map(),
+  weights: Weights = graph.parameters,
+): Map<string, Float64Array> {
+  const shapes = shapesOf(graph);
+  const values = new Map([[graph.input.name, image]]);
+  for (const node of graph.nodes) {
+    const out = shapes.get(node.output)!;
+    const value = compute(node, {
+      weights,
+      inputs: node.inputs.map((name) => values.get(name)!),
+      shapes: node.inputs.map((name) => shapes.get(name)!),
+      out,
+    }).slice();
+    const area = value.length / out[0];
+    for (const channel of masks.get(node.output) ?? []) {
+      value.fill(0, channel * area, (channel + 1) * area);
+    }
+    values.set(node.output, value);
+  }
+  return values;
+}
