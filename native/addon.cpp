@@ -1,14 +1,50 @@
-// The Node-API surface of the addon: nothing but argument conversion and exports.
+// The Node-API surface of the addon: nothing but argument conversion and exports. src/native/addon.ts
+// is its description on the other side.
 
 #include <napi.h>
 
+#include "addon/arguments.h"
+#include "addon/session_object.h"
+#include "backend.h"
+#include "cpu_features.h"
+
 namespace {
 
-Napi::Object defineExports(Napi::Env env, Napi::Object target) {
+using secateur::guarded;
+using secateur::int_argument;
+
+// (ints: number[], engine: string): number
+Napi::Value packed_bytes(const Napi::CallbackInfo& info) {
+  std::vector<int64_t> ints;
+  for (const Napi::Value& item : secateur::list_argument(info, info[0])) {
+    ints.push_back(int_argument(info, item));
+  }
+  const secateur::Engine engine = secateur::engine_argument(info, info[1]);
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const int64_t bytes = secateur::make_cpu_backend(engine)->packed_bytes(ints);
+    return Napi::Number::New(info.Env(), static_cast<double>(bytes));
+  });
+}
+
+// (): { avx2, avx512, avx512Bf16, amxBf16 }
+Napi::Value cpu_features(const Napi::CallbackInfo& info) {
+  const secateur::CpuFeatures found = secateur::cpu_features();
+  auto result = Napi::Object::New(info.Env());
+  result.Set("avx2", found.avx2);
+  result.Set("avx512", found.avx512);
+  result.Set("avx512Bf16", found.avx512_bf16);
+  result.Set("amxBf16", found.amx_bf16);
+  return result;
+}
+
+Napi::Object define_exports(Napi::Env env, Napi::Object target) {
   target.Set("sourceHash", Napi::String::New(env, SECATEUR_SOURCE_HASH));
+  target.Set("Session", secateur::SessionObject::define(env));
+  target.Set("packedBytes", Napi::Function::New<packed_bytes>(env, "packedBytes"));
+  target.Set("cpuFeatures", Napi::Function::New<cpu_features>(env, "cpuFeatures"));
   return target;
 }
 
 }  // namespace
 
-NODE_API_MODULE(secateur, defineExports)
+NODE_API_MODULE(secateur, define_exports)

@@ -1,9 +1,51 @@
 /** What the native addon exports; the only description of it on this side of the boundary. */
 
+/** Which convolution kernels to use; "automatic" takes the fastest that supports the shape. */
+export type Engine = "automatic" | "portable" | "onednn";
+
+/** Bytes a session holds; slice arenas and scratch are those of all threads together. */
+export interface SessionMemory {
+  readonly arenas: number;
+  readonly partials: number;
+  readonly scratch: number;
+}
+
+/** Instruction sets this process may use: the processor's, up to SECATEUR_ISA. */
+export interface CpuFeatures {
+  readonly avx2: boolean;
+  readonly avx512: boolean;
+  readonly avx512Bf16: boolean;
+  readonly amxBf16: boolean;
+}
+
+/** Bytes of the values asked for, and nanoseconds per instruction (empty unless profiled). */
+export interface NativeResult {
+  readonly fetched: ArrayBuffer[];
+  readonly nanoseconds: Float64Array;
+}
+
+/** A loaded program. Values and entries go by index, bf16 values travel as f32. */
+export interface NativeSession {
+  write(value: number, data: ArrayBufferView): void;
+  /** `job` is a number of the caller's, for `cancel`; entry -1 runs nothing. */
+  run(
+    job: number,
+    entry: number,
+    feeds: readonly number[],
+    data: readonly ArrayBufferView[],
+    fetches: readonly number[],
+    profile: boolean,
+  ): Promise<NativeResult>;
+  cancel(job: number): void;
+  memory(): SessionMemory;
+  dispose(): void;
+}
+
+/** Everything thrown or rejected natively is an Error with a `code` of ErrorCode. */
 export interface Addon {
   /** Digest of the sources the addon was built from; `binding.ts` compares it. */
   readonly sourceHash: string;
-
-  /** What this processor lets kernels use, up to SECATEUR_ISA. */
-  cpuFeatures(): Record<string, boolean>;
+  readonly Session: new (program: Uint8Array, threads: number, engine: Engine) => NativeSession;
+  packedBytes(ints: readonly number[], engine: Engine): number;
+  cpuFeatures(): CpuFeatures;
 }

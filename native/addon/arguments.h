@@ -1,0 +1,90 @@
+// Between JavaScript values and C++: arguments in, coded errors out.
+#pragma once
+
+#include <napi.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend.h"
+#include "error.h"
+
+namespace secateur {
+
+// What went wrong, detached from C++ exceptions so that it can cross threads.
+struct Failure {
+  std::string code;  // one of ErrorCode in src/errors.ts
+  std::string sentence;
+
+  Napi::Error in(Napi::Env env) const {
+    Napi::Error error = Napi::Error::New(env, sentence);
+    error.Set("code", Napi::String::New(env, code));
+    return error;
+  }
+};
+
+// The failure that the exception being handled stands for.
+inline Failure current_failure() {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return {error.code, error.what()};
+  } catch (const std::bad_alloc&) {
+    return {"addon-failed", "The system has no more memory; use a smaller batch."};
+  } catch (const std::exception& error) {
+    return {"addon-failed", std::string("The native addon failed: ") + error.what() + "."};
+  }
+}
+
+// Runs `body` and turns what native code throws into a JavaScript exception with a `code`.
+template <class Body>
+auto guarded(Napi::Env env, const Body& body) {
+  try {
+    return body();
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (...) {
+    throw current_failure().in(env);
+  }
+}
+
+[[noreturn]] inline void refuse_argument(const Napi::CallbackInfo& info, const char* expected) {
+  throw Napi::TypeError::New(info.Env(), std::string("Expected ") + expected + ".");
+}
+
+// The bytes of a typed array; valid until JavaScript runs again.
+inline std::span<const std::byte> bytes_argument(const Napi::CallbackInfo& info,
+                                                 const Napi::Value& value) {
+  if (!value.IsTypedArray()) refuse_argument(info, "a typed array");
+  const auto array = value.As<Napi::TypedArray>();
+  const auto* const start = static_cast<const std::byte*>(array.ArrayBuffer().Data());
+  return {start + array.ByteOffset(), array.ByteLength()};
+}
+
+inline int32_t int_argument(const Napi::CallbackInfo& info, const Napi::Value& value) {
+  if (!value.IsNumber()) refuse_argument(info, "a number");
+  return value.As<Napi::Number>().Int32Value();
+}
+
+inline Engine engine_argument(const Napi::CallbackInfo& info, const Napi::Value& value) {
+  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
+  if (name == "automatic") return Engine::automatic;
+  if (name == "portable") return Engine::portable;
+  if (name == "onednn") return Engine::onednn;
+  refuse_argument(info, "an engine: automatic, portable or onednn");
+}
+
+inline std::vector<Napi::Value> list_argument(const Napi::CallbackInfo& info,
+                                              const Napi::Value& value) {
+  if (!value.IsArray()) refuse_argument(info, "an array");
+  const auto array = value.As<Napi::Array>();
+  std::vector<Napi::Value> items(array.Length());
+  for (uint32_t i = 0; i < items.size(); ++i) items[i] = array.Get(i);
+  return items;
+}
+
+}  // namespace secateur

@@ -1,0 +1,68 @@
+#include "cpu_features.h"
+
+#include <cpuid.h>
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+
+namespace secateur {
+
+namespace {
+
+// Register state the operating system saves, XCR0 (needs OSXSAVE).
+unsigned long long saved_state() {
+  unsigned low, high;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<unsigned long long>(high) << 32) | low;
+}
+
+// Linux grants tile data to a process that asks for it.
+bool request_tiles() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+bool bit(unsigned word, int position) { return (word >> position) & 1; }
+
+CpuFeatures detect() {
+  CpuFeatures found;
+  unsigned a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return found;
+  const bool fma = bit(c, 12), saves = bit(c, 27);
+  if (!saves || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return found;
+  const unsigned long long state = saved_state();
+  const bool vectors = (state & 0x6) == 0x6, masks = (state & 0xe6) == 0xe6;
+  const bool tiles = (state & 0x60000) == 0x60000;
+  const bool amx = bit(d, 24) && bit(d, 22);
+  found.avx2 = vectors && fma && bit(b, 5);
+  found.avx512 = found.avx2 && masks && bit(b, 16) && bit(b, 17) && bit(b, 30) && bit(b, 31);
+  unsigned a1 = 0;
+  if (__get_cpuid_count(7, 1, &a1, &b, &c, &d)) found.avx512_bf16 = found.avx512 && bit(a1, 5);
+  found.amx_bf16 = found.avx512_bf16 && amx && tiles && request_tiles();
+  return found;
+}
+
+}  // namespace
+
+CpuFeatures cpu_features() {
+  static const CpuFeatures hardware = detect();
+  CpuFeatures allowed = hardware;
+  const char* const limit = std::getenv("SECATEUR_ISA");
+  if (limit == nullptr || std::strcmp(limit, "amx") == 0) return allowed;
+  allowed.amx_bf16 = false;
+  if (std::strcmp(limit, "avx512") == 0) return allowed;
+  allowed.avx512 = allowed.avx512_bf16 = false;
+  if (std::strcmp(limit, "avx2") == 0) return allowed;
+  if (std::strcmp(limit, "portable") == 0) allowed.avx2 = false;
+  return allowed;
+}
+
+void flush_denormals() {
+  constexpr unsigned kFlushToZero = 0x8000, kDenormalsAreZero = 0x0040;
+  _mm_setcsr(_mm_getcsr() | kFlushToZero | kDenormalsAreZero);
+}
+
+}  // namespace secateur

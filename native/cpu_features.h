@@ -1,0 +1,21 @@
+// What this processor, and the operating system under it, let kernels use.
+#pragma once
+
+namespace secateur {
+
+struct CpuFeatures {
+  bool avx2 = false;         // with FMA
+  bool avx512 = false;       // F, BW, VL, DQ
+  bool avx512_bf16 = false;  // conversions; its dot product is slower than f32 FMA
+  bool amx_bf16 = false;     // tiles, with the kernel's permission to use them
+};
+
+// What may be used: the hardware's features up to the environment variable SECATEUR_ISA
+// (portable | avx2 | avx512 | amx). Ask when building kernels, not when running them.
+CpuFeatures cpu_features();
+
+// Denormals count as zero on this thread from here on, as on every thread that computes: they are
+// slow, and results must not depend on which thread met them.
+void flush_denormals();
+
+}  // namespace secateur
