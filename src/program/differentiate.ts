@@ -1,0 +1,219 @@
+/**
+ * Reverse-mode differentiation of one entry's fused instructions (Griewank & Walther, "Evaluating
+ * Derivatives", 2008): walks them backwards, appending the instructions that turn the gradient of
+ * each output into gradients of inputs and parameters. A value read several times sums its
+ * gradients with `add`. ReLU is masked by its own output, so pre-activations need not be kept.
+ */
+
+import { SecateurError } from "../errors.ts";
+import type { Draft, DraftInstruction } from "./draft.ts";
+
+/** What to differentiate. */
+export interface DifferentiateOptions {
+  readonly entry: string;
+  readonly images: number;
+  /** Type of the gradients of image values. */
+  readonly dtype: "f32" | "bf16";
+  /** Parameters that get a gradient. */
+  readonly trainable: ReadonlySet<string>;
+  /** The value whose gradient is known, and that gradient. */
+  readonly seed: { readonly value: string; readonly gradient: string };
+}
+
+/** Backward instructions, and the gradient of each trainable parameter that was reached. */
+export interface Differentiated {
+  readonly instructions: readonly DraftInstruction[];
+  readonly gradients: ReadonlyMap<string, string>;
+}
+
+/** Arguments that receive gradients; everything else is a constant of the step. */
+const DIFFERENTIABLE = ["x", "a", "b", "residual", "packed", "bias", "scale", "offset"];
+
+class Differentiation {
+  readonly draft: Draft;
+  readonly options: DifferentiateOptions;
+  readonly instructions: DraftInstruction[] = [];
+  /** Gradient of each image value so far. */
+  readonly gradients: Map<string, string> = new Map();
+  readonly parameterGradients: Map<string, string> = new Map();
+  /** Values that depend on a trainable parameter. */
+  readonly dependent: Set<string>;
+
+  constructor(
+    draft: Draft,
+    forward: readonly DraftInstruction[],
+    options: DifferentiateOptions,
+  ) {
+    this.draft = draft;
+    this.options = options;
+    this.dependent = new Set(options.trainable);
+    for (const { inputs, outputs } of forward) {
+      const reached = DIFFERENTIABLE.some((key) =>
+        inputs[key] !== undefined && this.dependent.has(inputs[key])
+      );
+      if (reached && outputs.y !== undefined) this.dependent.add(outputs.y);
+    }
+  }
+
+  /** Whether a value's gradient is wanted. */
+  wants(value: string | undefined): value is string {
+    return value !== undefined && this.dependent.has(value);
+  }
+
+  /** Declares an image gradient shaped like `value`, with an unused name. */
+  gradientLike(value: string): string {
+    const { entry, images, dtype } = this.options;
+    const base = value.startsWith(`${entry}/`) ? value.slice(entry.length + 1) : value;
+    let name = `${entry}/grad/${base}`;
+    for (let n = 2; this.draft.values.has(name); n++) name = `${entry}/grad/${base}#${n}`;
+    const { shape } = this.draft.get(value);
+    return this.draft.value({ name, dtype, shape, images, place: "activations" });
+  }
+
+  /** Declares a parameter's gradient; the gradients of frozen ones are by-products. */
+  parameterGradient(parameter: string): string {
+    const { shape } = this.draft.get(parameter);
+    const name = `grad/${parameter}`;
+    if (this.wants(parameter)) {
+      if (this.parameterGradients.has(parameter)) {
+        throw new SecateurError(
+          "graph-unsupported",
+          `Two layers share the parameter ${parameter}; training needs every layer to have its own.`,
+        );
+      }
+      this.parameterGradients.set(parameter, name);
+    }
+    return this.draft.value({ name, dtype: "f32", shape, images: 0, place: "state" });
+  }
+
+  emit(
+    forward: DraftInstruction,
+    op: DraftInstruction["op"],
+    inputs: Record<string, string>,
+    outputs: Record<string, string>,
+    attributes: Readonly<Record<string, number>> = {},
+  ): void {
+    this.instructions.push({ op, inputs, outputs, attributes, layer: forward.layer });
+  }
+
+  /** Adds a contribution to the gradient of an image value. */
+  contribute(forward: DraftInstruction, value: string, gradient: string): void {
+    const known = this.gradients.get(value);
+    if (known === undefined) {
+      this.gradients.set(value, gradient);
+      return;
+    }
+    const y = this.gradientLike(value);
+    this.emit(forward, "add", { a: known, b: gradient }, { y }, { relu: 0 });
+    this.gradients.set(value, y);
+  }
+
+  /** The gradient before the ReLU at the end of an instruction, if it has one. */
+  throughRelu(forward: DraftInstruction, dy: string): string {
+    if (forward.attributes.relu === 0) return dy;
+    const { y } = forward.outputs;
+    const dx = this.gradientLike(y);
+    this.emit(forward, "relu_backward", { dy, y }, { dx });
+    return dx;
+  }
+}
+
+type Rule = (pass: Differentiation, forward: DraftInstruction, dy: string) => void;
+
+function convolutionRule(pass: Differentiation, forward: DraftInstruction, dy: string): void {
+  const { x, packed: weight, bias, residual } = forward.inputs;
+  const { relu: _relu, ...geometry } = forward.attributes;
+  const dz = pass.throughRelu(forward, dy);
+  if (pass.wants(x)) {
+    const dx = pass.gradientLike(x);
+    pass.emit(forward, "convolution_backward_data", { dy: dz, packed: weight }, { dx }, geometry);
+    pass.contribute(forward, x, dx);
+  }
+  if (pass.wants(weight) || pass.wants(bias)) {
+    const outputs: Record<string, string> = { dw: pass.parameterGradient(weight) };
+    if (pass.wants(bias)) outputs.db = pass.parameterGradient(bias);
+    pass.emit(forward, "convolution_backward_weights", { x, dy: dz }, outputs, geometry);
+  }
+  if (pass.wants(residual)) pass.contribute(forward, residual, dz);
+}
+
+function batchNormRule(pass: Differentiation, forward: DraftInstruction, dy: string): void {
+  const { x, mean, inverse_deviation, scale, offset, residual } = forward.inputs;
+  const masked = forward.attributes.relu !== 0;
+  const y: Record<string, string> = masked ? { y: forward.outputs.y } : {};
+  const inputs = { dy, x, mean, inverse_deviation };
+  // Without a mask the residual's gradient is dy itself.
+  const split = masked && pass.wants(residual) ? pass.gradientLike(residual) : undefined;
+  const reduced: Record<string, string> = {};
+  if (pass.wants(x) || pass.wants(scale) || pass.wants(offset)) {
+    reduced.dscale = pass.parameterGradient(scale);
+    reduced.doffset = pass.parameterGradient(offset);
+    pass.emit(forward, "batch_norm_backward_reduce", { ...inputs, ...y }, reduced);
+  }
+  if (pass.wants(x)) {
+    const dx = pass.gradientLike(x);
+    const outputs: Record<string, string> = split === undefined ? { dx } : { dx, dresidual: split };
+    const all = { ...inputs, scale, ...reduced, ...y };
+    pass.emit(forward, "batch_norm_backward_apply", all, outputs);
+    pass.contribute(forward, x, dx);
+  } else if (split !== undefined) {
+    pass.emit(forward, "relu_backward", { dy, ...y }, { dx: split });
+  }
+  if (pass.wants(residual)) pass.contribute(forward, residual, split ?? dy);
+}
+
+/** Rules of operations with one differentiable input x and a backward operation of their own. */
+function unaryRule(
+  op: DraftInstruction["op"],
+  constants: (forward: DraftInstruction) => Record<string, string>,
+  keepsDy = true,
+): Rule {
+  return (pass, forward, dy) => {
+    const dx = pass.gradientLike(forward.inputs.x);
+    const inputs = keepsDy ? { dy, ...constants(forward) } : { x: dy, ...constants(forward) };
+    pass.emit(forward, op, inputs, keepsDy ? { dx } : { y: dx }, forward.attributes);
+    pass.contribute(forward, forward.inputs.x, dx);
+  };
+}
+
+const RULES: Partial<Record<DraftInstruction["op"], Rule>> = {
+  convolution: convolutionRule,
+  batch_norm_apply: batchNormRule,
+  relu: unaryRule("relu_backward", ({ outputs }) => ({ y: outputs.y })),
+  add(pass, forward, dy) {
+    const dz = pass.throughRelu(forward, dy);
+    for (const operand of [forward.inputs.a, forward.inputs.b]) {
+      if (pass.wants(operand)) pass.contribute(forward, operand, dz);
+    }
+  },
+  max_pool: unaryRule("max_pool_backward", ({ outputs }) => ({ winners: outputs.winners })),
+  average_pool: unaryRule("average_pool_backward", () => ({})),
+  gather: unaryRule("gather_backward", ({ inputs }) => ({ map: inputs.map })),
+  gate: unaryRule("gate", ({ inputs }) => ({ gates: inputs.gates }), false),
+  // Gradients have one type throughout, whatever the forward values have.
+  cast: (pass, forward, dy) => pass.contribute(forward, forward.inputs.x, dy),
+};
+
+/** Differentiates `forward`; see the head of this file. */
+export function differentiate(
+  draft: Draft,
+  forward: readonly DraftInstruction[],
+  options: DifferentiateOptions,
+): Differentiated {
+  const pass = new Differentiation(draft, forward, options);
+  pass.gradients.set(options.seed.value, options.seed.gradient);
+  for (const instruction of forward.toReversed()) {
+    const { y } = instruction.outputs;
+    const dy = y === undefined ? undefined : pass.gradients.get(y);
+    if (dy === undefined || !pass.wants(y)) continue;
+    const rule = RULES[instruction.op];
+    if (rule === undefined) {
+      throw new SecateurError(
+        "graph-unsupported",
+        `${instruction.layer} (${instruction.op}) has no backward pass; train without it.`,
+      );
+    }
+    rule(pass, instruction, dy);
+  }
+  return { instructions: pass.instructions, gradients: pass.parameterGradients };
+}

@@ -1,0 +1,355 @@
+/** Puts the passes together for each kind of entry. */
+
+import { SecateurError } from "../errors.ts";
+import type { Graph } from "../graph/graph.ts";
+import { operatorOf } from "../graph/operators/table.ts";
+import { splitAtGates, suffixOf } from "./coalitions.ts";
+import { removeDead } from "./dead.ts";
+import { differentiate } from "./differentiate.ts";
+import type { Draft, DraftEntry, DraftInstruction } from "./draft.ts";
+import { fuse } from "./fuse.ts";
+import { composeGathers } from "./gathers.ts";
+import { insertGates, sinkGates, tap } from "./instrument.ts";
+import { lower, type Lowered, type LowerOptions, nhwc, present } from "./lower.ts";
+import { hoist, pack, type PackedBytes } from "./pack.ts";
+import type {
+  CoalitionsRequest,
+  CompiledEntry,
+  EquationsRequest,
+  ForwardRequest,
+  StatisticsRequest,
+  StepLossOptions,
+  StepRequest,
+} from "./requests.ts";
+import { chooseSlice } from "./slice.ts";
+import { hyperFeed, optimizerState, update } from "./update.ts";
+
+/** What all entries of a program share. */
+export interface Context {
+  readonly draft: Draft;
+  readonly graph: Graph;
+  readonly dtype: "f32" | "bf16";
+  /** Images per slice; chosen per entry by default. */
+  readonly slice?: number;
+  readonly packedBytes: PackedBytes;
+}
+
+/** An entry, the work it leaves to "prepare", and its interface. */
+export interface Built {
+  readonly entry: DraftEntry;
+  readonly prepare: readonly DraftInstruction[];
+  readonly compiled: CompiledEntry;
+}
+
+function lowerFor(
+  context: Context,
+  entry: string,
+  images: number,
+  batchNorm: LowerOptions["batchNorm"],
+  momentum?: string,
+): Lowered {
+  const { draft, graph, dtype } = context;
+  const options = { entry, images, dtype, batchNorm };
+  return lower(draft, graph, momentum === undefined ? options : { ...options, momentum });
+}
+
+/** Composes gathers and fuses, keeping the pinned values. */
+function optimize(
+  draft: Draft,
+  instructions: readonly DraftInstruction[],
+  pinned: ReadonlySet<string>,
+): DraftInstruction[] {
+  return fuse(draft, composeGathers(draft, instructions, pinned), pinned);
+}
+
+/** Packs, hoists and wraps up; `wanted` stays readable after a run. */
+function finish(
+  context: Context,
+  name: string,
+  images: number,
+  instructions: readonly DraftInstruction[],
+  wanted: readonly string[],
+): { entry: DraftEntry; prepare: DraftInstruction[] } {
+  const { draft, dtype, packedBytes } = context;
+  const slice = Math.min(context.slice ?? chooseSlice(draft, instructions, images), images);
+  const packed = pack(draft, instructions, { slice, dtype, packedBytes });
+  const { prepare, rest } = hoist(draft, packed);
+  return { entry: { name, images, slice, instructions: rest, keep: new Set(wanted) }, prepare };
+}
+
+/** Declares labels, teacher and loss and returns the instruction that reads logits. */
+function lossOf(
+  context: Context,
+  entry: string,
+  images: number,
+  logits: string,
+  options: StepLossOptions,
+  dlogits?: string,
+): { instruction: DraftInstruction; labels: string; teacher?: string; loss: string } {
+  const { draft } = context;
+  const labels = draft.value({
+    name: `${entry}/labels`,
+    dtype: "i32",
+    shape: [1],
+    images,
+    place: "feeds",
+  });
+  const loss = draft.value({
+    name: `${entry}/loss`,
+    dtype: "f32",
+    shape: [1],
+    images,
+    place: "activations",
+  });
+  const distill = options.distill ?? 0;
+  const teacher = distill === 0
+    ? undefined
+    : draft.value({ ...draft.get(logits), name: `${entry}/teacher`, place: "feeds" });
+  const instruction: DraftInstruction = {
+    op: "softmax_cross_entropy",
+    inputs: present({ logits, labels, teacher }),
+    outputs: present({ loss, dlogits }),
+    attributes: {
+      smoothing: options.smoothing,
+      distill,
+      temperature: options.temperature ?? 1,
+      gradient_scale: 1 / images,
+    },
+    layer: "loss",
+  };
+  return { instruction, labels, loss, ...(teacher === undefined ? {} : { teacher }) };
+}
+
+const NOTHING = {
+  values: new Map<string, string>(),
+  ranks: new Map<string, string>(),
+  means: new Map<string, string>(),
+  optimizerState: new Map<string, readonly string[]>(),
+};
+
+/** Inference, with whatever is asked to be seen. */
+export function buildForward(context: Context, request: ForwardRequest): Built {
+  const { draft } = context;
+  const { name, images } = request;
+  const lowered = lowerFor(context, name, images, "running");
+  const gated = insertGates(draft, name, lowered, request.gates ?? []);
+  const taps = tap(draft, name, lowered, request);
+  const values = new Map((request.fetch ?? []).map((value) => {
+    const known = lowered.values.get(value);
+    if (known !== undefined) return [value, known.name];
+    throw new SecateurError("program-invalid", `There is no value ${value} to fetch from ${name}.`);
+  }));
+  const loss = request.loss === undefined
+    ? undefined
+    : lossOf(context, name, images, lowered.logits, request.loss);
+  const wanted = present({ logits: lowered.logits, loss: loss?.loss });
+  const kept = [...Object.values(wanted), ...values.values(), ...taps.ranks.values()];
+  kept.push(...taps.means.values());
+  const all = [...gated.instructions, ...taps.instructions];
+  if (loss !== undefined) all.push(loss.instruction);
+  const instructions = optimize(draft, sinkGates(draft, all), new Set(kept));
+  const feeds = { images: lowered.images, gates: gated.feeds };
+  return {
+    ...finish(context, name, images, instructions, kept),
+    compiled: {
+      name,
+      images,
+      feeds: loss === undefined ? feeds : { ...feeds, labels: loss.labels },
+      ...wanted,
+      ...NOTHING,
+      values,
+      ranks: taps.ranks,
+      means: taps.means,
+    },
+  };
+}
+
+/** Parameters a step updates. */
+function trainableOf(graph: Graph, frozen: ReadonlySet<string>): Set<string> {
+  const names = graph.nodes.flatMap((node) => operatorOf(node).trainable(node));
+  return new Set(names.filter((name) => !frozen.has(name)));
+}
+
+/** One step of training. */
+export function buildStep(context: Context, request: StepRequest): Built {
+  const { draft, graph, dtype } = context;
+  const { name, images, optimizer } = request;
+  const lowered = lowerFor(context, name, images, "batch");
+  const { logits } = lowered;
+  const forward = optimize(draft, lowered.instructions, new Set([logits]));
+  const dlogits = draft.value({
+    ...draft.get(logits),
+    name: `${name}/grad/logits`,
+    dtype,
+    place: "activations",
+  });
+  const loss = lossOf(context, name, images, logits, request.loss, dlogits);
+  const trainable = trainableOf(graph, request.frozen ?? new Set());
+  const backward = differentiate(draft, forward, {
+    entry: name,
+    images,
+    dtype,
+    trainable,
+    seed: { value: logits, gradient: dlogits },
+  });
+  const instructions = [
+    ...forward,
+    loss.instruction,
+    ...backward.instructions,
+    ...update(draft, backward.gradients, optimizer),
+  ];
+  const { entry, prepare } = finish(context, name, images, instructions, [logits, loss.loss]);
+  const feeds = {
+    images: lowered.images,
+    labels: loss.labels,
+    hyper: hyperFeed(draft, optimizer.kind),
+  };
+  return {
+    // Weights change every step, so each packs its own.
+    entry: { ...entry, instructions: [...prepare, ...entry.instructions] },
+    prepare: [],
+    compiled: {
+      name,
+      images,
+      feeds: { ...feeds, ...present({ teacher: loss.teacher }), gates: new Map() },
+      logits,
+      loss: loss.loss,
+      ...NOTHING,
+      optimizerState: new Map(
+        [...backward.gradients.keys()].map((parameter) => [
+          parameter,
+          optimizerState(optimizer.kind, parameter),
+        ]),
+      ),
+    },
+  };
+}
+
+/** Batch-norm re-estimation. */
+export function buildStatistics(context: Context, request: StatisticsRequest): Built {
+  const { draft } = context;
+  const { name, images } = request;
+  const momentum = draft.value({
+    name: "momentum",
+    dtype: "f32",
+    shape: [1],
+    images: 0,
+    place: "feeds",
+  });
+  const lowered = lowerFor(context, name, images, "batch", momentum);
+  const alive = removeDead(draft, lowered.instructions, []);
+  const instructions = optimize(draft, alive, new Set());
+  return {
+    ...finish(context, name, images, instructions, []),
+    compiled: {
+      name,
+      images,
+      feeds: { images: lowered.images, momentum, gates: new Map() },
+      ...NOTHING,
+    },
+  };
+}
+
+/** The prefix and the suffixes of a game. */
+export function buildCoalitions(context: Context, request: CoalitionsRequest): Built[] {
+  const { draft } = context;
+  const { name, images } = request;
+  const source = `${name}/prefix`;
+  const lowered = lowerFor(context, source, images, "running");
+  const gated = insertGates(draft, source, lowered, request.gates);
+  const pinned = new Set([lowered.logits]);
+  const split = splitAtGates(
+    draft,
+    optimize(draft, sinkGates(draft, gated.instructions), pinned),
+  );
+  const left = [...split.boundary].filter((value) => draft.get(value).place === "activations");
+  const prefix = finish(context, source, images, removeDead(draft, split.prefix, left), []);
+  const built: Built[] = [{
+    entry: { ...prefix.entry, lasting: { game: name, values: new Set(left) } },
+    prepare: prefix.prepare,
+    compiled: {
+      name: source,
+      images,
+      feeds: { images: lowered.images, gates: new Map() },
+      ...NOTHING,
+    },
+  }];
+  for (const coalitions of request.coalitions) {
+    const entry = `${name}/suffix/${coalitions}`;
+    const suffix = suffixOf(draft, split, { entry, source, coalitions });
+    const logits = suffix.valueOf(lowered.logits);
+    const stacked = images * coalitions;
+    const loss = lossOf(context, entry, stacked, logits, request.loss);
+    const instructions = removeDead(draft, [...suffix.instructions, loss.instruction], [
+      logits,
+      loss.loss,
+    ]);
+    const gates = new Map(
+      [...gated.feeds.keys()].map((label) => [label, `${entry}/gates/${label}`]),
+    );
+    built.push({
+      ...finish(context, entry, stacked, instructions, [logits, loss.loss]),
+      compiled: {
+        name: entry,
+        images: stacked,
+        feeds: { labels: loss.labels, gates },
+        logits,
+        loss: loss.loss,
+        ...NOTHING,
+      },
+    });
+  }
+  return built;
+}
+
+/** Normal equations of one layer, accumulated. */
+export function buildEquations(context: Context, request: EquationsRequest): Built {
+  const { draft } = context;
+  const { name, images, layer } = request;
+  const lowered = lowerFor(context, name, images, "running");
+  const solved = lowered.instructions.find((instruction) =>
+    instruction.layer === layer && instruction.op === "convolution"
+  );
+  if (solved === undefined) {
+    throw new SecateurError(
+      "program-invalid",
+      `${name} asks for the equations of ${layer}, which is no convolution or linear layer of ` +
+        `${context.graph.name}.`,
+    );
+  }
+  const { relu: _relu, ...geometry } = solved.attributes;
+  const { groups, in_channels, out_channels, out_height, out_width } = geometry;
+  const unknowns = (in_channels / groups) * geometry.kernel_height * geometry.kernel_width + 1;
+  const sums = (kind: string, shape: number[]) =>
+    draft.value({ name: `${kind}/${layer}`, dtype: "f64", shape, images: 0, place: "state" });
+  const gram = sums("gram", [groups, unknowns, unknowns]);
+  const cross = sums("cross", [groups, unknowns, out_channels / groups]);
+  const shape = nhwc(out_height, out_width, out_channels);
+  const target = draft.value({
+    name: `target/${images}x${shape.join("x")}`,
+    dtype: "f32",
+    shape,
+    images,
+    place: "feeds",
+  });
+  const equations: DraftInstruction = {
+    op: "normal_equations",
+    inputs: { x: solved.inputs.x, target },
+    outputs: { gram, cross },
+    attributes: { ...geometry, accumulate: 1 },
+    layer,
+  };
+  const alive = removeDead(draft, [...lowered.instructions, equations], [gram, cross]);
+  const instructions = optimize(draft, alive, new Set());
+  return {
+    ...finish(context, name, images, instructions, []),
+    compiled: {
+      name,
+      images,
+      feeds: { images: lowered.images, target, gates: new Map() },
+      gram,
+      cross,
+      ...NOTHING,
+    },
+  };
+}

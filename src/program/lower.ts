@@ -1,0 +1,405 @@
+/**
+ * Graph to instructions: NHWC values, one entry's image count, nothing fused. Convolutions name
+ * their plain weight as `packed` until pack.ts gives them the packed one. Linear layers are
+ * convolutions whose kernel is the flattened picture; padding, strided slices and channel maps are
+ * all gathers.
+ */
+
+import { SecateurError } from "../errors.ts";
+import type { Graph, Node, Shape } from "../graph/graph.ts";
+import type { NodeOf } from "../graph/operators/operator.ts";
+import { shapesOf } from "../graph/shapes.ts";
+import type { Draft, DraftInstruction } from "./draft.ts";
+import type { OperationName } from "./operations.ts";
+import type { DType } from "./program.ts";
+
+/** What one entry computes and how. */
+export interface LowerOptions {
+  /** Prefix of the names of activations: `${entry}/${graph value}`. */
+  readonly entry: string;
+  readonly images: number;
+  readonly dtype: "f32" | "bf16";
+  /** Running statistics (inference), or the batch's own, as in training. */
+  readonly batchNorm: "running" | "batch";
+  /** The value that batch norm's momentum is read from; the layers' own momentum by default. */
+  readonly momentum?: string;
+}
+
+/** A graph's value among the instructions. */
+export interface LoweredValue {
+  readonly name: string;
+  readonly height: number;
+  readonly width: number;
+  readonly channels: number;
+  /** Whether the graph sees it as [channels * height * width]. */
+  readonly flattened: boolean;
+}
+
+/** The instructions of a graph, and where its values went. */
+export interface Lowered {
+  readonly instructions: readonly DraftInstruction[];
+  readonly values: ReadonlyMap<string, LoweredValue>;
+  /** The feed that receives pictures. */
+  readonly images: string;
+  /** f32 [classes]. */
+  readonly logits: string;
+}
+
+class Lowering {
+  readonly draft: Draft;
+  readonly graph: Graph;
+  readonly options: LowerOptions;
+  readonly shapes: ReadonlyMap<string, Shape>;
+  readonly instructions: DraftInstruction[] = [];
+  readonly values: Map<string, LoweredValue> = new Map();
+
+  constructor(draft: Draft, graph: Graph, options: LowerOptions) {
+    this.draft = draft;
+    this.graph = graph;
+    this.options = options;
+    this.shapes = shapesOf(graph);
+  }
+
+  /** Declares the program's value for a graph's value. */
+  image(graphValue: string, place: "feeds" | "activations", dtype: DType): LoweredValue {
+    const shape = this.shapes.get(graphValue)!;
+    const [channels, height, width] = shape.length === 3 ? shape : [shape[0], 1, 1];
+    const name = this.draft.value({
+      name: `${this.options.entry}/${graphValue}`,
+      dtype,
+      shape: nhwc(height, width, channels),
+      images: this.options.images,
+      place,
+    });
+    return { name, height, width, channels, flattened: false };
+  }
+
+  /** Declares a parameter under its own name, in the shape instructions want it. */
+  parameter(name: string, shape?: readonly number[]): string {
+    const tensor = this.graph.parameters.get(name)!;
+    return this.draft.value({
+      name,
+      dtype: "f32",
+      shape: shape ?? tensor.shape,
+      images: 0,
+      place: "weights",
+    });
+  }
+
+  input(node: Node, index = 0): LoweredValue {
+    return this.values.get(node.inputs[index])!;
+  }
+
+  /** The node's input as a picture; refuses flattened pictures, whose features differ in place. */
+  picture(node: Node, index = 0): LoweredValue {
+    const value = this.input(node, index);
+    if (!value.flattened) return value;
+    throw new SecateurError(
+      "graph-unsupported",
+      `${node.name} (${node.op}) of ${this.graph.name} reads a flattened ${value.height}x` +
+        `${value.width} picture; only linear layers, ReLU and sums may follow such a flatten.`,
+    );
+  }
+
+  /** Appends the instruction that writes a node's output. */
+  emit(
+    node: Node,
+    op: OperationName,
+    inputs: Record<string, string | undefined>,
+    attributes: Record<string, number> = {},
+    options: { dtype?: DType; outputs?: Record<string, string>; like?: LoweredValue } = {},
+  ): void {
+    const { images, dtype, entry } = this.options;
+    let written: LoweredValue;
+    if (options.like?.flattened) {
+      const { height, width, channels } = options.like;
+      const shape = nhwc(height, width, channels);
+      const name = `${entry}/${node.output}`;
+      this.draft.value({ name, dtype, shape, images, place: "activations" });
+      written = { ...options.like, name };
+    } else {
+      written = this.image(node.output, "activations", options.dtype ?? dtype);
+    }
+    this.values.set(node.output, written);
+    this.instructions.push({
+      op,
+      inputs: present(inputs),
+      outputs: { y: written.name, ...options.outputs },
+      attributes,
+      layer: node.name,
+    });
+  }
+}
+
+/** Shape of an image value. */
+export function nhwc(height: number, width: number, channels: number): number[] {
+  return height === 1 && width === 1 ? [channels] : [height, width, channels];
+}
+
+/** The entries that are not undefined. */
+export function present(values: Record<string, string | undefined>): Record<string, string> {
+  const entries = Object.entries(values).filter((entry): entry is [string, string] =>
+    entry[1] !== undefined
+  );
+  return Object.fromEntries(entries);
+}
+
+/** Whether a node's result can leave its instruction as f32 logits. */
+function writesLogits(lowering: Lowering, node: Node): boolean {
+  const { graph } = lowering;
+  return node.output === graph.output &&
+    !graph.nodes.some((other) => other.inputs.includes(node.output));
+}
+
+function lowerConvolution(lowering: Lowering, node: NodeOf<"convolution">): void {
+  const x = lowering.picture(node);
+  const [outChannels, outHeight, outWidth] = lowering.shapes.get(node.output)!;
+  lowering.emit(node, "convolution", {
+    x: x.name,
+    packed: lowering.parameter(node.weight),
+    bias: node.bias === undefined ? undefined : lowering.parameter(node.bias),
+  }, {
+    in_height: x.height,
+    in_width: x.width,
+    in_channels: x.channels,
+    out_height: outHeight,
+    out_width: outWidth,
+    out_channels: outChannels,
+    kernel_height: node.kernel[0],
+    kernel_width: node.kernel[1],
+    stride_height: node.stride[0],
+    stride_width: node.stride[1],
+    pad_top: node.padding[0],
+    pad_left: node.padding[1],
+    dilation_height: node.dilation[0],
+    dilation_width: node.dilation[1],
+    groups: node.groups,
+    relu: 0,
+  }, writesLogits(lowering, node) ? { dtype: "f32" } : {});
+}
+
+/** weight [out, channels * height * width] is a kernel [out, channels, height, width]. */
+function lowerLinear(lowering: Lowering, node: NodeOf<"linear">): void {
+  const x = lowering.input(node);
+  const [out] = lowering.shapes.get(node.output)!;
+  const kernel = [out, x.channels, x.height, x.width];
+  lowering.emit(node, "convolution", {
+    x: x.name,
+    packed: lowering.parameter(node.weight, kernel),
+    bias: node.bias === undefined ? undefined : lowering.parameter(node.bias),
+  }, {
+    in_height: x.height,
+    in_width: x.width,
+    in_channels: x.channels,
+    out_height: 1,
+    out_width: 1,
+    out_channels: out,
+    kernel_height: x.height,
+    kernel_width: x.width,
+    stride_height: 1,
+    stride_width: 1,
+    pad_top: 0,
+    pad_left: 0,
+    dilation_height: 1,
+    dilation_width: 1,
+    groups: 1,
+    relu: 0,
+  }, writesLogits(lowering, node) ? { dtype: "f32" } : {});
+}
+
+function lowerBatchNorm(lowering: Lowering, node: NodeOf<"batch_norm">): void {
+  const x = lowering.picture(node).name;
+  const scale = lowering.parameter(node.scale), offset = lowering.parameter(node.offset);
+  const mean = lowering.parameter(node.mean), variance = lowering.parameter(node.variance);
+  const { epsilon } = node;
+  if (lowering.options.batchNorm === "running") {
+    const inputs = { x, scale, offset, mean, variance };
+    lowering.emit(node, "batch_norm_inference", inputs, { relu: 0, epsilon });
+    return;
+  }
+  const { draft } = lowering;
+  const channels = [lowering.shapes.get(node.output)![0]];
+  const statistic = (name: string) =>
+    draft.value({ name, dtype: "f32", shape: channels, images: 0, place: "state" });
+  const batchMean = statistic(`mean/${node.name}`);
+  const deviation = statistic(`inverse_deviation/${node.name}`);
+  const momentum = lowering.options.momentum ??
+    draft.constant(`momentum/${node.momentum}`, [1], new Float32Array([node.momentum]));
+  lowering.instructions.push({
+    op: "batch_norm_statistics",
+    inputs: { x, momentum, running_mean: mean, running_variance: variance },
+    outputs: {
+      mean: batchMean,
+      inverse_deviation: deviation,
+      running_mean: mean,
+      running_variance: variance,
+    },
+    attributes: { epsilon },
+    layer: node.name,
+  });
+  const inputs = { x, mean: batchMean, inverse_deviation: deviation, scale, offset };
+  lowering.emit(node, "batch_norm_apply", inputs, { relu: 0 });
+}
+
+function lowerPool(
+  lowering: Lowering,
+  node: NodeOf<"max_pool"> | NodeOf<"average_pool"> | NodeOf<"global_average_pool">,
+): void {
+  const x = lowering.picture(node);
+  const [channels, outHeight, outWidth] = lowering.shapes.get(node.output)!;
+  const global = node.op === "global_average_pool";
+  const kernel = global ? [x.height, x.width] : node.kernel;
+  const stride = global ? [1, 1] : node.stride;
+  const window = {
+    in_height: x.height,
+    in_width: x.width,
+    channels,
+    out_height: outHeight,
+    out_width: outWidth,
+    kernel_height: kernel[0],
+    kernel_width: kernel[1],
+    stride_height: stride[0],
+    stride_width: stride[1],
+    pad_top: global ? 0 : node.padding[0],
+    pad_left: global ? 0 : node.padding[1],
+  };
+  if (node.op !== "max_pool") {
+    const count_padding = !global && node.countPadding ? 1 : 0;
+    lowering.emit(node, "average_pool", { x: x.name }, { ...window, count_padding });
+    return;
+  }
+  const { draft, options: { entry, images, batchNorm } } = lowering;
+  // Only training walks back through the pool, and needs to know who won.
+  const outputs: Record<string, string> = batchNorm === "running" ? {} : {
+    winners: draft.value({
+      name: `${entry}/winners/${node.output}`,
+      dtype: "i32",
+      shape: nhwc(outHeight, outWidth, channels),
+      images,
+      place: "activations",
+    }),
+  };
+  lowering.emit(node, "max_pool", { x: x.name }, window, { outputs });
+}
+
+function lowerGather(
+  lowering: Lowering,
+  node: NodeOf<"pad"> | NodeOf<"slice"> | NodeOf<"channel_map">,
+): void {
+  const x = lowering.picture(node);
+  const shape = lowering.shapes.get(node.output)!;
+  const [channels, height, width] = shape.length === 3 ? shape : [shape[0], 1, 1];
+  const from = node.op === "channel_map"
+    ? Int32Array.from(node.from)
+    : Int32Array.from({ length: channels }, (_, c) => c);
+  const start = node.op === "pad"
+    ? [-node.padding[0], -node.padding[1]]
+    : node.op === "slice"
+    ? node.starts
+    : [0, 0];
+  const stride = node.op === "slice" ? node.strides : [1, 1];
+  const map = lowering.draft.constant(`map/${node.name}`, [channels], from);
+  lowering.emit(node, "gather", { x: x.name, map }, {
+    in_height: x.height,
+    in_width: x.width,
+    in_channels: x.channels,
+    out_height: height,
+    out_width: width,
+    out_channels: channels,
+    start_row: start[0],
+    start_column: start[1],
+    stride_height: stride[0],
+    stride_width: stride[1],
+  });
+}
+
+function lowerFlatten(lowering: Lowering, node: NodeOf<"flatten">): void {
+  const x = lowering.input(node);
+  const flattened = x.flattened || x.height > 1 || x.width > 1;
+  lowering.values.set(node.output, { ...x, flattened });
+}
+
+function lowerElementwise(lowering: Lowering, node: NodeOf<"relu"> | NodeOf<"add">): void {
+  const a = lowering.input(node);
+  if (node.op === "relu") {
+    lowering.emit(node, "relu", { x: a.name }, {}, { like: a });
+    return;
+  }
+  const b = lowering.input(node, 1);
+  const same = a.flattened === b.flattened && a.height === b.height && a.width === b.width;
+  if (!same) {
+    throw new SecateurError(
+      "graph-unsupported",
+      `${node.name} of ${lowering.graph.name} adds a flattened picture of ` +
+        `${a.height}x${a.width}x${a.channels} to features of ${b.height}x${b.width}x${b.channels}.`,
+    );
+  }
+  lowering.emit(node, "add", { a: a.name, b: b.name }, { relu: 0 }, { like: a });
+}
+
+function lowerNode(lowering: Lowering, node: Node): void {
+  switch (node.op) {
+    case "convolution":
+      return lowerConvolution(lowering, node);
+    case "linear":
+      return lowerLinear(lowering, node);
+    case "batch_norm":
+      return lowerBatchNorm(lowering, node);
+    case "relu":
+    case "add":
+      return lowerElementwise(lowering, node);
+    case "max_pool":
+    case "average_pool":
+    case "global_average_pool":
+      return lowerPool(lowering, node);
+    case "pad":
+    case "slice":
+    case "channel_map":
+      return lowerGather(lowering, node);
+    case "flatten":
+      return lowerFlatten(lowering, node);
+  }
+}
+
+/** The output as f32 [classes]. */
+function lowerLogits(lowering: Lowering): string {
+  const { graph, draft, options: { entry, images } } = lowering;
+  const output = lowering.values.get(graph.output)!;
+  if (output.height !== 1 || output.width !== 1) {
+    throw new SecateurError(
+      "graph-unsupported",
+      `${graph.name} ends in ${graph.output}, a ${output.height}x${output.width} picture, but a ` +
+        `classifier ends in [classes]; end it with a linear layer or a global pool.`,
+    );
+  }
+  if (draft.get(output.name).dtype === "f32") return output.name;
+  const logits = draft.value({
+    name: `${entry}/logits`,
+    dtype: "f32",
+    shape: [output.channels],
+    images,
+    place: "activations",
+  });
+  lowering.instructions.push({
+    op: "cast",
+    inputs: { x: output.name },
+    outputs: { y: logits },
+    attributes: {},
+    layer: graph.output,
+  });
+  return logits;
+}
+
+/**
+ * Lowers a classifier for one entry. Throws "graph-invalid" from shapesOf, "graph-unsupported"
+ * where instructions cannot express the graph.
+ */
+export function lower(draft: Draft, graph: Graph, options: LowerOptions): Lowered {
+  const lowering = new Lowering(draft, graph, options);
+  const input = lowering.image(graph.input.name, "feeds", options.dtype);
+  lowering.values.set(graph.input.name, input);
+  for (const node of graph.nodes) lowerNode(lowering, node);
+  const logits = lowerLogits(lowering);
+  const { instructions, values } = lowering;
+  return { instructions, values, images: input.name, logits };
+}

@@ -1,0 +1,136 @@
+/** What callers ask compile for, and where they find it in the program. */
+
+import type { Constant } from "./draft.ts";
+import type { GateSite } from "./instrument.ts";
+import type { OptimizerOptions } from "./update.ts";
+import type { Program } from "./program.ts";
+
+/** Per-image softmax cross-entropy, with PyTorch's label smoothing. */
+export interface LossOptions {
+  readonly smoothing: number;
+}
+
+/** Loss of a training step, optionally distilled from a teacher's logits (arXiv 1503.02531). */
+export interface StepLossOptions extends LossOptions {
+  /** Weight of the teacher; 0 (default): no teacher feed. */
+  readonly distill?: number;
+  readonly temperature?: number;
+}
+
+/** Inference with running statistics. */
+export interface ForwardRequest {
+  readonly kind: "forward";
+  readonly name: string;
+  readonly images: number;
+  /** Graph values readable after a run, besides the logits. */
+  readonly fetch?: readonly string[];
+  /** Adds a labels feed and the loss of each image. */
+  readonly loss?: LossOptions;
+  /** Graph values whose channels' ranks, or means over height and width, are readable. */
+  readonly ranks?: readonly string[];
+  readonly means?: readonly string[];
+  /** Masks channels, one row for the whole batch. Fetches and taps see values before the gate. */
+  readonly gates?: readonly GateSite[];
+}
+
+/** One training step: forward, backward, update. The gradient is of the batch's mean loss. */
+export interface StepRequest {
+  readonly kind: "step";
+  readonly name: string;
+  readonly images: number;
+  readonly loss: StepLossOptions;
+  readonly optimizer: OptimizerOptions;
+  /** Parameters that are not updated. */
+  readonly frozen?: ReadonlySet<string>;
+}
+
+/**
+ * Batch-norm re-estimation: forward with the batch's statistics, running ones updated with the
+ * momentum fed in (1 / k at batch k makes the cumulative average).
+ */
+export interface StatisticsRequest {
+  readonly kind: "statistics";
+  readonly name: string;
+  readonly images: number;
+}
+
+/**
+ * Inference under many coalitions: entries `${name}/prefix`, and `${name}/suffix/${n}` for each n
+ * of `coalitions`. Running another coalitions request's prefix voids what a prefix left; other
+ * entries do not.
+ */
+export interface CoalitionsRequest {
+  readonly kind: "coalitions";
+  readonly name: string;
+  /** Pictures per coalition. */
+  readonly images: number;
+  readonly coalitions: readonly number[];
+  readonly gates: readonly GateSite[];
+  readonly loss: LossOptions;
+}
+
+/**
+ * Normal equations of one convolution or linear layer: its inputs against targets fed in, summed
+ * over all runs since gram and cross were last written.
+ */
+export interface EquationsRequest {
+  readonly kind: "equations";
+  readonly name: string;
+  readonly images: number;
+  /** Name of the graph node. */
+  readonly layer: string;
+}
+
+export type EntryRequest =
+  | ForwardRequest
+  | StepRequest
+  | StatisticsRequest
+  | CoalitionsRequest
+  | EquationsRequest;
+
+/** Names of the values an entry reads and leaves; absent where it has none. */
+export interface CompiledEntry {
+  readonly name: string;
+  readonly images: number;
+  /** Feeds, to be written before a run; all keep what they hold. */
+  readonly feeds: {
+    /** [height, width, channels] per image in the compiled dtype. */
+    readonly images?: string;
+    /** i32 [1] per image. */
+    readonly labels?: string;
+    /** f32 [classes] per image. */
+    readonly teacher?: string;
+    /** f32, see OptimizerOptions; shared by all steps. */
+    readonly hyper?: string;
+    /** f32 [1]; shared by all statistics entries. */
+    readonly momentum?: string;
+    /** f32 [height, width, out] per image; shared by equations of one shape. */
+    readonly target?: string;
+    /** f32 [rows, channels] by GateSite.feed. */
+    readonly gates: ReadonlyMap<string, string>;
+  };
+  /** f32 [classes] per image. */
+  readonly logits?: string;
+  /** f32 [1] per image. */
+  readonly loss?: string;
+  /** Fetched values by graph value, [height, width, channels] per image. */
+  readonly values: ReadonlyMap<string, string>;
+  /** f32 [channels] per image by graph value. */
+  readonly ranks: ReadonlyMap<string, string>;
+  readonly means: ReadonlyMap<string, string>;
+  /** f64 [groups, n + 1, n + 1] and [groups, n + 1, out / groups], n = in / groups * kernel area. */
+  readonly gram?: string;
+  readonly cross?: string;
+  /** Updated parameters and their optimizer state, which starts at zero. */
+  readonly optimizerState: ReadonlyMap<string, readonly string[]>;
+}
+
+/** A program and where to find things in it. Graph parameters keep their names. */
+export interface Compiled {
+  readonly program: Program;
+  /** Entry to run after weights or running statistics were written or changed, before inference. */
+  readonly prepare: string;
+  readonly entries: ReadonlyMap<string, CompiledEntry>;
+  /** What a session must write once, before anything runs. */
+  readonly constants: ReadonlyMap<string, Constant>;
+}

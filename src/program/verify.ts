@@ -1,0 +1,133 @@
+/**
+ * Re-checks a program's places without knowing how they were chosen. Runs every entry over a map
+ * of who owns which bytes: a value read must still own all of its bytes. Values that a segment
+ * uses and that share bytes must share them image by image, since slices of a segment run at the
+ * same time; and the slice arena forgets everything between segments.
+ */
+
+import { SecateurError } from "../errors.ts";
+import { OPERATIONS } from "./operations.ts";
+import {
+  type Arena,
+  ARENAS,
+  bytesOf,
+  DTYPE_BYTES,
+  elementsOf,
+  type Entry,
+  type Program,
+  type Value,
+} from "./program.ts";
+import { segmentsOf } from "./segments.ts";
+
+type Owners = Map<Arena, Map<number, Value>>;
+
+function invalid(sentence: string): SecateurError {
+  return new SecateurError("program-invalid", sentence);
+}
+
+function overlaps(a: Value, b: Value, slice: number): boolean {
+  return a.arena === b.arena && a.offset < b.offset + bytesOf(b, slice) &&
+    b.offset < a.offset + bytesOf(a, slice);
+}
+
+function checkPlace(program: Program, value: Value, slice: number): void {
+  const end = value.offset + bytesOf(value, slice);
+  if (value.offset % 64 !== 0 || value.offset < 0 || end > program.arenas[value.arena]) {
+    throw invalid(
+      `${value.name} lies at bytes ${value.offset} to ${end} of ${value.arena}, which has ` +
+        `${program.arenas[value.arena]}; places start at multiples of 64 inside their arena.`,
+    );
+  }
+}
+
+/** Checks one entry's accesses in order; `owners` carries what earlier entries left. */
+class EntryCheck {
+  readonly program: Program;
+  readonly entry: Entry;
+  readonly owners: Owners;
+  readonly inSegment: Map<number, Value> = new Map();
+
+  constructor(program: Program, entry: Entry, owners: Owners) {
+    this.program = program;
+    this.entry = entry;
+    this.owners = owners;
+  }
+
+  startSegment(): void {
+    this.inSegment.clear();
+    this.owners.get("slice")!.clear();
+  }
+
+  read(index: number): void {
+    const value = this.program.values[index];
+    this.share(index, value);
+    const transient = value.arena === "activations" || value.arena === "slice";
+    if (transient && !this.owners.get(value.arena)!.has(index)) {
+      throw invalid(
+        `${this.entry.name} reads ${value.name} where it was not written or was overwritten.`,
+      );
+    }
+  }
+
+  write(index: number): void {
+    const value = this.program.values[index];
+    this.share(index, value);
+    const owners = this.owners.get(value.arena)!;
+    for (const [other, owner] of owners) {
+      if (other !== index && overlaps(owner, value, this.entry.slice)) owners.delete(other);
+    }
+    owners.set(index, value);
+  }
+
+  /** Two values of one segment may share bytes of activations only image by image. */
+  share(index: number, value: Value): void {
+    checkPlace(this.program, value, this.entry.slice);
+    if (this.inSegment.has(index)) return;
+    for (const other of this.inSegment.values()) {
+      if (value.arena === "slice" || !overlaps(value, other, this.entry.slice)) continue;
+      const imageBytes = (v: Value) => elementsOf(v) * DTYPE_BYTES[v.dtype];
+      const together = value.offset === other.offset && value.images === other.images &&
+        value.images > 0 && imageBytes(value) === imageBytes(other);
+      if (!together) {
+        throw invalid(`${this.entry.name} has ${value.name} and ${other.name} share bytes.`);
+      }
+    }
+    this.inSegment.set(index, value);
+  }
+}
+
+/**
+ * Throws "program-invalid" when a value may be overwritten before its last read. `lasting` values
+ * are taken as written by an earlier entry; `keep` must survive to the end of the named entry.
+ */
+export function verify(
+  program: Program,
+  lasting: ReadonlySet<string>,
+  keep: ReadonlyMap<string, ReadonlySet<string>>,
+): void {
+  for (const entry of program.entries) {
+    const owners: Owners = new Map(ARENAS.map((arena) => [arena, new Map()]));
+    program.values.forEach((value, index) => {
+      if (lasting.has(value.name)) owners.get(value.arena)!.set(index, value);
+    });
+    const check = new EntryCheck(program, entry, owners);
+    const range = program.instructions.slice(entry.first, entry.first + entry.count);
+    const present = (values: readonly number[]) => values.filter((value) => value >= 0);
+    const cut = segmentsOf(range.map(({ op, inputs, outputs }) => ({
+      kind: OPERATIONS[op].kind,
+      inputs: present(inputs),
+      outputs: present(outputs),
+    })));
+    range.forEach(({ inputs, outputs }, position) => {
+      if (position === 0 || cut[position] !== cut[position - 1]) check.startSegment();
+      for (const input of present(inputs)) check.read(input);
+      for (const output of present(outputs)) check.write(output);
+    });
+    program.values.forEach((value, index) => {
+      const wanted = keep.get(entry.name)?.has(value.name) === true;
+      if (wanted && !owners.get(value.arena)!.has(index)) {
+        throw invalid(`${value.name} is to be read after ${entry.name}, which overwrites it.`);
+      }
+    });
+  }
+}
