@@ -17,7 +17,7 @@ import { systemCode } from "./file.ts";
  * disk, quota or file-size limit is exceeded; what was written beside is removed again.
  */
 export async function writeFileAtomic(path: string, content: Uint8Array | string): Promise<void> {
-  const release = outliveFileSizeLimit();
+  outliveFileSizeLimit();
   try {
     const target = await writeTarget(path);
     if (target.special) return await writeWhole(target.path, content, "w");
@@ -31,8 +31,6 @@ export async function writeFileAtomic(path: string, content: Uint8Array | string
     }
   } catch (thrown) {
     throw unwritable(path, thrown);
-  } finally {
-    release();
   }
 }
 
@@ -72,19 +70,17 @@ async function writeWhole(path: string, content: Uint8Array | string, flags: str
   }
 }
 
-let writers = 0;
-
-function ignoreSignal(): void {}
+let outlives = false;
 
 /**
  * A write past the file-size limit raises SIGXFSZ, which ends a process that does not handle it
- * before the error can be reported. Returns the function that gives up the handler.
+ * before the error can be reported. From here on this process handles it; the CLI calls this
+ * first, since the runtime writes caches of its own. The handler does not keep a process alive.
  */
-function outliveFileSizeLimit(): () => void {
-  if (writers++ === 0) process.on("SIGXFSZ", ignoreSignal);
-  return () => {
-    if (--writers === 0) process.off("SIGXFSZ", ignoreSignal);
-  };
+export function outliveFileSizeLimit(): void {
+  if (outlives) return;
+  outlives = true;
+  process.on("SIGXFSZ", () => undefined);
 }
 
 const REASONS: Readonly<Record<string, string>> = {
@@ -101,7 +97,8 @@ const REASONS: Readonly<Record<string, string>> = {
   ENAMETOOLONG: "the name is too long",
 };
 
-function unwritable(path: string, thrown: unknown): SecateurError {
+/** What a failed write to `path` becomes: one sentence with the reason in words. */
+export function unwritable(path: string, thrown: unknown): SecateurError {
   const reason = REASONS[systemCode(thrown) ?? ""] ?? reasonOf(thrown);
   return new SecateurError(
     "file-unwritable",

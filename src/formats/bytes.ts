@@ -99,7 +99,6 @@ export function corrupt(source: string, finding: string): SecateurError {
 /** Text from a file made fit for a sentence: quoted, control characters escaped, cut short. */
 export function quoted(text: string): string {
   const short = text.length > 80 ? `${text.slice(0, 80)}...` : text;
-  // deno-lint-ignore no-control-regex
   const escaped = JSON.stringify(short).replace(/[\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g, "?");
   return escaped;
 }

@@ -23,7 +23,7 @@ export const PLAIN_DATA: PickleContext = { resolve: () => undefined, load: () =>
  * Bounds time and memory whatever the pickle says: an instruction of one byte may make an object
  * of some 200. A state dict takes about 30 instructions a tensor.
  */
-const MOST_STEPS = 2_000_000;
+const MOST_STEPS = 1_000_000;
 const LONGEST_INTEGER_BYTES = 256;
 
 /**
@@ -60,7 +60,11 @@ class Machine {
   spend(steps: number): void {
     this.#steps += steps;
     if (this.#steps > MOST_STEPS) {
-      throw corrupt(this.reader.source, `its pickle has more than ${MOST_STEPS} instructions`);
+      throw new SecateurError(
+        "format-corrupt",
+        `${this.reader.source}: expected a pickle of at most ${MOST_STEPS} instructions, but this ` +
+          "one is longer; save only the weights: torch.save(model.state_dict(), path).",
+      );
     }
   }
 
