@@ -95,14 +95,18 @@ describe("packages", () => {
   });
 
   it("are refused with the exact command", () => {
-    expect(refusal(["g++", "make"], { ...root, root: false })).toBe(
+    expect(
+      refusal({ required: ["g++", "make"], optional: ["libdnnl-dev"] }, { ...root, root: false }),
+    ).toBe(
       "Building the native addon needs g++, make, which are not installed; run `sudo apt-get " +
-        "update && sudo apt-get install -y g++ make`, then try again.",
+        "update && sudo apt-get install -y g++ make libdnnl-dev`, then try again.",
     );
-    expect(refusal(["cmake"], { ...root, forbidden: true })).toContain(
+    expect(refusal({ required: ["cmake"], optional: [] }, { ...root, forbidden: true })).toContain(
       "SECATEUR_NO_INSTALL forbids installing; run `apt-get update && apt-get install -y cmake`",
     );
-    expect(refusal(["cmake"], { ...root, apt: false })).not.toContain("apt-get");
+    expect(refusal({ required: ["cmake"], optional: [] }, { ...root, apt: false })).not.toContain(
+      "apt-get",
+    );
   });
 
   /** Installs with a pretended apt-get which fails for commands that match. */
@@ -125,10 +129,10 @@ describe("packages", () => {
     expect(failure).toBeUndefined();
     expect(said).toHaveLength(1);
     expect(said[0]).toContain("g++ libdnnl-dev");
+    const apt = "env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300";
     expect(ran).toEqual([
-      "env DEBIAN_FRONTEND=noninteractive apt-get update",
-      "env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends " +
-      "g++ libdnnl-dev",
+      `${apt} update`,
+      `${apt} install -y --no-install-recommends g++ libdnnl-dev`,
     ]);
   });
 

@@ -33,10 +33,10 @@ export function installPrefix(rights: Rights): readonly string[] | undefined {
 }
 
 /** One sentence for a user whose build lacks packages that may not be installed for them. */
-export function refusal(packages: readonly string[], rights: Rights): string {
-  const names = packages.join(" ");
-  const lead = `Building the native addon needs ${packages.join(", ")}, which ` +
-    `${packages.length === 1 ? "is" : "are"} not installed`;
+export function refusal({ required, optional }: Packages, rights: Rights): string {
+  const names = [...required, ...optional].join(" ");
+  const lead = `Building the native addon needs ${required.join(", ")}, which ` +
+    `${required.length === 1 ? "is" : "are"} not installed`;
   if (!rights.apt) {
     return `${lead}; install what corresponds to these Debian packages, then try again.`;
   }
@@ -61,7 +61,7 @@ export async function installPackages(
   if (required.length + optional.length === 0) return;
   const prefix = installPrefix(rights);
   if (prefix === undefined) {
-    if (required.length > 0) throw new SecateurError("addon-missing", refusal(required, rights));
+    if (required.length > 0) throw new SecateurError("addon-missing", refusal(packages, rights));
     say(`building without ${optional.join(", ")}, which would make it faster`);
     return;
   }
@@ -70,7 +70,8 @@ export async function installPackages(
     `installing ${all.join(" ")} with ${[...prefix, "apt-get"].join(" ")} ` +
       "(SECATEUR_NO_INSTALL=1 forbids this)",
   );
-  const apt = [...prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"];
+  const apt = [...prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+    .concat("-o", "DPkg::Lock::Timeout=300");
   // A failed update is no reason to stop: the lists at hand may do, and installing will tell.
   await run([...apt, "update"]);
   const install = [...apt, "install", "-y", "--no-install-recommends"];
