@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include "addon/arguments.h"
+#include "addon/linear_algebra.h"
 #include "addon/session_object.h"
 #include "backend.h"
 #include "cpu_features.h"
@@ -42,6 +43,9 @@ Napi::Object define_exports(Napi::Env env, Napi::Object target) {
   target.Set("Session", secateur::SessionObject::define(env));
   target.Set("packedBytes", Napi::Function::New<packed_bytes>(env, "packedBytes"));
   target.Set("cpuFeatures", Napi::Function::New<cpu_features>(env, "cpuFeatures"));
+  target.Set("choleskySolve",
+             Napi::Function::New<secateur::cholesky_solve_async>(env, "choleskySolve"));
+  target.Set("ranks", Napi::Function::New<secateur::ranks>(env, "ranks"));
   return target;
 }
 

@@ -47,5 +47,18 @@ export interface Addon {
   readonly sourceHash: string;
   readonly Session: new (program: Uint8Array, threads: number, engine: Engine) => NativeSession;
   packedBytes(ints: readonly number[], engine: Engine): number;
+  /**
+   * Numerical rank of each of `count` row-major rows x cols matrices: singular values above
+   * max(rows, cols) * eps(f32) * the largest. -1 where a matrix holds a NaN or an infinity.
+   */
+  ranks(data: Float32Array, count: number, rows: number, cols: number): Int32Array;
   cpuFeatures(): CpuFeatures;
+  /** Solves (gram + ridge * mean(diagonal) * I) X = rhs [n, m], on a pool thread. */
+  choleskySolve(
+    gram: Float64Array,
+    rhs: Float64Array,
+    n: number,
+    m: number,
+    ridge: number,
+  ): Promise<Float64Array<ArrayBuffer>>;
 }

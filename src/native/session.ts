@@ -1,12 +1,13 @@
 /** A compiled program loaded into native code: write values, run entries, read values. */
 
 import { availableParallelism } from "node:os";
-import { type ErrorCode, SecateurError } from "../errors.ts";
+import { SecateurError } from "../errors.ts";
 import { elementsOf, type Program, type Value } from "../program/program.ts";
 import type { OperationName } from "../program/operations.ts";
-import type { Addon, CpuFeatures, Engine, NativeSession, SessionMemory } from "./addon.ts";
+import type { CpuFeatures, Engine, NativeSession, SessionMemory } from "./addon.ts";
 import { loadAddon } from "./binding.ts";
 import { encodeProgram } from "./encode.ts";
+import { coded, codedError } from "./native_errors.ts";
 
 /** What values are exchanged as: bf16 values as Float32Array, bytes as Uint8Array. */
 export type TypedArray = Float32Array | Int32Array | Float64Array | Uint8Array;
@@ -167,7 +168,7 @@ export class Session {
  * "program-invalid" when they make no sense.
  */
 export function packedBytes(ints: readonly number[], engine: Engine = "automatic"): number {
-  const addon: Addon = loadAddon();
+  const addon = loadAddon();
   return coded(() => addon.packedBytes(ints, engine));
 }
 
@@ -229,21 +230,4 @@ function unknown(what: string, name: string, known: Iterable<string>): SecateurE
 
 function cancelled(): SecateurError {
   return new SecateurError("cancelled", "The run was cancelled.");
-}
-
-/** Runs a native call and gives what it throws its type. */
-function coded<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (thrown) {
-    throw codedError(thrown);
-  }
-}
-
-/** Native errors carry `code`; anything else, such as a TypeError, is ours and stays. */
-function codedError(thrown: unknown): unknown {
-  if (thrown instanceof SecateurError || !(thrown instanceof Error)) return thrown;
-  const { code } = thrown as Error & { code?: unknown };
-  if (typeof code !== "string") return thrown;
-  return new SecateurError(code as ErrorCode, thrown.message, { cause: thrown });
 }
