@@ -44,8 +44,10 @@ export function doctor(options: DoctorOptions = {}): { ready: boolean; findings:
   ];
   const ready = addon !== undefined;
   if (json) {
-    for (const finding of findings) write(JSON.stringify({ event: "finding", ...finding }));
-    write(JSON.stringify({ event: "result", ready, findings }));
+    // What was not found is null rather than left out.
+    const lines = findings.map(({ name, found = null, note }) => ({ name, found, note }));
+    for (const line of lines) write(JSON.stringify({ event: "finding", ...line }));
+    write(JSON.stringify({ event: "result", ready, findings: lines }));
   } else {
     for (const { name, found, note } of findings) {
       write(`${name.padEnd(18)}${found ?? "not found"}${note ? `: ${note}` : ""}`);
@@ -104,12 +106,9 @@ function toolchain(addon: Addon | undefined): Finding[] {
 function oneDnnFinding(folder: string | undefined, addon: Addon | undefined): Finding {
   const name = "oneDNN";
   if (folder === undefined) {
-    return {
-      name,
-      found: undefined,
-      note: "everything works without it, but convolutions without a kernel of our own are " +
-        "several times slower; Debian's package is libdnnl-dev",
-    };
+    const note = "everything works without it, but slower; Debian's package is libdnnl-dev, " +
+      "which `deno task build` uses once it is there";
+    return { name, found: undefined, note };
   }
   const inUse = addon?.sourceHash.endsWith("-onednn");
   return {
@@ -129,7 +128,10 @@ function instructionSets(addon: Addon | undefined): Finding {
     return { name, found: usable.map(([feature]) => feature).join(" ") || "portable", note };
   }
   const lscpu = findProgram("lscpu");
-  const flags = lscpu ? spawnSync(lscpu, { encoding: "utf8" }).stdout : "";
+  if (lscpu === undefined) {
+    return { name, found: undefined, note: "neither the addon nor lscpu could tell" };
+  }
+  const flags = spawnSync(lscpu, { encoding: "utf8" }).stdout ?? "";
   const present = ["avx2", "avx512f", "avx512_bf16", "amx_bf16"].filter((flag) =>
     new RegExp(`\\b${flag}\\b`).test(flags)
   );
