@@ -18,24 +18,30 @@ export class ByteWriter {
   }
 
   raw(bytes: Uint8Array): void {
-    this.#bytes.set(bytes, this.#grow(bytes.length));
+    // Growing replaces the buffer, so it comes first; likewise below.
+    const start = this.#grow(bytes.length);
+    this.#bytes.set(bytes, start);
   }
 
   u32(value: number): void {
-    this.#view.setUint32(this.#grow(4), requireInteger(value, 0, 2 ** 32 - 1), true);
+    const start = this.#grow(4);
+    this.#view.setUint32(start, requireInteger(value, 0, 2 ** 32 - 1), true);
   }
 
   i32(value: number): void {
-    this.#view.setInt32(this.#grow(4), requireInteger(value, -(2 ** 31), 2 ** 31 - 1), true);
+    const start = this.#grow(4);
+    this.#view.setInt32(start, requireInteger(value, -(2 ** 31), 2 ** 31 - 1), true);
   }
 
   i64(value: number): void {
     const whole = requireInteger(value, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER);
-    this.#view.setBigInt64(this.#grow(8), BigInt(whole), true);
+    const start = this.#grow(8);
+    this.#view.setBigInt64(start, BigInt(whole), true);
   }
 
   f64(value: number): void {
-    this.#view.setFloat64(this.#grow(8), value, true);
+    const start = this.#grow(8);
+    this.#view.setFloat64(start, value, true);
   }
 
   string(text: string): void {

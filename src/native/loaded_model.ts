@@ -1,0 +1,132 @@
+import { SecateurError } from "../errors.ts";
+import type { Graph } from "../graph/graph.ts";
+import {
+  compile,
+  type Compiled,
+  type CompiledEntry,
+  type EntryRequest,
+} from "../program/compile.ts";
+import type { Tensor } from "../tensor.ts";
+import type { Engine } from "./addon.ts";
+import { cpuFeatures, packedBytes, Session, type TypedArray } from "./session.ts";
+
+/** Type of activations; "auto" is bf16 where the processor multiplies bf16 matrices (AMX). */
+export type DTypeChoice = "auto" | "f32" | "bf16";
+
+/** How to compute; results do not depend on `threads`. */
+export interface ComputeOptions {
+  readonly dtype?: DTypeChoice;
+  readonly threads?: number;
+  readonly engine?: Engine;
+  /** Images per slice; chosen for each entry by default. */
+  readonly slice?: number;
+}
+
+/** The type that a choice means on this machine. */
+export function resolveDtype(choice: DTypeChoice = "auto"): "f32" | "bf16" {
+  if (choice !== "auto") return choice;
+  return cpuFeatures().amxBf16 ? "bf16" : "f32";
+}
+
+/** What to feed and fetch, by the names that `entry()` gives. */
+export interface RunRequest {
+  readonly feeds?: Readonly<Record<string, TypedArray>>;
+  readonly fetch?: readonly string[];
+  readonly signal?: AbortSignal;
+  readonly profile?: boolean;
+}
+
+/** A graph compiled for the entries asked for and loaded with its weights. */
+export class LoadedModel {
+  readonly graph: Graph;
+  readonly dtype: "f32" | "bf16";
+  readonly session: Session;
+  readonly #compiled: Compiled;
+  /** Entries that leave other weights behind than they found. */
+  readonly #updating: ReadonlySet<string>;
+  #stale = true;
+
+  private constructor(
+    graph: Graph,
+    dtype: "f32" | "bf16",
+    compiled: Compiled,
+    session: Session,
+    updating: ReadonlySet<string>,
+  ) {
+    this.graph = graph;
+    this.dtype = dtype;
+    this.session = session;
+    this.#compiled = compiled;
+    this.#updating = updating;
+  }
+
+  /** Compiles and loads. Throws what `compile`, `Session.open` and `loadAddon` throw. */
+  static open(
+    graph: Graph,
+    requests: readonly EntryRequest[],
+    options: ComputeOptions = {},
+  ): LoadedModel {
+    const dtype = resolveDtype(options.dtype);
+    const { engine = "automatic", threads, slice } = options;
+    const compiled = compile(graph, requests, {
+      dtype,
+      packedBytes: (ints) => packedBytes(ints, engine),
+      ...(slice === undefined ? {} : { slice }),
+    });
+    const session = Session.open(compiled.program, {
+      engine,
+      ...(threads === undefined ? {} : { threads }),
+    });
+    const updating = requests
+      .filter(({ kind }) => kind === "step" || kind === "statistics")
+      .map(({ name }) => name);
+    const model = new LoadedModel(graph, dtype, compiled, session, new Set(updating));
+    for (const [name, data] of compiled.constants) session.write(name, data);
+    model.write(graph.parameters);
+    return model;
+  }
+
+  /** Where an entry finds its feeds and leaves its results. */
+  entry(name: string): CompiledEntry {
+    const entry = this.#compiled.entries.get(name);
+    if (entry !== undefined) return entry;
+    throw new SecateurError(
+      "program-invalid",
+      `${this.graph.name} was not compiled with an entry ${name}.`,
+    );
+  }
+
+  /** Replaces parameters; what inference needs is prepared again before its next run. */
+  write(parameters: ReadonlyMap<string, Tensor>): void {
+    for (const [name, { data }] of parameters) this.session.write(name, data);
+    this.#stale = true;
+  }
+
+  /** Runs an entry as `Session.run` does, preparing packed weights first when they are stale. */
+  async run(name: string, request: RunRequest = {}): Promise<Record<string, TypedArray>> {
+    if (this.#updating.has(name)) {
+      this.#stale = true;
+    } else if (this.#stale) {
+      this.#stale = false;
+      await this.session.run(this.#compiled.prepare);
+    }
+    return await this.session.run(name, request);
+  }
+
+  /** The graph with its parameters as they are now. */
+  async current(): Promise<Graph> {
+    const parameters = new Map<string, Tensor>();
+    for (const [name, { shape }] of this.graph.parameters) {
+      parameters.set(name, { shape, data: await this.session.read(name) as Float32Array });
+    }
+    return { ...this.graph, parameters };
+  }
+
+  dispose(): void {
+    this.session.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}

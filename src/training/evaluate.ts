@@ -1,0 +1,144 @@
+import { batchOf } from "../data/batches.ts";
+import type { Dataset, Normalisation } from "../data/dataset.ts";
+import { SecateurError } from "../errors.ts";
+import type { Graph } from "../graph/graph.ts";
+import { shapesOf } from "../graph/shapes.ts";
+import { type ComputeOptions, LoadedModel } from "../native/loaded_model.ts";
+import type { ForwardRequest } from "../program/compile.ts";
+import type { RunOptions } from "../progress.ts";
+
+/** Accuracy and loss of a model on a data set. */
+export interface Evaluation {
+  /** Mean cross-entropy. */
+  readonly loss: number;
+  /** Shares in [0, 1]. */
+  readonly top1: number;
+  readonly top5: number;
+  readonly correct: number;
+  readonly total: number;
+}
+
+/** An evaluation and how it was computed. */
+export interface TimedEvaluation extends Evaluation {
+  readonly device: "cpu";
+  readonly dtype: "f32" | "bf16";
+  readonly seconds: number;
+}
+
+export interface EvaluateOptions extends RunOptions, ComputeOptions {
+  readonly normalisation: Normalisation;
+  /** Images per run; default 256. */
+  readonly batch?: number;
+  /** Name of the stage in progress reports. */
+  readonly stage?: string;
+}
+
+/** The entry that `evaluateLoaded` runs. */
+export function evaluationRequest(images: number): ForwardRequest {
+  return { kind: "forward", name: "evaluate", images, loss: { smoothing: 0 } };
+}
+
+/** Throws "data-mismatch" unless pictures and classes are what the model takes and gives. */
+export function requireFit(graph: Graph, dataset: Dataset): void {
+  const [channels, height, width] = graph.input.shape;
+  if (channels !== 3 || height !== dataset.height || width !== dataset.width) {
+    throw new SecateurError(
+      "data-mismatch",
+      `${graph.name} takes pictures of [${graph.input.shape.join(", ")}] but ${dataset.name} has ` +
+        `[3, ${dataset.height}, ${dataset.width}]: choose another data set or --size.`,
+    );
+  }
+  const [classes] = shapesOf(graph).get(graph.output)!;
+  if (classes !== dataset.classes.length) {
+    throw new SecateurError(
+      "data-mismatch",
+      `${graph.name} tells ${classes} classes apart but ${dataset.name} has ` +
+        `${dataset.classes.length}: choose the data set the model was trained for.`,
+    );
+  }
+}
+
+/** How many logits of a row lie above that of the label; ties and NaN count against it. */
+export function rankOfLabel(logits: Float32Array, at: number, classes: number, label: number) {
+  const own = logits[at + label];
+  let above = 0;
+  for (let c = 0; c < classes; c++) {
+    const other = logits[at + c];
+    if (c !== label && !(other < own || (other === own && c > label))) above += 1;
+  }
+  return above;
+}
+
+/** Indices first..first+count-1, the last repeated up to `images`: a full batch to run. */
+function paddedIndices(first: number, count: number, images: number): Int32Array {
+  return Int32Array.from({ length: images }, (_, i) => first + Math.min(i, count - 1));
+}
+
+/** Evaluates a model that was opened with `evaluationRequest`. */
+export async function evaluateLoaded(
+  model: LoadedModel,
+  dataset: Dataset,
+  options: EvaluateOptions,
+): Promise<TimedEvaluation> {
+  const { normalisation, signal, onProgress, stage = "evaluate" } = options;
+  requireFit(model.graph, dataset);
+  const entry = model.entry("evaluate");
+  const classes = dataset.classes.length;
+  const started = performance.now();
+  let loss = 0, correct = 0, within5 = 0;
+
+  const tally = (result: Record<string, ArrayLike<number>>, first: number, count: number) => {
+    const logits = result[entry.logits!] as Float32Array;
+    const losses = result[entry.loss!];
+    for (let i = 0; i < count; i++) {
+      const above = rankOfLabel(logits, i * classes, classes, dataset.labels[first + i]);
+      if (above === 0) correct += 1;
+      if (above < 5) within5 += 1;
+      loss += losses[i];
+    }
+    onProgress?.({ stage, done: first + count, total: dataset.count, unit: "images" });
+  };
+
+  // The next batch is prepared while the engine runs this one.
+  let pending: { result: Promise<Record<string, ArrayLike<number>>>; first: number; count: number };
+  let previous: typeof pending | undefined;
+  for (let first = 0; first < dataset.count; first += entry.images) {
+    const count = Math.min(entry.images, dataset.count - first);
+    const indices = paddedIndices(first, count, entry.images);
+    const feeds = {
+      [entry.feeds.images!]: batchOf(dataset, indices, normalisation),
+      [entry.feeds.labels!]: indices.map((index) => dataset.labels[index]),
+    };
+    const fetch = [entry.logits!, entry.loss!];
+    const result = model.run("evaluate", { feeds, fetch, ...(signal ? { signal } : {}) });
+    // Awaited a batch later; a failure until then is not unhandled.
+    result.catch(() => {});
+    pending = { result, first, count };
+    if (previous) tally(await previous.result, previous.first, previous.count);
+    previous = pending;
+  }
+  if (previous) tally(await previous.result, previous.first, previous.count);
+  const total = dataset.count;
+  return {
+    loss: loss / total,
+    top1: correct / total,
+    top5: within5 / total,
+    correct,
+    total,
+    device: "cpu",
+    dtype: model.dtype,
+    seconds: (performance.now() - started) / 1000,
+  };
+}
+
+/** Loss, top-1 and top-5 of a model on a data set. */
+export async function evaluate(
+  graph: Graph,
+  dataset: Dataset,
+  options: EvaluateOptions,
+): Promise<TimedEvaluation> {
+  requireFit(graph, dataset);
+  const batch = Math.min(options.batch ?? 256, dataset.count);
+  using model = LoadedModel.open(graph, [evaluationRequest(batch)], options);
+  return await evaluateLoaded(model, dataset, options);
+}
