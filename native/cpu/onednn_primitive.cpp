@@ -140,7 +140,11 @@ std::optional<Choice> choice(const Description& description,
                              std::vector<Primitive::Argument> arguments) {
   Choice found{std::move(arguments), description.impl_info_str(),
                [description] { return Function(description); }};
-  if (found.implementation.find("ref") != std::string::npos) return std::nullopt;
+  // Its reference code, its own unfolding into matrix products for NHWC, and its kernels for
+  // vectors of four are all slower than portable code.
+  for (const char* const slow : {"ref", "gemm", "sse41"}) {
+    if (found.implementation.find(slow) != std::string::npos) return std::nullopt;
+  }
   found.arguments.push_back({DNNL_ARG_SCRATCHPAD, description.scratchpad_desc()});
   return found;
 }

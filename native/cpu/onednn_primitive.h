@@ -85,7 +85,7 @@ struct Form {
   bool amx;
 };
 
-// nullopt where oneDNN has nothing better than its reference code.
+// nullopt where oneDNN has only its slow, general code.
 std::optional<Form> convolution_form(const Problem& problem);
 
 // Arguments in order: forward: x, weights, y, then bias where asked for;

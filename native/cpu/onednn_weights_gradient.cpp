@@ -142,11 +142,10 @@ std::unique_ptr<Kernel> weights_gradient_kernel(const Program& program,
                                 shape->out_channels, 0);
   const DType x = program.values[static_cast<size_t>(instruction.inputs[0])].dtype;
   const DType dy = program.values[static_cast<size_t>(instruction.inputs[1])].dtype;
-  // Of two types the narrower one is what the layer computes in.
-  const DType stored = x == DType::bf16 || dy == DType::bf16 ? DType::bf16 : DType::f32;
+  const DType stored = x == dy ? x : DType::f32;  // nothing is rounded on the way
   const int64_t slice = std::min(entry.slice, entry.images);
   const DType computed = computed_type(*shape, Direction::backward_weights, stored, slice);
-  const int64_t most = images_per_call(*shape, computed != stored, slice);
+  const int64_t most = images_per_call(*shape, computed != x || computed != dy, slice);
 
   WeightsGradient::Parts parts{*shape, instruction.layer, x, dy, computed, has_bias, {}, nullptr};
   Problem problem{.shape = *shape, .direction = Direction::backward_weights, .images = most,
