@@ -1,0 +1,82 @@
+// The CPU backend: a table from operation to kernel factory, with oneDNN's convolutions in front.
+
+#include "backend.h"
+
+#include <array>
+
+#include "cpu/kernels.h"
+#include "cpu/pack_convolution.h"
+#include "error.h"
+
+#ifdef SECATEUR_WITH_ONEDNN
+#include "cpu/onednn_convolution.h"
+#endif
+
+namespace secateur {
+
+namespace {
+
+typedef KernelPointer (*Factory)(const Call&);
+
+// Indexed by Op.
+constexpr std::array<Factory, static_cast<size_t>(Op::count)> kFactories = {
+#define OPERATION(name, kind, inputs, outputs, ints, floats) name##_kernel,
+#include "operations.def"
+#undef OPERATION
+};
+
+[[maybe_unused]] bool is_convolution(Op op) {
+  return op == Op::pack_convolution || op == Op::convolution ||
+         op == Op::convolution_backward_data || op == Op::convolution_backward_weights;
+}
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(bool onednn) : onednn_(onednn) {}
+
+  std::unique_ptr<Kernel> kernel(const Program& program, const Instruction& instruction,
+                                 const Entry& entry) const override {
+#ifdef SECATEUR_WITH_ONEDNN
+    if (onednn_ && is_convolution(instruction.op)) {
+      if (auto kernel = onednn_kernel(program, instruction, entry)) return kernel;
+    }
+#endif
+    return kFactories[static_cast<size_t>(instruction.op)]({program, instruction, entry});
+  }
+
+  int64_t packed_bytes(std::span<const int64_t> ints) const override {
+    const size_t expected =
+        operations()[static_cast<size_t>(Op::pack_convolution)].ints.size();
+    if (ints.size() != expected) {
+      throw Error("program-invalid", "Expected " + std::to_string(expected) +
+                                         " numbers to describe packed weights, found " +
+                                         std::to_string(ints.size()) + ".");
+    }
+#ifdef SECATEUR_WITH_ONEDNN
+    if (onednn_) {
+      const int64_t bytes = onednn_packed_bytes(ints);
+      if (bytes >= 0) return bytes;
+    }
+#endif
+    return portable_packed_bytes(ints);
+  }
+
+ private:
+  const bool onednn_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cpu_backend(Engine engine) {
+#ifdef SECATEUR_WITH_ONEDNN
+  return std::make_unique<CpuBackend>(engine != Engine::portable);
+#else
+  if (engine == Engine::onednn) {
+    throw Error("option-invalid", "Expected an engine that this build has, found onednn; install "
+                                  "libdnnl-dev and build again, or choose portable.");
+  }
+  return std::make_unique<CpuBackend>(false);
+#endif
+}
+
+}  // namespace secateur

@@ -1,0 +1,205 @@
+// Convolution and its transpose: register tiles over a padded f32 copy of one picture at a time.
+
+#include <algorithm>
+
+#include "cpu/convolution_shape.h"
+#include "cpu/kernels.h"
+
+namespace secateur {
+
+namespace {
+
+// Pixels that a pointwise convolution converts and multiplies at a time.
+constexpr int64_t kPointwisePixels = 512;
+
+struct Epilogue {
+  bool relu = false;
+  bool y_bf16 = false;
+};
+
+class PortableConvolution final : public Kernel {
+ public:
+  PortableConvolution(const ConvolutionShape& shape, bool backward, bool x_bf16, Epilogue epilogue)
+      : vectors_(vector_kernels()), form_(shape, backward, vectors_.lanes),
+        correlation_(backward ? Correlation::backward(shape) : Correlation::forward(shape)),
+        x_bf16_(x_bf16), epilogue_(epilogue), depthwise_(shape.depthwise()),
+        pointwise_(shape.pointwise() && !depthwise_),
+        source_elements_(backward ? shape.out_height * shape.out_width * shape.out_channels
+                                  : shape.in_height * shape.in_width * shape.in_channels),
+        group_in_(backward ? shape.group_out() : shape.group_in()) {
+    const PaddedPicture& picture = correlation_.picture;
+    // Depthwise sweeps read whole vectors of channels.
+    direct_ = !x_bf16 && picture.whole && (!depthwise_ || picture.channels % vectors_.lanes == 0);
+  }
+
+  int64_t scratch_bytes() const override {
+    const int64_t floats = pointwise_ ? (x_bf16_ ? kPointwisePixels * correlation_.source_channels : 0)
+                           : direct_  ? 0
+                                      : correlation_.picture.elements() + vectors_.lanes;
+    return floats * static_cast<int64_t>(sizeof(float));
+  }
+
+  void run(const Slice& slice) const override {
+    if (pointwise_) return run_pointwise(slice);
+    const int64_t y_elements = correlation_.y_height * correlation_.y_width * correlation_.y_channels;
+    float* const padded = static_cast<float*>(slice.scratch);
+    if (!direct_) {
+      correlation_.picture.clear(padded);
+      std::fill_n(padded + correlation_.picture.elements(), vectors_.lanes, 0.0f);
+    }
+    for (int64_t image = 0; image < slice.images; ++image) {
+      const void* const x = element(slice.inputs[0], x_bf16_, image * source_elements_);
+      if (!direct_) {
+        correlation_.picture.fill(vectors_, x, x_bf16_, correlation_.source_width, padded);
+      }
+      const float* const source = direct_ ? static_cast<const float*>(x) : padded;
+      for (const Phase& phase : correlation_.phases) {
+        const int64_t y = image * y_elements +
+                          (phase.y_row * correlation_.y_width + phase.y_column) *
+                              correlation_.y_channels;
+        depthwise_ ? run_depthwise(slice, phase, source, y) : run_phase(slice, phase, source, y);
+      }
+    }
+  }
+
+ private:
+  static void* element(void* base, bool bf16, int64_t index) {
+    return static_cast<std::byte*>(base) + index * (bf16 ? 2 : 4);
+  }
+
+  const float* packed(const Slice& slice) const { return static_cast<const float*>(slice.inputs[1]); }
+  void* argument(const Slice& slice, size_t input) const {
+    return slice.inputs.size() > input ? slice.inputs[input] : nullptr;
+  }
+
+  // What all sweeps of an instruction have in common; `y` is an element's index.
+  ConvolutionSweep sweep(const Slice& slice, int64_t group, int64_t y) const {
+    ConvolutionSweep result{};
+    result.weights = packed(slice) + group * form_.group();
+    result.panel = form_.panel();
+    result.channels = form_.outputs;
+    result.y_bf16 = epilogue_.y_bf16;
+    result.y = element(slice.outputs[0], epilogue_.y_bf16, y + group * form_.outputs);
+    result.relu = epilogue_.relu;
+    if (const auto* bias = static_cast<const float*>(argument(slice, 2))) {
+      result.bias = bias + group * form_.outputs;
+    }
+    if (void* const residual = argument(slice, 3)) {
+      result.residual = element(residual, epilogue_.y_bf16, y + group * form_.outputs);
+    }
+    return result;
+  }
+
+  void run_phase(const Slice& slice, const Phase& phase, const float* source, int64_t y) const {
+    const PaddedPicture& picture = correlation_.picture;
+    for (int64_t group = 0; group < form_.groups; ++group) {
+      ConvolutionSweep task = sweep(slice, group, y);
+      task.source = source + group * group_in_;
+      task.row_step = correlation_.row_stride * picture.width * picture.channels;
+      task.column_step = correlation_.column_stride * picture.channels;
+      task.runs = phase.runs.data();
+      task.run_count = static_cast<int64_t>(phase.runs.size());
+      task.rows = phase.rows;
+      task.columns = phase.columns;
+      task.y_row_step = correlation_.y_row_stride * correlation_.y_width * correlation_.y_channels;
+      task.y_column_step = correlation_.y_column_stride * correlation_.y_channels;
+      vectors_.convolve(task);
+    }
+  }
+
+  void run_depthwise(const Slice& slice, const Phase& phase, const float* source, int64_t y) const {
+    const PaddedPicture& picture = correlation_.picture;
+    const ConvolutionSweep common = sweep(slice, 0, y);
+    DepthwiseSweep task{};
+    task.source = source;
+    task.row_step = correlation_.row_stride * picture.width * picture.channels;
+    task.column_step = correlation_.column_stride * picture.channels;
+    task.offsets = phase.offsets.data();
+    task.taps = phase.taps.data();
+    task.tap_count = static_cast<int64_t>(phase.taps.size());
+    task.weights = common.weights;
+    task.panel = common.panel;
+    task.rows = phase.rows;
+    task.columns = phase.columns;
+    task.channels = common.channels;
+    task.y = common.y;
+    task.y_bf16 = common.y_bf16;
+    task.y_row_step = correlation_.y_row_stride * correlation_.y_width * correlation_.y_channels;
+    task.y_column_step = correlation_.y_column_stride * correlation_.y_channels;
+    task.bias = common.bias;
+    task.residual = common.residual;
+    task.relu = common.relu;
+    vectors_.convolve_depthwise(task);
+  }
+
+  // The whole slice is one row of pixels.
+  void run_pointwise(const Slice& slice) const {
+    const int64_t channels = correlation_.source_channels;
+    const int64_t pixels = slice.images * correlation_.y_height * correlation_.y_width;
+    const Run run{0, 0, group_in_};
+    for (int64_t first = 0; first < pixels; first += kPointwisePixels) {
+      const int64_t count = std::min(kPointwisePixels, pixels - first);
+      const void* const x = element(slice.inputs[0], x_bf16_, first * channels);
+      const float* source = static_cast<const float*>(x);
+      if (x_bf16_) {
+        float* const wide = static_cast<float*>(slice.scratch);
+        vectors_.widen(static_cast<const bfloat16*>(x), count * channels, wide);
+        source = wide;
+      }
+      for (int64_t group = 0; group < form_.groups; ++group) {
+        ConvolutionSweep task = sweep(slice, group, first * correlation_.y_channels);
+        task.source = source + group * group_in_;
+        task.column_step = channels;
+        task.runs = &run;
+        task.run_count = 1;
+        task.rows = 1;
+        task.columns = count;
+        task.y_column_step = correlation_.y_channels;
+        vectors_.convolve(task);
+      }
+    }
+  }
+
+  const VectorKernels& vectors_;
+  const PackedForm form_;
+  const Correlation correlation_;
+  const bool x_bf16_;
+  const Epilogue epilogue_;
+  const bool depthwise_, pointwise_;
+  const int64_t source_elements_, group_in_;
+  bool direct_;
+};
+
+void require_packed(const Call& call, const ConvolutionShape& shape, bool backward) {
+  const PackedForm form(shape, backward, vector_kernels().lanes);
+  call.require_input(1, {form.elements() * static_cast<int64_t>(sizeof(float))});
+}
+
+}  // namespace
+
+KernelPointer convolution_kernel(const Call& call) {
+  const auto shape = ConvolutionShape::parse(call.instruction.ints);
+  call.require_input(0, {shape.in_height, shape.in_width, shape.in_channels});
+  call.require_output(0, {shape.out_height, shape.out_width, shape.out_channels});
+  require_packed(call, shape, false);
+  call.require_input(2, {shape.out_channels});
+  call.require_input(3, {shape.out_height, shape.out_width, shape.out_channels});
+  call.require_integer(ConvolutionShape::kInts, 0, 1);
+  const Value& y = *call.output(0);
+  if (const Value* residual = call.input(3); residual != nullptr && residual->dtype != y.dtype) {
+    call.refuse("expected the residual '" + residual->name + "' to have the type of y, found another.");
+  }
+  const Epilogue epilogue{call.integer(ConvolutionShape::kInts) == 1, is_bf16(y)};
+  return std::make_unique<PortableConvolution>(shape, false, is_bf16(*call.input(0)), epilogue);
+}
+
+KernelPointer convolution_backward_data_kernel(const Call& call) {
+  const auto shape = ConvolutionShape::parse(call.instruction.ints);
+  call.require_input(0, {shape.out_height, shape.out_width, shape.out_channels});
+  call.require_output(0, {shape.in_height, shape.in_width, shape.in_channels});
+  require_packed(call, shape, true);
+  return std::make_unique<PortableConvolution>(shape, true, is_bf16(*call.input(0)),
+                                               Epilogue{false, is_bf16(*call.output(0))});
+}
+
+}  // namespace secateur

@@ -1,0 +1,39 @@
+// The kernels of the CPU backend: one factory an operation, one file a family.
+#pragma once
+
+#include <memory>
+
+#include "cpu/call.h"
+
+namespace secateur {
+
+using KernelPointer = std::unique_ptr<Kernel>;
+
+KernelPointer fold_batch_norm_kernel(const Call&);               // update.cpp
+KernelPointer pack_convolution_kernel(const Call&);              // pack_convolution.cpp
+KernelPointer convolution_kernel(const Call&);                   // convolution.cpp
+KernelPointer convolution_backward_data_kernel(const Call&);     // convolution.cpp
+KernelPointer convolution_backward_weights_kernel(const Call&);  // convolution_gradient.cpp
+KernelPointer batch_norm_statistics_kernel(const Call&);         // batch_norm_reduce.cpp
+KernelPointer batch_norm_backward_reduce_kernel(const Call&);    // batch_norm_reduce.cpp
+KernelPointer batch_norm_apply_kernel(const Call&);              // batch_norm.cpp
+KernelPointer batch_norm_backward_apply_kernel(const Call&);     // batch_norm.cpp
+KernelPointer batch_norm_inference_kernel(const Call&);          // batch_norm.cpp
+KernelPointer relu_kernel(const Call&);                          // elementwise.cpp
+KernelPointer relu_backward_kernel(const Call&);                 // elementwise.cpp
+KernelPointer add_kernel(const Call&);                           // elementwise.cpp
+KernelPointer cast_kernel(const Call&);                          // elementwise.cpp
+KernelPointer gate_kernel(const Call&);                          // elementwise.cpp
+KernelPointer max_pool_kernel(const Call&);                      // pool.cpp
+KernelPointer max_pool_backward_kernel(const Call&);             // pool.cpp
+KernelPointer average_pool_kernel(const Call&);                  // pool.cpp
+KernelPointer average_pool_backward_kernel(const Call&);         // pool.cpp
+KernelPointer gather_kernel(const Call&);                        // gather.cpp
+KernelPointer gather_backward_kernel(const Call&);               // gather.cpp
+KernelPointer softmax_cross_entropy_kernel(const Call&);         // loss.cpp
+KernelPointer rank_kernel(const Call&);                          // rank.cpp
+KernelPointer normal_equations_kernel(const Call&);              // normal_equations.cpp
+KernelPointer sgd_kernel(const Call&);                           // update.cpp
+KernelPointer adamw_kernel(const Call&);                         // update.cpp
+
+}  // namespace secateur

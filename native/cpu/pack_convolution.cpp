@@ -1,0 +1,85 @@
+#include "cpu/pack_convolution.h"
+
+#include <algorithm>
+
+#include "cpu/convolution_shape.h"
+#include "cpu/kernels.h"
+#include "error.h"
+
+namespace secateur {
+
+namespace {
+
+struct PackAttributes {
+  ConvolutionShape shape;
+  bool backward, bf16;
+
+  static PackAttributes parse(std::span<const int64_t> ints) {
+    const auto shape = ConvolutionShape::parse(ints);
+    const int64_t direction = ints[ConvolutionShape::kInts], dtype = ints[ConvolutionShape::kInts + 1];
+    if (direction < 0 || direction > 1 || dtype < 0 || dtype > 1) {
+      throw Error("program-invalid", "expected direction and dtype to be 0 or 1, found " +
+                                         std::to_string(direction) + " and " +
+                                         std::to_string(dtype) + ".");
+    }
+    return {shape, direction == 1, dtype == 1};
+  }
+};
+
+class PackConvolution final : public Kernel {
+ public:
+  explicit PackConvolution(const PackAttributes& attributes)
+      : shape_(attributes.shape), backward_(attributes.backward), bf16_(attributes.bf16),
+        form_(shape_, backward_, vector_kernels().lanes) {}
+
+  void run(const Slice& slice) const override {
+    const float* const weight = static_cast<const float*>(slice.inputs[0]);
+    float* to = static_cast<float*>(slice.outputs[0]);
+    for (int64_t group = 0; group < form_.groups; ++group) {
+      for (int64_t first = 0; first < form_.vectors() * form_.lanes; first += form_.lanes) {
+        for (int64_t row = 0; row < form_.rows; ++row) {
+          for (int64_t lane = 0; lane < form_.lanes; ++lane) {
+            const int64_t output = first + lane;
+            *to++ = output < form_.outputs ? stored(weight[index(group, output, row)]) : 0.0f;
+          }
+        }
+      }
+    }
+  }
+
+ private:
+  // bf16 weights are rounded like bf16 activations, but stay f32 in memory.
+  float stored(float value) const { return bf16_ ? to_float(to_bfloat16(value)) : value; }
+
+  // Into [out, in / groups, tap].
+  int64_t index(int64_t group, int64_t output, int64_t row) const {
+    const int64_t inputs = form_.rows / shape_.taps();  // of a group; 1 when depthwise
+    const int64_t position = row / inputs, input = row % inputs;
+    const int64_t tap = backward_ ? shape_.taps() - 1 - position : position;
+    if (shape_.depthwise()) return output * shape_.taps() + tap;
+    const int64_t out = group * shape_.group_out() + (backward_ ? input : output);
+    const int64_t in = backward_ ? output : input;
+    return (out * shape_.group_in() + in) * shape_.taps() + tap;
+  }
+
+  const ConvolutionShape shape_;
+  const bool backward_, bf16_;
+  const PackedForm form_;
+};
+
+}  // namespace
+
+int64_t portable_packed_bytes(std::span<const int64_t> ints) {
+  const auto attributes = PackAttributes::parse(ints);
+  const PackedForm form(attributes.shape, attributes.backward, vector_kernels().lanes);
+  return form.elements() * static_cast<int64_t>(sizeof(float));
+}
+
+KernelPointer pack_convolution_kernel(const Call& call) {
+  const auto attributes = PackAttributes::parse(call.instruction.ints);
+  call.require_input(0, attributes.shape.weight_shape());
+  call.require_output(0, {portable_packed_bytes(call.instruction.ints)});
+  return std::make_unique<PackConvolution>(attributes);
+}
+
+}  // namespace secateur

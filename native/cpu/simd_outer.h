@@ -1,0 +1,107 @@
+// Sums of outer products: weight gradients in f32, normal equations in f64.
+// Included by the simd_*.cpp files; see simd.h.
+#pragma once
+
+#include "cpu/simd.h"
+
+namespace secateur {
+namespace {
+
+SECATEUR_INLINE Floats read_vector(const float* at) { return *reinterpret_cast<const FloatsAt*>(at); }
+SECATEUR_INLINE Doubles read_vector(const double* at) {
+  return *reinterpret_cast<const DoublesAt*>(at);
+}
+SECATEUR_INLINE void add_to(float* at, Floats value) { *reinterpret_cast<FloatsAt*>(at) += value; }
+SECATEUR_INLINE void add_to(double* at, Doubles value) { *reinterpret_cast<DoublesAt*>(at) += value; }
+
+template <class T>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+  typedef Floats Type;
+};
+template <>
+struct VectorOf<double> {
+  typedef Doubles Type;
+};
+
+template <class T, int M, int N>
+void accumulate_tile(const OuterSweep<T>& sweep, const T* a, const T* b, T* sums) {
+  typedef typename VectorOf<T>::Type Vector;
+  constexpr int kCount = sizeof(Vector) / sizeof(T);
+  Vector total[M][N] = {};
+  const int64_t a_step = sweep.a_column_step, b_step = sweep.b_column_step;
+  for (int64_t row = 0; row < sweep.rows; ++row) {
+    const T* left = a + row * sweep.a_row_step;
+    const T* right = b + row * sweep.b_row_step;
+    for (int64_t column = 0; column < sweep.columns; ++column) {
+      Vector vector[N];
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) vector[n] = read_vector(right + n * kCount);
+#pragma GCC unroll 16
+      for (int m = 0; m < M; ++m) {
+        const T value = left[m];
+#pragma GCC unroll 2
+        for (int n = 0; n < N; ++n) total[m][n] += value * vector[n];
+      }
+      left += a_step;
+      right += b_step;
+    }
+  }
+#pragma GCC unroll 16
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 2
+    for (int n = 0; n < N; ++n) add_to(sums + m * sweep.sums_step + n * kCount, total[m][n]);
+  }
+}
+
+template <class T>
+struct OuterTile {
+  typedef void (*Function)(const OuterSweep<T>&, const T*, const T*, T*);
+};
+
+template <class T, int N, int M = kTileRows>
+typename OuterTile<T>::Function outer_tile(int64_t rows) {
+  if (rows == M) return accumulate_tile<T, M, N>;
+  if constexpr (M > 1) return outer_tile<T, N, M - 1>(rows);
+  return nullptr;
+}
+
+template <class T>
+void accumulate(const OuterSweep<T>& sweep) {
+  constexpr int64_t kCount = sizeof(typename VectorOf<T>::Type) / sizeof(T);
+  if (sweep.m <= 0) return;
+  const int64_t tiles = (sweep.m + kTileRows - 1) / kTileRows;
+  const int64_t least = sweep.m / tiles, larger = sweep.m % tiles;
+  for (int64_t n = 0; n < sweep.n; n += 2 * kCount) {
+    const bool two = sweep.n - n > kCount;
+    int64_t m = 0;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      const int64_t rows = tile < larger ? least + 1 : least;
+      const auto function = two ? outer_tile<T, 2>(rows) : outer_tile<T, 1>(rows);
+      function(sweep, sweep.a + m, sweep.b + n, sweep.sums + m * sweep.sums_step + n);
+      m += rows;
+    }
+  }
+}
+
+void accumulate_depthwise(const DepthwiseOuterSweep& sweep) {
+  for (int64_t first = 0; first < sweep.channels; first += kLanes) {
+    for (int64_t tap = 0; tap < sweep.tap_count; ++tap) {
+      Floats total = {};
+      for (int64_t row = 0; row < sweep.rows; ++row) {
+        const float* a = sweep.a + row * sweep.a_row_step + sweep.offsets[tap] + first;
+        const float* b = sweep.b + row * sweep.b_row_step + first;
+        for (int64_t column = 0; column < sweep.columns; ++column) {
+          total += read<Floats>(a) * read<Floats>(b);
+          a += sweep.a_column_step;
+          b += sweep.b_column_step;
+        }
+      }
+      add_to(sweep.sums + tap * sweep.channels + first, total);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace secateur
