@@ -1,0 +1,37 @@
+// @ts-check
+/**
+ * The thread that renders batches ahead of the training step (see batches.ts and, for why this is
+ * JavaScript, render.js). It holds no state but the data set it was started with: the main thread
+ * says which pictures, how augmented, and into which buffer.
+ */
+import { parentPort, workerData } from "node:worker_threads";
+import { renderBatch } from "./render.js";
+
+/**
+ * @typedef {object} Start
+ * @property {Uint8Array} pixels `[count, height, width, 3]`, shared
+ * @property {number} height
+ * @property {number} width
+ * @property {Float32Array} table of normalisationTable
+ */
+/**
+ * @typedef {object} Request
+ * @property {number} ticket
+ * @property {Int32Array} indices
+ * @property {Int8Array | undefined} augmentation
+ * @property {ArrayBuffer} buffer at least n * height * width * 3 floats; handed back in the reply
+ */
+
+const { pixels, height, width, table } = /** @type {Start} */ (workerData);
+const size = height * width * 3;
+
+parentPort?.on("message", (/** @type {Request} */ request) => {
+  const { ticket, indices, augmentation, buffer } = request;
+  try {
+    const images = new Float32Array(buffer, 0, indices.length * size);
+    renderBatch(pixels, height, width, indices, table, augmentation, images);
+    parentPort?.postMessage({ ticket, buffer }, [buffer]);
+  } catch (error) {
+    parentPort?.postMessage({ ticket, failure: String(error) });
+  }
+});

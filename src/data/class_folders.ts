@@ -1,0 +1,131 @@
+/** Which files of an image folder are the pictures of a split, and what their classes are. */
+import { SecateurError } from "../errors.ts";
+
+/** A picture file and its class. */
+export interface LabelledPath {
+  readonly path: string;
+  readonly label: number;
+}
+
+/** What is in an image folder. */
+export interface FolderListing {
+  /** As the user named it, for messages. */
+  readonly name: string;
+  readonly files: readonly string[];
+  readonly folders: readonly string[];
+}
+
+/** Names a split's folder may have, the first found being taken. */
+const SPLIT_FOLDERS = {
+  train: ["train"],
+  test: ["test", "val"],
+} as const;
+
+const PICTURE = /\.(jpe?g|png)$/i;
+
+/** By UTF-16 code units, as `sorted` does for names in Python: the order of torchvision's labels. */
+function byCodeUnits(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function isHidden(path: string): boolean {
+  return path.split("/").some((part) => part.startsWith(".") || part === "__MACOSX");
+}
+
+/** The folder that holds the splits: the root, or a single folder in which all lies. */
+function rootOf(listing: FolderListing): string {
+  const parts = [...listing.folders, ...listing.files].map((path) => path.split("/"));
+  const tops = new Set(parts.filter((part) => !isHidden(part[0])).map((part) => part[0]));
+  const names: readonly string[] = [...SPLIT_FOLDERS.train, ...SPLIT_FOLDERS.test];
+  if (names.some((name) => tops.has(name)) || tops.size !== 1) return "";
+  return `${[...tops][0]}/`;
+}
+
+/** Folders directly within `parent` ("a/b/"), whether listed themselves or known by their files. */
+function childFolders(listing: FolderListing, parent: string): string[] {
+  const children = new Set<string>();
+  for (const folder of listing.folders) {
+    if (folder.startsWith(parent)) children.add(folder.slice(parent.length).split("/")[0]);
+  }
+  for (const file of listing.files) {
+    const rest = file.startsWith(parent) ? file.slice(parent.length).split("/") : [];
+    if (rest.length > 1) children.add(rest[0]);
+  }
+  return [...children].filter((name) => name !== "" && !isHidden(name)).sort(byCodeUnits);
+}
+
+/** The classes of a split: the names of its folders, which must agree with the training folders. */
+function classesOf(listing: FolderListing, root: string, folder: string): string[] {
+  const classes = childFolders(listing, folder);
+  if (classes.length === 0) {
+    throw new SecateurError(
+      "data-empty",
+      `Expected one folder per class in ${folder} of ${listing.name}, but it has none; ` +
+        `put pictures in ${folder}<class>/.`,
+    );
+  }
+  const training = childFolders(listing, `${root}train/`);
+  const unknown = classes.filter((name) => !training.includes(name));
+  const missing = training.filter((name) => !classes.includes(name));
+  if (training.length > 0 && unknown.length + missing.length > 0) {
+    const what = unknown.length > 0
+      ? `class "${unknown[0]}", which train/ has not`
+      : `no class "${missing[0]}", which train/ has`;
+    throw new SecateurError(
+      "data-mismatch",
+      `Expected the same class folders in every split of ${listing.name}, but ${folder} has ` +
+        `${what}; labels would not agree.`,
+    );
+  }
+  return classes;
+}
+
+/**
+ * The pictures of a split, ordered by path, with labels that count the class folders in order of
+ * name. Pictures may lie in folders within a class; files that are neither .jpg, .jpeg nor .png
+ * are passed over, as is everything hidden.
+ *
+ * @param limitPerClass keeps the first pictures of each class only.
+ * @throws SecateurError `data-empty` or `data-mismatch`.
+ */
+export function labelledPaths(
+  listing: FolderListing,
+  split: "train" | "test",
+  limitPerClass = Infinity,
+): { readonly paths: LabelledPath[]; readonly classes: string[] } {
+  const root = rootOf(listing);
+  const present = childFolders(listing, root);
+  const named = SPLIT_FOLDERS[split].find((name) => present.includes(name));
+  if (named === undefined) {
+    const wanted = SPLIT_FOLDERS[split].map((name) => `${name}/`).join(" or ");
+    const found = present.length > 0 ? present.slice(0, 5).join(", ") : "no folders";
+    throw new SecateurError(
+      "data-empty",
+      `Expected ${wanted} with one folder per class in ${listing.name}, but found ${found}.`,
+    );
+  }
+  const folder = `${root}${named}/`;
+  const classes = classesOf(listing, root, folder);
+  const labels = new Map(classes.map((name, label) => [name, label]));
+  const counts = new Array<number>(classes.length).fill(0);
+  const paths: LabelledPath[] = [];
+  const pictures = listing.files.filter((path) =>
+    path.startsWith(folder) && PICTURE.test(path) && !isHidden(path.slice(folder.length))
+  );
+  for (const path of pictures.sort(byCodeUnits)) {
+    const label = labels.get(path.slice(folder.length).split("/")[0]);
+    // A picture that lies beside the class folders has no class.
+    if (label === undefined || counts[label] >= limitPerClass) continue;
+    counts[label]++;
+    paths.push({ path, label });
+  }
+  const empty = counts.indexOf(0);
+  if (empty >= 0) {
+    throw new SecateurError(
+      "data-empty",
+      `Expected .jpg or .png pictures in every class of ${listing.name}, but ` +
+        `${folder}${classes[empty]}/ has none; add some or remove the folder.`,
+    );
+  }
+  return { paths, classes };
+}

@@ -1,0 +1,78 @@
+/** Naming a data set in one word: where it comes from, and which part. */
+import { SecateurError } from "../errors.ts";
+import { readCifar10 } from "./cifar.ts";
+import {
+  type CifarDownloadOptions,
+  defaultCifarFolder,
+  downloadCifar10,
+} from "./cifar_download.ts";
+import type { Dataset } from "./dataset.ts";
+import { generateDataset } from "./generated.ts";
+import { type ImageFolderOptions, readImageFolder } from "./image_folder.ts";
+
+/** How each kind of data is named, for help and messages. */
+export const DATA_SPECS = [
+  "generated[:SEED]",
+  "cifar10:FOLDER",
+  "cifar10:download[:FOLDER]",
+  "imagefolder:FOLDER_OR_TAR",
+] as const;
+
+export interface OpenDatasetOptions extends ImageFolderOptions {
+  /** Where CIFAR-10 is fetched from, when it is. */
+  readonly download?: Pick<CifarDownloadOptions, "url" | "md5">;
+}
+
+function unknownSpec(spec: string): SecateurError {
+  const looksLikePath = spec.includes("/") || spec.endsWith(".tar");
+  const guess = looksLikePath && !/^[a-z0-9]+:/.test(spec)
+    ? ` (an image folder would be imagefolder:${spec})`
+    : "";
+  return new SecateurError(
+    "option-invalid",
+    `Expected data as one of ${DATA_SPECS.join(", ")}, got "${spec}"${guess}.`,
+  );
+}
+
+function parseSeed(text: string, spec: string): number {
+  const seed = Number(text);
+  if (text === "" || !Number.isInteger(seed) || seed < 0 || seed > 0xffffffff) {
+    throw new SecateurError(
+      "option-invalid",
+      `Expected a whole number from 0 to 4294967295 after "generated:", got "${spec}".`,
+    );
+  }
+  return seed;
+}
+
+/**
+ * Opens one split of a data set named like `generated:1`, `cifar10:FOLDER` (official binary
+ * files), `cifar10:download[:FOLDER]` (fetched first) or `imagefolder:FOLDER_OR_TAR`. Labels,
+ * order and bytes are the same every time.
+ *
+ * `size`, `strict`, `limitPerClass` and `cache` apply to image folders, whose unreadable pictures
+ * are skipped and listed in `skipped` unless `strict`.
+ *
+ * @throws SecateurError `option-invalid` for a spec it does not know; otherwise what readCifar10,
+ * downloadCifar10 and readImageFolder throw.
+ */
+export async function openDataset(
+  spec: string,
+  split: "train" | "test",
+  options: OpenDatasetOptions = {},
+): Promise<Dataset> {
+  const colon = spec.indexOf(":");
+  const kind = colon < 0 ? spec : spec.slice(0, colon);
+  const rest = colon < 0 ? undefined : spec.slice(colon + 1);
+  if (kind === "generated") {
+    return generateDataset(split, rest === undefined ? {} : { seed: parseSeed(rest, spec) });
+  }
+  if (rest === undefined || rest === "") throw unknownSpec(spec);
+  if (kind === "imagefolder") return await readImageFolder(rest, split, options);
+  if (kind !== "cifar10") throw unknownSpec(spec);
+  if (rest !== "download" && !rest.startsWith("download:")) return await readCifar10(rest, split);
+  const folder = rest.slice("download:".length) || defaultCifarFolder();
+  const { signal, onProgress } = options;
+  await downloadCifar10(folder, { ...options.download, signal, onProgress });
+  return await readCifar10(folder, split);
+}
