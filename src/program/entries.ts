@@ -77,6 +77,16 @@ function finish(
   return { entry: { name, images, slice, instructions: rest, keep: new Set(wanted) }, prepare };
 }
 
+/** Entries that change weights prepare their own, and so never run on stale ones. */
+function selfContained(
+  { entry, prepare }: { entry: DraftEntry; prepare: readonly DraftInstruction[] },
+): Pick<Built, "entry" | "prepare"> {
+  return {
+    entry: { ...entry, instructions: [...prepare, ...entry.instructions] },
+    prepare: [],
+  };
+}
+
 /** Declares labels, teacher and loss and returns the instruction that reads logits. */
 function lossOf(
   context: Context,
@@ -198,16 +208,13 @@ export function buildStep(context: Context, request: StepRequest): Built {
     ...backward.instructions,
     ...update(draft, backward.gradients, optimizer),
   ];
-  const { entry, prepare } = finish(context, name, images, instructions, [logits, loss.loss]);
   const feeds = {
     images: lowered.images,
     labels: loss.labels,
     hyper: hyperFeed(draft, optimizer.kind),
   };
   return {
-    // Weights change every step, so each packs its own.
-    entry: { ...entry, instructions: [...prepare, ...entry.instructions] },
-    prepare: [],
+    ...selfContained(finish(context, name, images, instructions, [logits, loss.loss])),
     compiled: {
       name,
       images,
@@ -240,7 +247,7 @@ export function buildStatistics(context: Context, request: StatisticsRequest): B
   const alive = removeDead(draft, lowered.instructions, []);
   const instructions = optimize(draft, alive, new Set());
   return {
-    ...finish(context, name, images, instructions, []),
+    ...selfContained(finish(context, name, images, instructions, [])),
     compiled: {
       name,
       images,

@@ -60,22 +60,22 @@ export function insertGates(
   sites: readonly GateSite[],
 ): Gated {
   const feeds = new Map<string, string>();
-  const gated = new Map<string, string>();
+  const gated = new Map<string, { readonly label: string; readonly layer: string }>();
   for (const site of sites) {
     const { name, channels } = lowered(graph.values, site.value);
     const label = site.feed ?? site.value;
     feeds.set(label, gatesFeed(draft, entry, label, 1, channels));
-    gated.set(name, label);
+    gated.set(name, { label, layer: site.value });
   }
   const after = (name: string) => gated.has(name) ? `${name}:gated` : name;
   const gatesAfter = (names: readonly string[]) =>
-    names.filter((name) => gated.has(name)).map((name): DraftInstruction => ({
-      op: "gate",
-      inputs: { x: name, gates: feeds.get(gated.get(name)!)! },
-      outputs: { y: draft.value({ ...draft.get(name), place: "activations", name: after(name) }) },
-      attributes: {},
-      layer: name,
-    }));
+    names.flatMap((name): DraftInstruction[] => {
+      const site = gated.get(name);
+      if (site === undefined) return [];
+      const y = draft.value({ ...draft.get(name), place: "activations", name: after(name) });
+      const inputs = { x: name, gates: feeds.get(site.label)! };
+      return [{ op: "gate", inputs, outputs: { y }, attributes: {}, layer: site.layer }];
+    });
   const instructions = graph.instructions.flatMap((instruction) => {
     const inputs = Object.fromEntries(
       Object.entries(instruction.inputs).map(([key, name]) => [key, after(name)]),

@@ -11,7 +11,7 @@ function size(bytes: number): string {
 
 function printValue(program: Program, entry: Entry, index: number): string {
   const value = program.values[index];
-  const extent = `${value.images > 0 ? `${value.images}x` : ""}[${value.shape.join(",")}]`;
+  const extent = `${value.images > 0 ? ` ${value.images}x` : ""}[${value.shape.join(",")}]`;
   const place = `${value.arena}@${value.offset}`;
   return `${value.name} ${value.dtype}${extent} ${place} ${size(bytesOf(value, entry.slice))}`;
 }

@@ -128,7 +128,10 @@ export interface CompiledEntry {
 /** A program and where to find things in it. Graph parameters keep their names. */
 export interface Compiled {
   readonly program: Program;
-  /** Entry to run after weights or running statistics were written or changed, before inference. */
+  /**
+   * Entry to run after weights or running statistics were written or changed, before inference.
+   * Steps and statistics entries need no such run.
+   */
   readonly prepare: string;
   readonly entries: ReadonlyMap<string, CompiledEntry>;
   /** What a session must write once, before anything runs. */
