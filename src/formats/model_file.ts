@@ -1,0 +1,226 @@
+/**
+ * A model in one file: safetensors whose metadata holds, under "secateur.graph", the graph without
+ * its tensors as JSON. Other readers see a plain state dict; this one needs no model name.
+ */
+
+import { z } from "zod";
+import { reasonOf, SecateurError } from "../errors.ts";
+import type { Graph, Node } from "../graph/graph.ts";
+import { operatorOf } from "../graph/operators/table.ts";
+import { shapesOf } from "../graph/shapes.ts";
+import { elementCount, type Tensor } from "../tensor.ts";
+import { corrupt, quoted } from "./bytes.ts";
+import { readFileBytes } from "./file.ts";
+import { looksLikeSafetensors, parseSafetensors, writeSafetensors } from "./safetensors.ts";
+
+/** Where the graph is kept in the metadata. */
+const GRAPH_KEY = "secateur.graph";
+
+// Bounds on what a file may make this program count, allocate or loop over.
+const MOST_NODES = 10_000;
+const LARGEST_EXTENT = 2 ** 16;
+const LARGEST_VALUE = 2 ** 26;
+const MOST_CHANNELS = 2 ** 22;
+
+/** Letters, marks and spaces as layer names use them, so that sentences stay one line. */
+const name = z.string().regex(/^[\x21-\x7e][\x20-\x7e]{0,255}$/);
+const extent = z.int().min(1).max(LARGEST_EXTENT);
+const offset = z.int().min(0).max(LARGEST_EXTENT);
+const shape = z.union([z.tuple([extent, extent, extent]), z.tuple([extent])]);
+const pair = z.tuple([extent, extent]);
+const padding = z.tuple([offset, offset, offset, offset]);
+const one = z.tuple([name]);
+
+const layer = { name, output: name };
+const window = { kernel: pair, stride: pair, padding };
+
+const node = z.discriminatedUnion("op", [
+  z.strictObject({
+    ...layer,
+    ...window,
+    op: z.literal("convolution"),
+    inputs: one,
+    dilation: pair,
+    groups: extent,
+    weight: name,
+    bias: name.optional(),
+  }),
+  z.strictObject({
+    ...layer,
+    op: z.literal("batch_norm"),
+    inputs: one,
+    scale: name,
+    offset: name,
+    mean: name,
+    variance: name,
+    epsilon: z.number().positive().max(1),
+    momentum: z.number().min(0).max(1),
+  }),
+  z.strictObject({ ...layer, op: z.literal("relu"), inputs: one }),
+  z.strictObject({ ...layer, op: z.literal("add"), inputs: z.tuple([name, name]) }),
+  z.strictObject({ ...layer, ...window, op: z.literal("max_pool"), inputs: one }),
+  z.strictObject({
+    ...layer,
+    ...window,
+    op: z.literal("average_pool"),
+    inputs: one,
+    countPadding: z.boolean(),
+  }),
+  z.strictObject({ ...layer, op: z.literal("global_average_pool"), inputs: one }),
+  z.strictObject({ ...layer, op: z.literal("pad"), inputs: one, padding }),
+  z.strictObject({
+    ...layer,
+    op: z.literal("slice"),
+    inputs: one,
+    starts: z.tuple([offset, offset]),
+    ends: pair,
+    strides: pair,
+  }),
+  z.strictObject({
+    ...layer,
+    op: z.literal("channel_map"),
+    inputs: one,
+    from: z.array(z.int().min(-1).max(LARGEST_EXTENT)).min(1).max(LARGEST_EXTENT),
+  }),
+  z.strictObject({ ...layer, op: z.literal("flatten"), inputs: one }),
+  z.strictObject({
+    ...layer,
+    op: z.literal("linear"),
+    inputs: one,
+    weight: name,
+    bias: name.optional(),
+  }),
+]);
+
+const storedGraph = z.strictObject({
+  name,
+  input: z.strictObject({ name, shape }),
+  output: name,
+  nodes: z.array(node).min(1).max(MOST_NODES),
+});
+
+/** Names of the tensors that nodes read, in the order of the nodes. */
+function parameterNames(nodes: readonly Node[]): Set<string> {
+  return new Set(nodes.flatMap((each) => {
+    const operator = operatorOf(each);
+    return [...operator.trainable(each), ...operator.buffers(each)];
+  }));
+}
+
+/**
+ * Writes a graph with its weights, atomically. Equal models give equal bytes.
+ * @throws SecateurError `file-unwritable`; `format-corrupt` for a graph beyond what files may hold.
+ */
+export async function writeModel(
+  path: string,
+  graph: Graph,
+  metadata: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const { name, input, output, nodes, parameters } = graph;
+  await writeSafetensors(path, new Map(parameters), {
+    ...metadata,
+    // Validating puts keys into one order, so that equal graphs give equal bytes.
+    [GRAPH_KEY]: JSON.stringify(validGraph({ name, input, output, nodes }, path)),
+  });
+}
+
+/**
+ * The model in a file that `writeModel` wrote, or undefined when the file holds weights alone or
+ * is of another format.
+ * @throws SecateurError `file-missing`, `file-unreadable`; `format-corrupt` for a damaged file or a
+ * graph that is none; `weights-missing`, `weights-unexpected` when its tensors are not those of the
+ * graph; `graph-invalid` when its layers do not fit each other.
+ */
+export async function readModel(path: string): Promise<Graph | undefined> {
+  const bytes = await readFileBytes(path, "a model or a checkpoint");
+  return looksLikeSafetensors(bytes) ? parseModel(bytes, path) : undefined;
+}
+
+/** As readModel, from safetensors bytes; `source` names them in errors. */
+export function parseModel(bytes: Uint8Array, source: string): Graph | undefined {
+  const { tensors, metadata } = parseSafetensors(bytes, source);
+  const text = Object.hasOwn(metadata, GRAPH_KEY) ? metadata[GRAPH_KEY] : undefined;
+  if (text === undefined) return undefined;
+  const stored = parseGraph(text, source);
+  const graph: Graph = { ...stored, parameters: parametersOf(stored.nodes, tensors, source) };
+  checkGraph(graph, source);
+  return graph;
+}
+
+function parseGraph(text: string, source: string): Omit<Graph, "parameters"> {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (thrown) {
+    throw corrupt(source, `the graph in its metadata is not JSON (${quoted(reasonOf(thrown))})`);
+  }
+  return validGraph(json, source);
+}
+
+function validGraph(json: unknown, source: string): Omit<Graph, "parameters"> {
+  const parsed = storedGraph.safeParse(json);
+  if (parsed.success) return parsed.data as Omit<Graph, "parameters">;
+  const [issue] = parsed.error.issues;
+  const where = quoted(issue.path.map(String).join(".") || "top");
+  throw corrupt(source, `the graph in its metadata is none at ${where} (${quoted(issue.message)})`);
+}
+
+function parametersOf(
+  nodes: readonly Node[],
+  tensors: ReadonlyMap<string, Tensor>,
+  source: string,
+): ReadonlyMap<string, Tensor> {
+  const needed = parameterNames(nodes);
+  const missing = [...needed].find((parameter) => !tensors.has(parameter));
+  if (missing !== undefined) {
+    throw new SecateurError(
+      "weights-missing",
+      `${source}: expected the tensor ${quoted(missing)} that the graph inside names, but the ` +
+        "file does not hold it; write the model again.",
+    );
+  }
+  const unexpected = [...tensors.keys()].find((tensor) => !needed.has(tensor));
+  if (unexpected !== undefined) {
+    throw new SecateurError(
+      "weights-unexpected",
+      `${source}: expected only tensors of the graph inside, but the file also holds ` +
+        `${quoted(unexpected)}; write the model again.`,
+    );
+  }
+  return tensors;
+}
+
+/** Layers must fit each other, and no value may be larger than any machine wants it. */
+function checkGraph(graph: Graph, source: string): void {
+  let shapes;
+  try {
+    shapes = shapesOf(graph);
+  } catch (thrown) {
+    if (!(thrown instanceof SecateurError)) throw thrown;
+    throw new SecateurError(thrown.code, `${source}: ${thrown.message}`, { cause: thrown });
+  }
+  let channels = 0;
+  for (const [value, extents] of shapes) {
+    channels += extents[0];
+    if (elementCount(extents) <= LARGEST_VALUE && channels <= MOST_CHANNELS) continue;
+    throw new SecateurError(
+      "graph-invalid",
+      `${source}: expected values of at most ${LARGEST_VALUE} elements and ${MOST_CHANNELS} ` +
+        `channels in all, but the graph inside exceeds that at ${value}, [${
+          extents.join(", ")
+        }]; ` +
+        "write the model again for smaller pictures.",
+    );
+  }
+  const names = new Set<string>();
+  for (const { name } of graph.nodes) {
+    if (names.has(name)) {
+      throw new SecateurError(
+        "graph-invalid",
+        `${source}: expected layers of different names, but two of the graph inside are named ` +
+          `${name}; write the model again.`,
+      );
+    }
+    names.add(name);
+  }
+}
