@@ -1,0 +1,75 @@
+/**
+ * What options take, as zod schemas from the command line's text to typed values. Their messages
+ * complete the sentence "Expected --option to be ...".
+ */
+
+import { z } from "zod";
+
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+
+/** Text that is a decimal number for which `holds`. */
+function numeric(message: string, holds: (value: number) => boolean) {
+  return z.string(message)
+    .refine((text) => NUMBER.test(text) && holds(Number(text)), message)
+    .transform(Number);
+}
+
+/** A whole number within bounds. */
+export function whole(least: number, most: number) {
+  const message = `a whole number from ${least} to ${most}`;
+  return numeric(message, (value) => Number.isInteger(value) && value >= least && value <= most);
+}
+
+/** A number within bounds. */
+export function between(least: number, most: number) {
+  return numeric(`a number from ${least} to ${most}`, (value) => value >= least && value <= most);
+}
+
+/** A number above zero, up to `most`. */
+export function positive(most: number) {
+  const message = `a number above 0, at most ${most}`;
+  return numeric(message, (value) => value > 0 && value <= most);
+}
+
+/** A share strictly between nothing and all, as "45.5%" or "0.455". */
+export function share() {
+  const message = "a share between 0 and 1, such as 45.5% or 0.455";
+  const valueOf = (text: string) =>
+    text.endsWith("%") ? Number(text.slice(0, -1)) / 100 : Number(text);
+  const isShare = (text: string) => {
+    const value = valueOf(text);
+    return NUMBER.test(text.replace(/%$/, "")) && value > 0 && value < 1;
+  };
+  return z.string(message).refine(isShare, message).transform(valueOf);
+}
+
+/** One of a few words. */
+export function oneOf<const Words extends readonly [string, ...string[]]>(...words: Words) {
+  return z.enum(words, `one of ${words.join(", ")}`);
+}
+
+/** Any text that is not empty, such as a path. */
+export function text(what: string) {
+  return z.string(what).min(1, what);
+}
+
+/** Three numbers, one per colour, as "0.485,0.456,0.406". */
+export function triple(least: number, most: number) {
+  const message = `three numbers from ${least} to ${most}, such as 0.485,0.456,0.406`;
+  const parts = (value: string) => value.split(",").map((part) => part.trim());
+  return z.string(message).refine((value) => {
+    const numbers = parts(value);
+    return numbers.length === 3 &&
+      numbers.every((part) => NUMBER.test(part) && Number(part) >= least && Number(part) <= most);
+  }, message).transform((value) => parts(value).map(Number) as [number, number, number]);
+}
+
+/** An option that is given or not. */
+export function flag() {
+  return z.boolean().default(false);
+}
+
+/** An option that takes something away: --no-name. */
+export function unlessRefused() {
+  return z.boolean().default(true);
+}

@@ -1,0 +1,246 @@
+/** Options of `prune`, and what they mean together. */
+
+import { type Fusion, FUSIONS } from "../concentration/concentration.ts";
+import type { Budget } from "../concentration/ratios.ts";
+import { SecateurError } from "../errors.ts";
+import type { Scope } from "../graph/channels.ts";
+import type { DTypeChoice } from "../native/loaded_model.ts";
+import {
+  between,
+  flag,
+  oneOf,
+  positive,
+  share,
+  text,
+  unlessRefused,
+  whole,
+} from "./option_values.ts";
+import { parseOptions } from "./options.ts";
+import {
+  COMPUTE_OPTIONS,
+  DATA_OPTIONS,
+  JSON_OPTION,
+  MODEL_OPTIONS,
+  SEED_OPTION,
+  TRAINING_OPTIONS,
+} from "./shared_options.ts";
+
+/** What decides which channels go. */
+export type Criterion = "shapley" | "l1" | "random" | "reversed-shapley";
+
+/** What decides how many channels of each group go. */
+export type RatioRule = "concentration" | "uniform";
+
+/** Everything that decides a pruning run beside the model and the data. */
+export interface PruneOptions {
+  readonly budget: Budget;
+  /** Which channel groups may lose channels. */
+  readonly channels: Scope;
+  /** Largest share that a group may lose. */
+  readonly cap: number;
+  /** Kept counts are multiples of this. */
+  readonly roundTo: number;
+  readonly ratios: RatioRule;
+  readonly criterion: Criterion;
+  readonly fusion: Fusion;
+  /** Share of the rank in the fusion, in [0, 1]. */
+  readonly rankWeight: number;
+  /** Training images that rank and entropy are measured on. */
+  readonly rankImages: number;
+  readonly entropyImages: number;
+  /** Training images that Shapley values are estimated on. */
+  readonly calibration: number;
+  /** Most antithetic pairs of permutations per group. */
+  readonly pairs: number;
+  readonly compensate: boolean;
+  readonly reestimate: boolean;
+  /** Fine-tuning; 0 epochs leave it out. */
+  readonly epochs: number;
+  readonly learningRate: number;
+  readonly batch: number;
+  readonly weightDecay: number;
+  readonly warmup: number;
+  /** Share of the loss that the original model gives as teacher, in [0, 1]; 0 leaves it out. */
+  readonly distill: number;
+  readonly temperature: number;
+  readonly smoothing: number;
+  /** Fine-tune the unpruned model in the same way, for comparison. */
+  readonly control: boolean;
+  /** Training pictures of each class held out; by default a tenth of the smallest, at most 500. */
+  readonly holdOut?: number;
+  readonly seed: number;
+  readonly resume: boolean;
+  /** Folder of everything written. */
+  readonly out: string;
+  readonly dtype: DTypeChoice;
+  readonly threads?: number;
+}
+
+const BUDGET_TABLE = {
+  cutFlops: {
+    schema: share().optional(),
+    value: "share",
+    help: "share of the FLOPs to remove, such as 45.5% (default)",
+  },
+  cutParams: {
+    schema: share().optional(),
+    value: "share",
+    help: "share of the parameters to remove, in place of FLOPs",
+  },
+} as const;
+
+const RATIO_TABLE = {
+  channels: {
+    schema: oneOf("inner", "all").default("all"),
+    value: "scope",
+    help: "inner: channels of single layers only; all: residual streams too (default)",
+  },
+  cap: {
+    schema: between(0.01, 0.99).default(0.9),
+    value: "share",
+    help: "largest share that a group of channels may lose (default 0.9)",
+  },
+  roundTo: {
+    schema: whole(1, 1024).default(1),
+    value: "count",
+    help: "keep multiples of this many channels (default 1)",
+  },
+  ratios: {
+    schema: oneOf("concentration", "uniform").default("concentration"),
+    value: "rule",
+    help: "how many channels go where: by concentration (default) or uniform",
+  },
+  fusion: {
+    schema: oneOf(...FUSIONS as [Fusion, ...Fusion[]]).default("geometric"),
+    value: "mean",
+    help: `how rank and entropy are fused: ${FUSIONS.join(", ")} (default geometric)`,
+  },
+  rankWeight: {
+    schema: between(0, 1).default(0.5),
+    value: "weight",
+    help: "weight of the rank in the fusion (default 0.5)",
+  },
+  rankImages: {
+    schema: whole(1, 1_000_000).default(640),
+    value: "count",
+    help: "training pictures that ranks are measured on (default 640)",
+  },
+  entropyImages: {
+    schema: whole(2, 1_000_000).default(2048),
+    value: "count",
+    help: "training pictures that entropies are measured on (default 2048)",
+  },
+} as const;
+
+const SELECTION_TABLE = {
+  criterion: {
+    schema: oneOf("shapley", "l1", "random", "reversed-shapley").default("shapley"),
+    value: "name",
+    help: "which channels go: shapley (default), l1, random or reversed-shapley",
+  },
+  calibration: {
+    schema: whole(1, 1_000_000).default(512),
+    value: "count",
+    help: "training pictures that Shapley values are estimated on (default 512)",
+  },
+  pairs: {
+    schema: whole(2, 100_000).default(16),
+    value: "count",
+    help: "most pairs of permutations per group of channels (default 16)",
+  },
+  compensate: {
+    schema: unlessRefused(),
+    negated: true,
+    help: "leave out the least-squares compensation of the weights",
+  },
+  reestimate: {
+    schema: unlessRefused(),
+    negated: true,
+    help: "leave out the re-estimation of batch-norm statistics",
+  },
+} as const;
+
+const FINE_TUNING_TABLE = {
+  epochs: {
+    schema: whole(0, 100_000).optional(),
+    value: "count",
+    help: "epochs of fine-tuning (default 20; 5 for the embedded default)",
+  },
+  lr: {
+    schema: positive(100).default(0.05),
+    value: "rate",
+    help: "peak learning rate of fine-tuning (default 0.05)",
+  },
+  ...TRAINING_OPTIONS,
+  distill: {
+    schema: between(0, 1).default(0),
+    value: "share",
+    help: "share of the loss taken from the original model as teacher (default 0)",
+  },
+  temperature: {
+    schema: positive(1000).default(4),
+    value: "number",
+    help: "temperature of the teacher (default 4)",
+  },
+  smoothing: {
+    schema: between(0, 0.9).default(0),
+    value: "share",
+    help: "label smoothing (default 0)",
+  },
+  control: { schema: flag(), help: "fine-tune the unpruned model too, for comparison" },
+} as const;
+
+const METHOD_TABLE = {
+  ...RATIO_TABLE,
+  ...SELECTION_TABLE,
+  ...FINE_TUNING_TABLE,
+  ...SEED_OPTION,
+  resume: { schema: flag(), help: "go on from the checkpoints in the output folder" },
+  out: {
+    schema: text("a folder").default("out"),
+    value: "folder",
+    help: "where everything is written (default out)",
+  },
+  ...COMPUTE_OPTIONS,
+} as const;
+
+/** All options of `prune`. */
+export const PRUNE_OPTIONS = {
+  ...MODEL_OPTIONS,
+  ...DATA_OPTIONS,
+  ...BUDGET_TABLE,
+  ...METHOD_TABLE,
+  ...JSON_OPTION,
+} as const;
+
+const DEFAULT_CUT = 0.455;
+
+function budgetOf(raw: Readonly<Record<string, unknown>>): Budget {
+  const { cutFlops, cutParams } = parseOptions(BUDGET_TABLE, raw);
+  if (cutFlops !== undefined && cutParams !== undefined) {
+    throw new SecateurError(
+      "option-invalid",
+      "Expected one budget, got both --cut-flops and --cut-params; leave one out.",
+    );
+  }
+  return cutParams === undefined
+    ? { kind: "flops", cut: cutFlops ?? DEFAULT_CUT }
+    : { kind: "parameters", cut: cutParams };
+}
+
+/**
+ * The options of a run from the command line's text. `embedded` says that model and data are the
+ * embedded default, which is fine-tuned for fewer epochs. Throws "option-invalid".
+ */
+export function pruneOptions(
+  raw: Readonly<Record<string, unknown>>,
+  embedded: boolean,
+): PruneOptions {
+  const { lr, epochs, ...method } = parseOptions(METHOD_TABLE, raw);
+  return {
+    ...method,
+    budget: budgetOf(raw),
+    epochs: epochs ?? (embedded ? 5 : 20),
+    learningRate: lr,
+  };
+}

@@ -1,0 +1,96 @@
+/** Options that several commands share. */
+
+import { availableParallelism } from "node:os";
+import { between, flag, oneOf, text, triple, whole } from "./option_values.ts";
+
+/** Which model. */
+export const MODEL_OPTIONS = {
+  model: {
+    schema: text("a model's name").optional(),
+    value: "name",
+    help: "architecture of the weights, such as resnet56; not needed for secateur's own files",
+  },
+  weights: {
+    schema: text("a file").optional(),
+    value: "file",
+    help: "PyTorch or safetensors checkpoint, or a model that secateur wrote",
+  },
+} as const;
+
+/** Which pictures, and how they become inputs. */
+export const DATA_OPTIONS = {
+  data: {
+    schema: text("a data set").optional(),
+    value: "spec",
+    help: "cifar10:FOLDER, cifar10:download, imagefolder:FOLDER_OR_TAR or generated[:SEED]",
+  },
+  size: {
+    schema: whole(8, 4096).optional(),
+    value: "pixels",
+    help: "scale pictures of an image folder to this height and width",
+  },
+  limit: {
+    schema: whole(1, 10_000_000).optional(),
+    value: "count",
+    help: "take only the first pictures of each class of an image folder",
+  },
+  strict: { schema: flag(), help: "refuse unreadable pictures instead of skipping them" },
+  normalisation: {
+    schema: oneOf("imagenet", "cifar").optional(),
+    value: "name",
+    help: "mean and deviation that inputs are normalised by: imagenet (default) or cifar",
+  },
+  mean: { schema: triple(0, 1).optional(), value: "r,g,b", help: "mean of each colour" },
+  std: { schema: triple(0.001, 10).optional(), value: "r,g,b", help: "deviation of each colour" },
+} as const;
+
+/** How to compute. */
+export const COMPUTE_OPTIONS = {
+  dtype: {
+    schema: oneOf("auto", "f32", "bf16").default("auto"),
+    value: "type",
+    help: "type of activations: f32, bf16, or auto, bf16 where the processor has AMX (default)",
+  },
+  threads: {
+    schema: whole(1, 1024).optional(),
+    value: "count",
+    help: `threads that compute; results do not depend on it (default ${availableParallelism()})`,
+  },
+} as const;
+
+export const JSON_OPTION = {
+  json: { schema: flag(), help: "write JSON lines to standard output and nothing else there" },
+} as const;
+
+export const SEED_OPTION = {
+  seed: {
+    schema: whole(0, 0xffffffff).default(0),
+    value: "number",
+    help: "seed of everything that is random (default 0)",
+  },
+} as const;
+
+/** Options of a training run that pruning's fine-tuning has as well; defaults are the caller's. */
+export const TRAINING_OPTIONS = {
+  batch: {
+    schema: whole(1, 65536).default(128),
+    value: "images",
+    help: "pictures per training step (default 128)",
+  },
+  weightDecay: {
+    schema: between(0, 1).default(5e-4),
+    value: "number",
+    help: "weight decay, not on batch norm and biases (default 0.0005)",
+  },
+  warmup: {
+    schema: whole(0, 1000).default(0),
+    value: "epochs",
+    help: "epochs of linear warm-up (default 0)",
+  },
+  holdOut: {
+    schema: whole(0, 1_000_000).optional(),
+    value: "count",
+    help: "training pictures of each class to hold out for every choice " +
+      "(default: a tenth of the smallest class, at most 500)",
+  },
+} as const;
