@@ -13,8 +13,25 @@ namespace secateur {
 namespace {
 
 constexpr int64_t kBlock = 64;
-// Accumulators of one tile: 4 x 16 doubles, eight AVX-512 registers.
-constexpr int64_t kTileRows = 4, kTileColumns = 16;
+constexpr int64_t kPanel = 16;  // columns of a block whose rows are finished one by one
+
+template <int Lanes>
+struct Doubles;
+template <>
+struct Doubles<2> {
+  typedef double Vector __attribute__((vector_size(16)));
+};
+template <>
+struct Doubles<4> {
+  typedef double Vector __attribute__((vector_size(32)));
+};
+template <>
+struct Doubles<8> {
+  typedef double Vector __attribute__((vector_size(64)));
+};
+
+// Accumulators of one tile: 4 rows of two vectors.
+constexpr int64_t kTileRows = 4;
 
 // target[rows, columns] -= left[rows, depth] * right[depth, columns]; row-major with strides.
 struct Product {
@@ -25,22 +42,40 @@ struct Product {
   int64_t rows, columns, depth;
 };
 
-// Compiled below for several instruction sets, so it must be part of its callers.
+// What follows is compiled for several instruction sets, so it must be part of its callers.
+// memcpy, because these addresses are aligned to their numbers only.
+template <class Vector>
+[[gnu::always_inline]] inline void load(const double* from, Vector& to) {
+  __builtin_memcpy(&to, from, sizeof to);
+}
+
+template <int Lanes>
 [[gnu::always_inline]] inline void subtract_tile(const Product& p, int64_t row, int64_t column) {
-  double sums[kTileRows][kTileColumns] = {};
+  using Vector = typename Doubles<Lanes>::Vector;
   const double* const left = p.left + row * p.left_stride;
-  const double* const right = p.right + column;
+  Vector sums[kTileRows][2] = {};
   for (int64_t k = 0; k < p.depth; ++k) {
+    const double* const right = p.right + k * p.right_stride + column;
+    Vector first, second;
+    load(right, first);
+    load(right + Lanes, second);
+#pragma GCC unroll 4
     for (int64_t r = 0; r < kTileRows; ++r) {
       const double factor = left[r * p.left_stride + k];
-      for (int64_t c = 0; c < kTileColumns; ++c) {
-        sums[r][c] += factor * right[k * p.right_stride + c];
-      }
+      sums[r][0] += factor * first;
+      sums[r][1] += factor * second;
     }
   }
+#pragma GCC unroll 4
   for (int64_t r = 0; r < kTileRows; ++r) {
     double* const target = p.target + (row + r) * p.target_stride + column;
-    for (int64_t c = 0; c < kTileColumns; ++c) target[c] -= sums[r][c];
+#pragma GCC unroll 2
+    for (int64_t v = 0; v < 2; ++v) {
+      Vector value;
+      load(target + Lanes * v, value);
+      value -= sums[r][v];
+      __builtin_memcpy(target + Lanes * v, &value, sizeof value);
+    }
   }
 }
 
@@ -52,11 +87,15 @@ struct Product {
   p.target[row * p.target_stride + column] -= sum;
 }
 
+template <int Lanes>
 [[gnu::always_inline]] inline void subtract_body(const Product& p) {
+  constexpr int64_t kTileColumns = 2 * Lanes;
   const int64_t tiled_rows = p.rows / kTileRows * kTileRows;
   const int64_t tiled_columns = p.columns / kTileColumns * kTileColumns;
   for (int64_t column = 0; column < tiled_columns; column += kTileColumns) {
-    for (int64_t row = 0; row < tiled_rows; row += kTileRows) subtract_tile(p, row, column);
+    for (int64_t row = 0; row < tiled_rows; row += kTileRows) {
+      subtract_tile<Lanes>(p, row, column);
+    }
   }
   for (int64_t row = 0; row < p.rows; ++row) {
     const int64_t first = row < tiled_rows ? tiled_columns : 0;
@@ -64,11 +103,9 @@ struct Product {
   }
 }
 
-void subtract_portable(const Product& p) { subtract_body(p); }
-[[gnu::target("avx2,fma")]] void subtract_avx2(const Product& p) { subtract_body(p); }
-[[gnu::target("avx512f,fma,prefer-vector-width=512")]] void subtract_avx512(const Product& p) {
-  subtract_body(p);
-}
+void subtract_portable(const Product& p) { subtract_body<2>(p); }
+[[gnu::target("avx2,fma")]] void subtract_avx2(const Product& p) { subtract_body<4>(p); }
+[[gnu::target("avx512f,fma")]] void subtract_avx512(const Product& p) { subtract_body<8>(p); }
 
 using Subtract = void (*)(const Product&);
 
@@ -141,8 +178,14 @@ class Solver {
   }
 
   void factorise_panel(int64_t first, int64_t next) {
-    for (int64_t i = next; i < n_; ++i) {
-      for (int64_t j = first; j < next; ++j) divide(i, j, first);
+    for (int64_t column = first; column < next; column += kPanel) {
+      const int64_t end = std::min(column + kPanel, next);
+      const std::vector<double> transposed = transpose(column, first, end - column, column - first);
+      subtract_({a_ + next * n_ + column, a_ + next * n_ + first, transposed.data(), n_, n_,
+                 end - column, n_ - next, end - column, column - first});
+      for (int64_t i = next; i < n_; ++i) {
+        for (int64_t j = column; j < end; ++j) divide(i, j, column);
+      }
     }
   }
 
