@@ -48,27 +48,35 @@ class NormalEquations final : public Kernel {
   void combine(const Partials& partials) const override {
     auto* const gram = static_cast<double*>(partials.outputs[0]);
     auto* const cross = static_cast<double*>(partials.outputs[1]);
+    if (!accumulate_) {
+      std::fill_n(gram, shape_.groups * unknowns_ * unknowns_, 0.0);
+      std::fill_n(cross, shape_.groups * unknowns_ * outputs_, 0.0);
+    }
+    std::vector<double> sums(static_cast<size_t>(width_));
     for (int64_t group = 0; group < shape_.groups; ++group) {
+      double* const square = gram + group * unknowns_ * unknowns_;
       for (int64_t i = 0; i < unknowns_; ++i) {
-        const int64_t at = (group * unknowns_ + i) * width_;
-        for (int64_t j = i; j < unknowns_; ++j) {
-          double& upper = gram[(group * unknowns_ + i) * unknowns_ + j];
-          upper = (accumulate_ ? upper : 0) + total(partials, at + j);
-          gram[(group * unknowns_ + j) * unknowns_ + i] = upper;
+        add_slices(partials, (group * unknowns_ + i) * width_, sums);
+        square[i * unknowns_ + i] += sums[i];
+        for (int64_t j = i + 1; j < unknowns_; ++j) {
+          square[i * unknowns_ + j] += sums[j];
+          square[j * unknowns_ + i] += sums[j];
         }
         for (int64_t j = 0; j < outputs_; ++j) {
-          double& sum = cross[(group * unknowns_ + i) * outputs_ + j];
-          sum = (accumulate_ ? sum : 0) + total(partials, at + unknowns_ + j);
+          cross[(group * unknowns_ + i) * outputs_ + j] += sums[unknowns_ + j];
         }
       }
     }
   }
 
  private:
-  static double total(const Partials& partials, int64_t index) {
-    double sum = 0;
-    for (int64_t s = 0; s < partials.slices; ++s) sum += partials.of<double>(s)[index];
-    return sum;
+  // sums = one row of all slices' partials together.
+  void add_slices(const Partials& partials, int64_t first, std::vector<double>& sums) const {
+    std::fill(sums.begin(), sums.end(), 0.0);
+    for (int64_t s = 0; s < partials.slices; ++s) {
+      const double* const from = partials.of<double>(s) + first;
+      for (int64_t j = 0; j < width_; ++j) sums[j] += from[j];
+    }
   }
 
   static double at(const void* base, bool bf16, int64_t index) {

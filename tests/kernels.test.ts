@@ -1,0 +1,137 @@
+/** Every instruction on every engine and instruction set, against the f64 oracle. */
+
+import process from "node:process";
+import { afterEach, describe, expect, it } from "vitest";
+import type { Engine } from "../src/native/addon.ts";
+import { cpuFeatures, packedBytes, type TypedArray } from "../src/native/session.ts";
+import { OPERATIONS } from "../src/program/operations.ts";
+import { allConvolutionExamples } from "./support/convolution_examples.ts";
+import type { NamedExample } from "./support/example_arguments.ts";
+import { type Argument, runNative, runOracle } from "./support/one_instruction.ts";
+import { allOtherExamples } from "./support/other_examples.ts";
+import { allPictureExamples } from "./support/picture_examples.ts";
+
+const EXAMPLES: readonly NamedExample[] = (["f32", "bf16"] as const).flatMap((dtype) => [
+  ...allConvolutionExamples(dtype),
+  ...allPictureExamples(dtype),
+  ...allOtherExamples(dtype),
+]);
+
+/** Largest error, as a share of the largest expected magnitude. */
+const TOLERANCE = { f32: 1e-5, bf16: 5e-3, f64: 1e-12, i32: 0, bytes: 0 };
+
+/** Only convolutions differ between engines. */
+const byEngine = ({ op }: NamedExample) => op.startsWith("convolution");
+
+function hasOnednn(): boolean {
+  const ints = [4, 4, 16, 4, 4, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0, 4];
+  try {
+    return packedBytes(ints, "onednn") > 0;
+  } catch {
+    return false;
+  }
+}
+
+interface Setting {
+  readonly engine: Engine;
+  /** SECATEUR_ISA. */
+  readonly isa: string;
+}
+
+function settings(): Setting[] {
+  const features = cpuFeatures();
+  const isas = [
+    "portable",
+    ...(features.avx2 ? ["avx2"] : []),
+    ...(features.avx512 ? ["avx512"] : []),
+  ];
+  const portable = isas.map((isa) => ({ engine: "portable", isa }) as const);
+  return hasOnednn() ? [...portable, { engine: "onednn", isa: "amx" }] : portable;
+}
+
+function difference(found: TypedArray, expected: Float64Array): number {
+  if (found.length !== expected.length) return Infinity;
+  const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-30);
+  let error = 0;
+  found.forEach((value, i) => {
+    const distance = Math.abs(value - expected[i]);
+    error = Number.isNaN(distance) ? Infinity : Math.max(error, distance);
+  });
+  return error / largest;
+}
+
+/** What is wrong with a result, or nothing. */
+function problems(example: NamedExample, results: Record<string, TypedArray>): string[] {
+  const expected = runOracle(example);
+  return Object.entries(example.outputs).flatMap(([name, { dtype }]: [string, Argument]) => {
+    const error = difference(results[name], expected[name]);
+    return error <= TOLERANCE[dtype] ? [] : [`${example.name}: ${name} is off by ${error}`];
+  });
+}
+
+function sameBytes(a: TypedArray, b: TypedArray): boolean {
+  const bytes = (of: TypedArray) => new Uint8Array(of.buffer, of.byteOffset, of.byteLength);
+  const [left, right] = [bytes(a), bytes(b)];
+  return left.length === right.length && left.every((byte, i) => byte === right[i]);
+}
+
+async function run(
+  example: NamedExample,
+  { engine, isa }: Setting,
+  threads: number,
+): Promise<Record<string, TypedArray>> {
+  process.env.SECATEUR_ISA = isa;
+  return await runNative(example, { threads, engine });
+}
+
+const inherited = process.env.SECATEUR_ISA;
+
+describe("kernels", () => {
+  afterEach(() => {
+    if (inherited === undefined) delete process.env.SECATEUR_ISA;
+    else process.env.SECATEUR_ISA = inherited;
+  });
+
+  it("the table has every operation but pack_convolution, which all convolutions use", () => {
+    const tested = new Set<string>(EXAMPLES.map(({ op }) => op));
+    const untested = Object.keys(OPERATIONS).filter((op) => !tested.has(op));
+    expect(untested).toEqual(["pack_convolution"]);
+  });
+
+  it("SECATEUR_ISA limits the instruction sets", () => {
+    const seen = settings().map(({ isa }) => {
+      process.env.SECATEUR_ISA = isa;
+      return cpuFeatures();
+    });
+    expect(seen[0]).toEqual({ avx2: false, avx512: false, avx512Bf16: false, amxBf16: false });
+    settings().forEach(({ isa }, i) => {
+      expect(seen[i].avx2).toBe(isa !== "portable" && seen[seen.length - 1].avx2);
+      if (isa === "avx2") expect(seen[i].avx512).toBe(false);
+    });
+  });
+
+  for (const setting of settings()) {
+    const examples = setting.engine === "onednn" ? EXAMPLES.filter(byEngine) : EXAMPLES;
+    const families = new Set(examples.map(({ op }) => op));
+    for (const op of families) {
+      it(`${op} agrees with the oracle: ${setting.engine}, ${setting.isa}`, async () => {
+        const found: string[] = [];
+        for (const example of examples.filter((each) => each.op === op)) {
+          found.push(...problems(example, await run(example, setting, 2)));
+        }
+        expect(found, found.join("\n")).toEqual([]);
+      });
+    }
+
+    it(`one and two threads give the same bytes: ${setting.engine}, ${setting.isa}`, async () => {
+      const different: string[] = [];
+      for (const example of examples) {
+        const one = await run(example, setting, 1), two = await run(example, setting, 2);
+        for (const name of Object.keys(one)) {
+          if (!sameBytes(one[name], two[name])) different.push(`${example.name}: ${name}`);
+        }
+      }
+      expect(different, different.join("\n")).toEqual([]);
+    });
+  }
+});
