@@ -48,7 +48,7 @@ void ranks_in_lanes(const Batch& batch, int32_t* ranks, void* scratch) {
     const int used = left < Lanes ? static_cast<int>(left) : Lanes;
     const Real<Lanes> poison = gather<Lanes>(batch, first, used, a);
     bidiagonalise<Lanes>(a, batch.rows, cols, diagonal, upper, work);
-    const Word<Lanes> found = count_significant<Lanes>({diagonal, upper, cols}, tolerance);
+    const Real<Lanes> found = count_significant<Lanes>({diagonal, upper, cols}, tolerance);
     for (int lane = 0; lane < used; ++lane) {
       ranks[first + lane] = poison[lane] == 0 ? static_cast<int32_t>(found[lane]) : -1;
     }

@@ -14,9 +14,10 @@ struct Bidiagonal {
   int size;
 };
 
+// Counts are whole numbers kept as reals: not every x86-64 compares 64-bit integers in vectors.
 template <int Lanes>
 struct Counts {
-  Word<Lanes> first, second;
+  Real<Lanes> first, second;
 };
 
 // Counts the eigenvalues of B^T B above `first` and above `second`: the positive pivots of
@@ -28,14 +29,15 @@ template <int Lanes>
 inline Counts<Lanes> count_above(const Bidiagonal<Lanes>& b, Real<Lanes> first, Real<Lanes> second,
                                  Real<Lanes> smallest_pivot) {
   Counts<Lanes> above = {};
+  const Real<Lanes> zero = {}, one = zero + 1;
   Real<Lanes> s = -first, t = -second;
   for (int i = 0; i < b.size; ++i) {
     Real<Lanes> p = b.diagonal[i] + s, q = b.diagonal[i] + t;
     // An eigenvalue equal to the shift counts as not above it, as in LAPACK's dlaebz.
     p = magnitude<Lanes>(p) < smallest_pivot ? -smallest_pivot : p;
     q = magnitude<Lanes>(q) < smallest_pivot ? -smallest_pivot : q;
-    above.first -= p > 0;  // a true lane is -1
-    above.second -= q > 0;
+    above.first += p > 0 ? one : zero;
+    above.second += q > 0 ? one : zero;
     s = s / p * b.upper[i] - first;
     t = t / q * b.upper[i] - second;
   }
@@ -48,7 +50,7 @@ inline Counts<Lanes> count_above(const Bidiagonal<Lanes>& b, Real<Lanes> first, 
 // ||B||_1 ||B||_inf from above). Where both ends of that interval give the same count, that is it;
 // only lanes with a singular value near the tolerance have the interval bisected further.
 template <int Lanes>
-Word<Lanes> count_significant(const Bidiagonal<Lanes>& b, double tolerance) {
+Real<Lanes> count_significant(const Bidiagonal<Lanes>& b, double tolerance) {
   Real<Lanes> low = b.diagonal[0] + b.upper[0];  // all squared
   for (int i = 1; i < b.size; ++i) {
     low = larger<Lanes>(low, b.diagonal[i] + larger<Lanes>(b.upper[i], b.upper[i - 1]));
@@ -60,7 +62,7 @@ Word<Lanes> count_significant(const Bidiagonal<Lanes>& b, double tolerance) {
   const double squared = tolerance * tolerance;
 
   const Counts<Lanes> ends = count_above<Lanes>(b, low * squared, high * squared, smallest_pivot);
-  Word<Lanes> at_low = ends.first, at_high = ends.second;
+  Real<Lanes> at_low = ends.first, at_high = ends.second;
   constexpr int kBisections = 46;  // until the interval is as narrow as f64 rounding
   for (int i = 0; i < kBisections; ++i) {
     const Word<Lanes> open = at_low != at_high;
@@ -73,7 +75,8 @@ Word<Lanes> count_significant(const Bidiagonal<Lanes>& b, double tolerance) {
     high = lower ? middle : high;
     at_high = lower ? counts.second : at_high;
   }
-  return low > 0 ? at_low : 0;
+  const Real<Lanes> none = {};
+  return low > 0 ? at_low : none;
 }
 
 }  // namespace
