@@ -1,0 +1,155 @@
+/** argv -> command. Every failure is one sentence on standard error and a non-zero exit code. */
+
+import { Command, CommanderError } from "commander";
+import process from "node:process";
+import { declareOptions, type OptionTable } from "./commands/options.ts";
+import { EVALUATE_OPTIONS, INSPECT_OPTIONS } from "./commands/model_options.ts";
+import { JSON_OPTION } from "./commands/shared_options.ts";
+import { TRAIN_OPTIONS } from "./commands/train_options.ts";
+import { reasonOf, SecateurError } from "./errors.ts";
+import { outliveFileSizeLimit, unwritable } from "./formats/atomic.ts";
+
+const EXIT = { ok: 0, failure: 1, usage: 2, interrupted: 130 } as const;
+
+/** Options as commander collected them: text, true and false. */
+export type RawOptions = Readonly<Record<string, unknown>>;
+
+type Action = (raw: RawOptions, signal: AbortSignal) => Promise<number | void>;
+
+// Commands are imported when they run, so that help and mistakes answer at once.
+const ACTIONS: Readonly<
+  Record<string, { about: string; table: OptionTable; load: () => Promise<Action> }>
+> = {
+  train: {
+    about: "train a model; without arguments, the embedded default",
+    table: TRAIN_OPTIONS,
+    load: async () => (await import("./commands/train.ts")).runTrain,
+  },
+  evaluate: {
+    about: "loss and accuracy of a model on a data set",
+    table: EVALUATE_OPTIONS,
+    load: async () => (await import("./commands/evaluate.ts")).runEvaluate,
+  },
+  inspect: {
+    about: "layers, channel groups and cost of a model",
+    table: INSPECT_OPTIONS,
+    load: async () => (await import("./commands/inspect.ts")).runInspect,
+  },
+  doctor: {
+    about: "what was found on this machine",
+    table: JSON_OPTION,
+    load: async () => {
+      const { doctor } = await import("./commands/doctor.ts");
+      return (raw) => Promise.resolve(doctor({ json: raw.json === true }).ready ? 0 : 1);
+    },
+  },
+};
+
+/** An abort signal for Ctrl-C and SIGTERM; the second one ends the process at once. */
+function interruption(): AbortSignal {
+  const controller = new AbortController();
+  const interrupt = () => {
+    if (controller.signal.aborted) process.exit(EXIT.interrupted);
+    process.stderr.write("\nStopping at the next checkpoint; once more stops at once.\n");
+    controller.abort();
+  };
+  process.on("SIGINT", interrupt);
+  process.on("SIGTERM", interrupt);
+  return controller.signal;
+}
+
+/** commander's "error: unknown option '--epoch'\n(Did you mean --epochs?)" as one sentence. */
+function usageSentence(message: string): string {
+  const [what, hint] = message.trim().replace(/^error: /, "").split("\n");
+  const suggestion = /^\(Did you mean (.*)\?\)$/.exec(hint ?? "")?.[1];
+  const found = what.replace(/\.$/, "").replace(/\. /g, ": ");
+  const advice = suggestion === undefined
+    ? "--help shows what there is"
+    : `did you mean ${suggestion}?`;
+  return `${found[0].toUpperCase()}${found.slice(1)}; ${
+    advice.endsWith("?") ? advice : `${advice}.`
+  }`;
+}
+
+/** The exit code and the sentence of anything thrown. */
+function explain(thrown: unknown): { code: number; sentence?: string } {
+  if (thrown instanceof CommanderError) {
+    if (thrown.exitCode === 0) return { code: EXIT.ok };
+    return { code: EXIT.usage, sentence: usageSentence(thrown.message) };
+  }
+  if (thrown instanceof SecateurError) {
+    const usage = thrown.code === "option-unknown" || thrown.code === "option-invalid";
+    const interrupted = thrown.code === "cancelled";
+    const code = interrupted ? EXIT.interrupted : usage ? EXIT.usage : EXIT.failure;
+    return { code, sentence: thrown.message };
+  }
+  if (thrown instanceof Error && thrown.name === "AbortError") {
+    return { code: EXIT.interrupted, sentence: "Stopped." };
+  }
+  const reason = reasonOf(thrown).split("\n")[0].replace(/\.$/, "");
+  const sentence =
+    `Something went wrong inside secateur (${reason}); SECATEUR_DEBUG=1 shows where.`;
+  return { code: EXIT.failure, sentence };
+}
+
+function program(run: (action: Action, raw: RawOptions) => Promise<void>): Command {
+  const root = new Command("deno task")
+    .description("Prunes convolutional networks by information concentration and Shapley values.")
+    .exitOverride()
+    .configureOutput({ writeErr: () => {} })
+    .helpCommand(false);
+  for (const [name, { about, table, load }] of Object.entries(ACTIONS)) {
+    const command = root.command(name).description(about)
+      .exitOverride().configureOutput({ writeErr: () => {} });
+    declareOptions(command, table).allowExcessArguments(false)
+      .action(async (raw: RawOptions) => run(await load(), raw));
+  }
+  return root;
+}
+
+/** Runs the command line and returns the exit code. */
+export async function main(args: readonly string[]): Promise<number> {
+  outliveFileSizeLimit();
+  let code: number = EXIT.ok;
+  const root = program(async (action, raw) => {
+    code = await action(raw, interruption()) ?? EXIT.ok;
+  });
+  try {
+    if (args.length === 0) {
+      process.stdout.write(root.helpInformation());
+      return EXIT.usage;
+    }
+    await root.parseAsync(args, { from: "user" });
+    return code;
+  } catch (thrown) {
+    return fail(thrown);
+  }
+}
+
+/** Says what went wrong and returns the exit code for it. */
+function fail(thrown: unknown): number {
+  const { code, sentence } = explain(thrown);
+  if (sentence !== undefined) process.stderr.write(`${sentence}\n`);
+  if (process.env.SECATEUR_DEBUG && thrown instanceof Error) {
+    process.stderr.write(`${thrown.stack}\n`);
+  }
+  return code;
+}
+
+/** Ends the process once what was written has left it. */
+function leave(code: number): void {
+  process.stdout.write("", () => process.stderr.write("", () => process.exit(code)));
+}
+
+if (import.meta.main) {
+  process.stdout.on("error", (thrown: NodeJS.ErrnoException) => {
+    // Whoever read the output has seen enough.
+    if (thrown.code === "EPIPE") process.exit(EXIT.ok);
+    fail(unwritable("standard output", thrown));
+    process.exit(EXIT.failure);
+  });
+  for (const event of ["uncaughtException", "unhandledRejection"]) {
+    process.on(event, (thrown: unknown) => process.exit(fail(thrown)));
+  }
+  leave(await main(process.argv.slice(2)));
+}

@@ -1,0 +1,43 @@
+/** `evaluate`: loss and accuracy of a model on a data set. */
+
+import { percent } from "../report/columns.ts";
+import { evaluate } from "../training/evaluate.ts";
+import { type Console, openConsole } from "./console.ts";
+import { fitOf, graphOf, isEmbedded, normalisationOf, openPictures, readSource } from "./load.ts";
+import { EVALUATE_OPTIONS } from "./model_options.ts";
+import { parseOptions } from "./options.ts";
+
+/** Runs the command with commander's options. */
+export async function runEvaluate(
+  raw: Readonly<Record<string, unknown>>,
+  signal: AbortSignal,
+): Promise<void> {
+  const values = parseOptions(EVALUATE_OPTIONS, raw);
+  isEmbedded(values);
+  const normalisation = normalisationOf(values);
+  const console: Console = openConsole(values.json);
+  const options = { signal, onProgress: console.progress.bind(console) };
+  try {
+    const source = await readSource(values);
+    const pictures = await openPictures(values, values.split, console, options);
+    const graph = graphOf(source, fitOf(pictures));
+    const { batch, dtype, threads } = values;
+    const found = await evaluate(graph, pictures, {
+      ...options,
+      normalisation,
+      batch,
+      dtype,
+      threads,
+      stage: "evaluate",
+    });
+    console.result(found);
+    console.text(
+      `${graph.name} on ${pictures.name}: ${found.correct} of ${found.total} right ` +
+        `(top-1 ${percent(found.top1)}, top-5 ${percent(found.top5)}), loss ` +
+        `${found.loss.toFixed(4)}; ${found.dtype} on the ${found.device.toUpperCase()}, ` +
+        `${found.seconds.toFixed(1)} s.`,
+    );
+  } finally {
+    console.close();
+  }
+}

@@ -1,0 +1,89 @@
+/** Progress in figures people read: share, rate and time left. */
+
+import type { Progress } from "../progress.ts";
+
+/** Units per second and seconds left; absent until they can be told. */
+export interface Pace {
+  readonly rate?: number;
+  readonly secondsLeft?: number;
+}
+
+/** Before this many milliseconds of a stage, rates and times left mislead. */
+const SETTLING = 1000;
+const BAR = 24;
+
+/** "4 s", "2 min 05 s", "1 h 12 min". */
+export function duration(seconds: number): string {
+  const whole = Math.ceil(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${pad(whole % 60)} s`;
+  return `${Math.floor(whole / 3600)} h ${pad(Math.floor(whole / 60) % 60)} min`;
+}
+
+const pad = (count: number): string => String(count).padStart(2, "0");
+
+/** Three significant figures at most, without exponents for sizes people meet. */
+export function figure(value: number): string {
+  if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en-US");
+  if (Number.isInteger(value)) return String(value);
+  return value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(1) : value.toPrecision(3);
+}
+
+/** Follows stages, one after the other, and says when there is something new to show. */
+export class Meter {
+  readonly #interval: number;
+  readonly #now: () => number;
+  #stage = "";
+  #first = { done: 0, at: 0 };
+  #shown = 0;
+
+  /** `interval`: least milliseconds between two reports; `now`: a clock in milliseconds. */
+  constructor(interval: number, now: () => number) {
+    this.#interval = interval;
+    this.#now = now;
+  }
+
+  /** The pace when a report is due, else undefined. The end of a stage is always due. */
+  pace({ stage, done, total }: Progress): Pace | undefined {
+    const now = this.#now();
+    if (stage !== this.#stage) {
+      this.#stage = stage;
+      this.#first = { done, at: now };
+      this.#shown = now;
+      if (done < total) return undefined;
+    }
+    if (done < total && now - this.#shown < this.#interval) return undefined;
+    this.#shown = now;
+    const elapsed = now - this.#first.at;
+    const made = done - this.#first.done;
+    if (elapsed < SETTLING || made <= 0) return {};
+    const rate = made / elapsed * 1000;
+    return { rate, secondsLeft: (total - done) / rate };
+  }
+
+  /**
+   * One line about the stage when one is due: with a bar and cut to `columns` for a terminal,
+   * plain for a log. Stages that end within the first second stay unmentioned.
+   */
+  line(progress: Progress, columns?: number): string | undefined {
+    const pace = this.pace(progress);
+    if (pace === undefined || pace.rate === undefined) return undefined;
+    const { stage, done, total, unit, figures = {} } = progress;
+    const share = total > 0 ? Math.min(1, done / total) : 1;
+    const left = done < total ? `${duration(pace.secondsLeft!)} left` : "done";
+    const parts = [
+      `${Math.floor(100 * share)}%`,
+      `${figure(pace.rate)} ${unit}/s`,
+      left,
+      ...Object.entries(figures).map(([name, value]) => `${words(name)} ${figure(value)}`),
+    ];
+    if (columns === undefined) return `${stage}: ${parts.join(", ")}`;
+    const filled = Math.round(share * BAR);
+    const bar = "█".repeat(filled) + "░".repeat(BAR - filled);
+    return `${stage} ${bar} ${parts.join("  ")}`.slice(0, Math.max(20, columns - 1));
+  }
+}
+
+/** "learningRate" -> "learning rate". */
+const words = (name: string): string =>
+  name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);

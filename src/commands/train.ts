@@ -1,0 +1,111 @@
+/** `train`: a model from pictures, from scratch or from weights. */
+
+import { join } from "node:path";
+import { makeFolder, writeFileAtomic } from "../formats/atomic.ts";
+import { writeModel } from "../formats/model_file.ts";
+import type { Graph } from "../graph/graph.ts";
+import { createModel } from "../models/models.ts";
+import type { RunOptions } from "../progress.ts";
+import { evaluate, type TimedEvaluation } from "../training/evaluate.ts";
+import { train, type TrainResult } from "../training/train.ts";
+import { type Console, openConsole } from "./console.ts";
+import {
+  EMBEDDED_MODEL,
+  fitOf,
+  graphOf,
+  normalisationOf,
+  openParts,
+  type Pictures,
+  readSource,
+  requireModelName,
+} from "./load.ts";
+import { type OptionValues, parseOptions } from "./options.ts";
+import { requireWritable } from "./output.ts";
+import { TRAIN_OPTIONS } from "./train_options.ts";
+
+type TrainValues = OptionValues<typeof TRAIN_OPTIONS>;
+
+/** Runs the command with commander's options. */
+export async function runTrain(
+  raw: Readonly<Record<string, unknown>>,
+  signal: AbortSignal,
+): Promise<void> {
+  const values = parseOptions(TRAIN_OPTIONS, raw);
+  const normalisation = normalisationOf(values);
+  await requireWritable(values.out);
+  const console = openConsole(values.json);
+  const options = { signal, onProgress: console.progress.bind(console) };
+  try {
+    const { graph, training, heldOut, test } = await load(values, console, options);
+    await makeFolder(values.out);
+    const epochs = `${values.epochs} epochs of ${training.count} pictures`;
+    console.stage("train", `${graph.name}, ${epochs}`);
+    const trained = await train(graph, {
+      ...options,
+      data: training,
+      ...(heldOut ? { validation: heldOut } : {}),
+      normalisation,
+      ...trainingOptions(values),
+      checkpoint: join(values.out, "training.safetensors"),
+    });
+    console.stage("evaluate", `${test.count} test pictures`);
+    const { dtype, threads } = values;
+    const found = await evaluate(trained.best, test, { ...options, normalisation, dtype, threads });
+    await writeResults(values.out, trained, found, console);
+  } finally {
+    console.close();
+  }
+}
+
+function trainingOptions(values: TrainValues) {
+  const { epochs, batch, optimizer, lr, warmup, smoothing, augment, seed, resume } = values;
+  const { weightDecay, dtype, threads } = values;
+  return {
+    epochs,
+    batch,
+    optimizer: { kind: optimizer, weightDecay },
+    learningRate: lr ?? (optimizer === "sgd" ? 0.1 : 0.001),
+    warmupEpochs: warmup,
+    smoothing,
+    augment,
+    seed,
+    resume,
+    dtype,
+    threads,
+  };
+}
+
+async function load(
+  values: TrainValues,
+  console: Console,
+  options: RunOptions,
+): Promise<Pictures & { readonly graph: Graph }> {
+  if (values.model !== undefined) requireModelName(values.model);
+  const source = values.weights === undefined ? undefined : await readSource(values);
+  const pictures = await openParts(values, console, options);
+  const fit = fitOf(pictures.training);
+  const graph = source
+    ? graphOf(source, fit)
+    : createModel(values.model ?? EMBEDDED_MODEL, { ...fit, seed: values.seed });
+  return { graph, ...pictures };
+}
+
+/** model.safetensors holds the best epoch by held-out accuracy, the last without held-out. */
+async function writeResults(
+  folder: string,
+  trained: TrainResult,
+  test: TimedEvaluation,
+  console: Console,
+): Promise<void> {
+  const { best, bestEpoch, history } = trained;
+  const model = join(folder, "model.safetensors");
+  const record = join(folder, "history.json");
+  await writeModel(model, best);
+  await writeFileAtomic(record, `${JSON.stringify({ bestEpoch, history, test }, null, 2)}\n`);
+  console.result({ bestEpoch, history, test, files: [model, record] });
+  console.text(
+    `${best.name} after epoch ${bestEpoch}: ${test.correct} of ${test.total} test pictures right ` +
+      `(${(100 * test.top1).toFixed(2)}%), loss ${test.loss.toFixed(4)}.\n` +
+      `Written: ${model}, ${record}`,
+  );
+}

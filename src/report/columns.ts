@@ -1,0 +1,33 @@
+/** Text in aligned columns. */
+
+/** A column's heading and side; figures stand right. */
+export interface Column {
+  readonly title: string;
+  readonly align?: "left" | "right";
+}
+
+/** Lines of a table: headings, a rule, rows. */
+export function columns(heads: readonly Column[], rows: readonly (readonly string[])[]): string[] {
+  const widths = heads.map(({ title }, index) =>
+    rows.reduce((most, row) => Math.max(most, row[index].length), title.length)
+  );
+  const line = (cells: readonly string[]) =>
+    cells.map((cell, index) =>
+      heads[index].align === "left" ? cell.padEnd(widths[index]) : cell.padStart(widths[index])
+    ).join("  ").trimEnd();
+  return [
+    line(heads.map(({ title }) => title)),
+    widths.map((width) => "─".repeat(width)).join("  "),
+    ...rows.map(line),
+  ];
+}
+
+/** A count with thousands set apart: 125,485,696. */
+export function count(value: number): string {
+  return Math.round(value).toLocaleString("en-US");
+}
+
+/** A share as a percentage: 45.50%. */
+export function percent(share: number, digits = 2): string {
+  return `${(100 * share).toFixed(digits)}%`;
+}
