@@ -83,7 +83,7 @@ describe("allocate", () => {
       const entries = ["a", "b"].map((name) => randomEntry(draft, name, random));
       const program = allocate(draft, entries);
       const keep = new Map(entries.map((entry) => [entry.name, entry.keep]));
-      verify(program, new Set(), keep);
+      verify(program, new Set(["a/given", "b/given"]), keep);
       expect(memoryProblems(program, ["a", "b", "a"], random, keep)).toEqual([]);
       const slices = new Map(entries.map((entry) => [entry.name, entry.slice]));
       const apart = program.values.reduce((sum, value) => {
@@ -166,7 +166,7 @@ describe("allocate", () => {
 
 describe("verify", () => {
   const graph = randomGraph(3, 2);
-  const { program } = compilePlain(graph, [{
+  const { program, constants } = compilePlain(graph, [{
     kind: "step",
     name: "step",
     images: 8,
@@ -174,19 +174,32 @@ describe("verify", () => {
     optimizer: { kind: "sgd", weightDecay: 0 },
   }], { slice: 2 });
 
+  const given = new Set(constants.keys());
   const moved = (from: number, offset: number): Program => ({
     ...program,
     values: program.values.map((value, i) => i === from ? { ...value, offset } : value),
   });
 
+  it("refuses state that nothing wrote", () => {
+    const { first, count } = program.entries.find(({ name }) => name === "step")!;
+    const packing = program.instructions.findIndex(({ op }, at) =>
+      at >= first && op === "pack_convolution"
+    );
+    expect(packing).toBe(first);
+    const entries = program.entries.map((entry) =>
+      entry.name === "step" ? { ...entry, first: first + 1, count: count - 1 } : entry
+    );
+    expect(() => verify({ ...program, entries }, given, new Map())).toThrow("not written");
+  });
+
   it("refuses places that are outside or overlap", () => {
-    verify(program, new Set(), new Map());
+    verify(program, given, new Map());
     const activations = program.values.flatMap((value, i) =>
       value.arena === "activations" ? [i] : []
     );
     const [first] = activations;
-    expect(() => verify(moved(first, 1 << 30), new Set(), new Map())).toThrow("lies at bytes");
-    expect(() => verify(moved(first, program.values[first].offset + 4), new Set(), new Map()))
+    expect(() => verify(moved(first, 1 << 30), given, new Map())).toThrow("lies at bytes");
+    expect(() => verify(moved(first, program.values[first].offset + 4), given, new Map()))
       .toThrow("multiples of 64");
     const random = new RandomStream(1, "moved");
     let refused = 0;
@@ -197,7 +210,7 @@ describe("verify", () => {
       // What breaks in one interleaving must be refused; what is refused may break in another.
       if (memoryProblems(broken, ["step"], random).length === 0) continue;
       refused++;
-      expect(() => verify(broken, new Set(), new Map()), program.values[from].name).toThrow();
+      expect(() => verify(broken, given, new Map()), program.values[from].name).toThrow();
     }
     expect(refused).toBeGreaterThan(25);
   });

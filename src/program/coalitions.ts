@@ -5,7 +5,7 @@
  */
 
 import { SecateurError } from "../errors.ts";
-import { type Draft, type DraftInstruction, renamed } from "./draft.ts";
+import { type Draft, type DraftInstruction, kindOf, renamed } from "./draft.ts";
 
 /** The two halves; suffixes of several coalition counts share one prefix. */
 export interface Split {
@@ -14,6 +14,8 @@ export interface Split {
   /** Image values that suffixes read from the prefix. */
   readonly boundary: ReadonlySet<string>;
   readonly dependent: readonly DraftInstruction[];
+  /** Work on weights, such as folding, that either half may need. */
+  readonly weights: readonly DraftInstruction[];
 }
 
 /** Splits instructions into those that depend on a gate and the rest. */
@@ -35,7 +37,8 @@ export function splitAtGates(
       !moved.has(name) && draft.get(name).images > 0
     ),
   );
-  return { prefix, boundary, dependent };
+  const weights = prefix.filter((instruction) => kindOf(instruction) === "whole");
+  return { prefix, boundary, dependent, weights };
 }
 
 /** What one suffix replays. */
@@ -58,7 +61,7 @@ export function suffixOf(draft: Draft, split: Split, options: SuffixOptions): Su
   const { entry, source, coalitions } = options;
   const local = (name: string) => `${entry}/${name.slice(source.length + 1)}`;
   const moved = new Set(split.dependent.flatMap(({ outputs }) => Object.values(outputs)));
-  const instructions: DraftInstruction[] = [];
+  const instructions: DraftInstruction[] = [...split.weights];
   const repeated = new Set<string>();
 
   const stack = (name: string, newName: string) => {

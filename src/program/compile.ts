@@ -128,9 +128,10 @@ export function compile(
       : draft.value({ name, dtype: "f32", shape, images: 0, place: "weights" })
   );
   const program = allocate(draft, entries, parameters);
+  const lasting = entries.flatMap((entry) => [...entry.lasting?.values ?? []]);
   verify(
     program,
-    new Set(entries.flatMap(({ lasting }) => [...lasting?.values ?? []])),
+    new Set([...lasting, ...draft.constants.keys()]),
     new Map(entries.map(({ name, keep }) => [name, keep])),
   );
   const used = new Set(program.values.map(({ name }) => name));

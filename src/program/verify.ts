@@ -58,11 +58,13 @@ class EntryCheck {
     this.owners.get("slice")!.clear();
   }
 
-  read(index: number): void {
+  /** `updated`: the reader writes the value as well, so it may find what earlier runs left. */
+  read(index: number, updated: boolean): void {
     const value = this.program.values[index];
     this.share(index, value);
-    const transient = value.arena === "activations" || value.arena === "slice";
-    if (transient && !this.owners.get(value.arena)!.has(index)) {
+    const outside = value.arena === "weights" || value.arena === "feeds";
+    const across = outside || (value.arena === "state" && updated);
+    if (!across && !this.owners.get(value.arena)!.has(index)) {
       throw invalid(
         `${this.entry.name} reads ${value.name} where it was not written or was overwritten.`,
       );
@@ -96,19 +98,34 @@ class EntryCheck {
   }
 }
 
+/** State written by entries without images, which run before all others. */
+function preparedBy(program: Program): Set<number> {
+  const prepared = new Set<number>();
+  for (const { images, first, count } of program.entries) {
+    if (images > 0) continue;
+    for (const { outputs } of program.instructions.slice(first, first + count)) {
+      for (const output of outputs) prepared.add(output);
+    }
+  }
+  return prepared;
+}
+
 /**
- * Throws "program-invalid" when a value may be overwritten before its last read. `lasting` values
- * are taken as written by an earlier entry; `keep` must survive to the end of the named entry.
+ * Throws "program-invalid" when a value may be overwritten before its last read, or is read though
+ * nothing wrote it. `given` values are taken as written before: constants, and what earlier entries
+ * leave for others; `keep` must survive to the end of the named entry.
  */
 export function verify(
   program: Program,
-  lasting: ReadonlySet<string>,
+  given: ReadonlySet<string>,
   keep: ReadonlyMap<string, ReadonlySet<string>>,
 ): void {
+  const prepared = preparedBy(program);
   for (const entry of program.entries) {
     const owners: Owners = new Map(ARENAS.map((arena) => [arena, new Map()]));
     program.values.forEach((value, index) => {
-      if (lasting.has(value.name)) owners.get(value.arena)!.set(index, value);
+      const known = given.has(value.name) || (entry.images > 0 && prepared.has(index));
+      if (known) owners.get(value.arena)!.set(index, value);
     });
     const check = new EntryCheck(program, entry, owners);
     const range = program.instructions.slice(entry.first, entry.first + entry.count);
@@ -120,7 +137,7 @@ export function verify(
     })));
     range.forEach(({ inputs, outputs }, position) => {
       if (position === 0 || cut[position] !== cut[position - 1]) check.startSegment();
-      for (const input of present(inputs)) check.read(input);
+      for (const input of present(inputs)) check.read(input, outputs.includes(input));
       for (const output of present(outputs)) check.write(output);
     });
     program.values.forEach((value, index) => {
