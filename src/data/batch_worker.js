@@ -9,7 +9,8 @@ import { renderBatch } from "./render.js";
 
 /**
  * @typedef {object} Start
- * @property {Uint8Array} pixels `[count, height, width, 3]`, shared
+ * @property {ArrayBufferLike} memory shared; the pixels `[count, height, width, 3]` are
+ * @property {number} offset where in it they begin
  * @property {number} height
  * @property {number} width
  * @property {Float32Array} table of normalisationTable
@@ -22,7 +23,8 @@ import { renderBatch } from "./render.js";
  * @property {ArrayBuffer} buffer at least n * height * width * 3 floats; handed back in the reply
  */
 
-const { pixels, height, width, table } = /** @type {Start} */ (workerData);
+const { memory, offset, height, width, table } = /** @type {Start} */ (workerData);
+const pixels = new Uint8Array(memory, offset);
 const size = height * width * 3;
 
 parentPort?.on("message", (/** @type {Request} */ request) => {

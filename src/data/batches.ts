@@ -115,7 +115,10 @@ export class BatchStream {
     this.#depth = Math.max(1, options.prefetch ?? 3);
     this.#worker = new Worker(new URL("./batch_worker.js", import.meta.url), {
       workerData: {
-        pixels: dataset.pixels,
+        // As bare memory: Deno walks the elements of a typed array given to a worker, and gives up
+        // on one of 100 MB.
+        memory: dataset.pixels.buffer,
+        offset: dataset.pixels.byteOffset,
         height: dataset.height,
         width: dataset.width,
         table: normalisationTable(normalisation.mean, normalisation.std),
