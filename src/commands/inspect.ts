@@ -5,7 +5,7 @@ import { costOf } from "../graph/cost.ts";
 import type { Graph } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import { createModel } from "../models/models.ts";
-import { columns, count } from "../report/columns.ts";
+import { columns, count, figures, words } from "../report/columns.ts";
 import { openConsole } from "./console.ts";
 import { graphOf, type ModelSource, readSource } from "./load.ts";
 import { INSPECT_OPTIONS } from "./model_options.ts";
@@ -68,32 +68,25 @@ function describe(graph: Graph) {
 type Description = ReturnType<typeof describe>;
 
 function printed({ model, input, macs, parameters, layers, groups }: Description): string {
-  const layerTable = columns(
-    [
-      { title: "layer", align: "left" },
-      { title: "operator", align: "left" },
-      { title: "output", align: "left" },
-      { title: "MACs" },
-      { title: "parameters" },
+  const layerTable = columns({
+    heads: [
+      ...[words("layer"), words("operator"), words("output")],
+      ...[figures("MACs"), figures("parameters")],
     ],
-    layers.filter((layer) => layer.macs > 0 || layer.parameters > 0).map((layer) => [
+    rows: layers.filter((layer) => layer.macs > 0 || layer.parameters > 0).map((layer) => [
       layer.name,
       layer.op,
       layer.shape.join("x"),
       count(layer.macs),
       count(layer.parameters),
     ]),
-  );
-  const groupTable = columns(
-    [
-      { title: "channel group", align: "left" },
-      { title: "kind", align: "left" },
-      { title: "channels" },
-      { title: "made by" },
-      { title: "read by" },
-      { title: "", align: "left" },
+  });
+  const groupTable = columns({
+    heads: [
+      ...[words("channel group"), words("kind"), figures("channels")],
+      ...[words("made by"), words("read by"), words("")],
     ],
-    groups.map((group) => [
+    rows: groups.map((group) => [
       group.name,
       group.kind,
       count(group.players),
@@ -101,7 +94,7 @@ function printed({ model, input, macs, parameters, layers, groups }: Description
       layersCounted(group.consumers),
       group.pinned === undefined ? "" : `stays whole: ${group.pinned}`,
     ]),
-  );
+  });
   return [
     ...layerTable,
     "",

@@ -1,4 +1,4 @@
-/** Text in aligned columns. */
+/** Tables as plain data, and as text in aligned columns. */
 
 /** A column's heading and side; figures stand right. */
 export interface Column {
@@ -6,8 +6,14 @@ export interface Column {
   readonly align?: "left" | "right";
 }
 
+/** Headings and rows of text. */
+export interface Table {
+  readonly heads: readonly Column[];
+  readonly rows: readonly (readonly string[])[];
+}
+
 /** Lines of a table: headings, a rule, rows. */
-export function columns(heads: readonly Column[], rows: readonly (readonly string[])[]): string[] {
+export function columns({ heads, rows }: Table): string[] {
   const widths = heads.map(({ title }, index) =>
     rows.reduce((most, row) => Math.max(most, row[index].length), title.length)
   );
@@ -22,6 +28,12 @@ export function columns(heads: readonly Column[], rows: readonly (readonly strin
   ];
 }
 
+/** A column of words. */
+export const words = (title: string): Column => ({ title, align: "left" });
+
+/** A column of figures. */
+export const figures = (title: string): Column => ({ title });
+
 /** A count with thousands set apart: 125,485,696. */
 export function count(value: number): string {
   return Math.round(value).toLocaleString("en-US");
@@ -30,4 +42,10 @@ export function count(value: number): string {
 /** A share as a percentage: 45.50%. */
 export function percent(share: number, digits = 2): string {
   return `${(100 * share).toFixed(digits)}%`;
+}
+
+/** "-45.49%": what became of a figure. */
+export function change(before: number, after: number): string {
+  const share = before === 0 ? 0 : after / before - 1;
+  return `${share > 0 ? "+" : ""}${percent(share)}`;
 }

@@ -1,0 +1,184 @@
+/** The report's figures as tables, for the terminal and the page alike. */
+
+import type { EpochRecord } from "../training/checkpoint.ts";
+import { change, count, figures, percent, type Table, words } from "./columns.ts";
+import {
+  ACCURACY_STEPS,
+  type AccuracyStep,
+  type GroupRow,
+  type LatencyRow,
+  type Results,
+  type ShapleyResult,
+  type StageTime,
+  type Timing,
+} from "./report.ts";
+
+/** How the moments of a run are called. */
+export const STEP_NAMES: Readonly<Record<AccuracyStep, string>> = {
+  original: "original",
+  afterCut: "after the cut",
+  afterCompensation: "after compensation",
+  afterReestimation: "after re-estimation",
+  lastEpoch: "fine-tuned, last epoch",
+  bestEpoch: "fine-tuned, best epoch",
+  controlLast: "control, last epoch",
+  controlBest: "control, best epoch",
+};
+
+const optional = (value: number | undefined, digits: number): string =>
+  value === undefined ? "-" : value.toFixed(digits);
+
+/** Channel groups: counts, indicators and what sampling said. */
+export function groupTable(groups: readonly GroupRow[]): Table {
+  const sampled = groups.some((group) => group.shapley !== undefined);
+  const sampling = ({ shapley }: GroupRow) => [
+    optional(shapley?.pairs, 0),
+    shapley === undefined ? "-" : count(shapley.evaluations),
+    optional(shapley?.unsettled, 0),
+  ];
+  return {
+    heads: [
+      words("channel group"),
+      words("kind"),
+      figures("before"),
+      figures("after"),
+      figures("removed"),
+      figures("rank"),
+      figures("entropy"),
+      figures("concentration"),
+      ...(sampled ? [figures("pairs"), figures("evaluations"), figures("unsettled")] : []),
+    ],
+    rows: groups.map((group) => [
+      group.name,
+      group.kind,
+      count(group.channelsBefore),
+      count(group.channelsAfter),
+      percent(group.ratio, 1),
+      optional(group.rank, 3),
+      optional(group.entropy, 3),
+      optional(group.concentration, 3),
+      ...(sampled ? sampling(group) : []),
+    ]),
+  };
+}
+
+/** Layers that compute, before and after; the last row is the whole model. */
+export function layerTable({ layers, cost }: Results): Table {
+  const costs = (macs: readonly [number, number], parameters: readonly [number, number]) => [
+    ...[count(macs[0]), count(macs[1]), change(...macs)],
+    ...[count(parameters[0]), count(parameters[1]), change(...parameters)],
+  ];
+  const rows = layers.filter((layer) => layer.macsBefore > 0).map((layer) => [
+    layer.name,
+    count(layer.channelsBefore),
+    count(layer.channelsAfter),
+    ...costs(
+      [layer.macsBefore, layer.macsAfter],
+      [layer.parametersBefore, layer.parametersAfter],
+    ),
+  ]);
+  const { before, after } = cost;
+  const total = costs([before.macs, after.macs], [before.parameters, after.parameters]);
+  return {
+    heads: [
+      words("layer"),
+      figures("channels"),
+      figures("after"),
+      figures("MACs"),
+      figures("after"),
+      figures("change"),
+      figures("parameters"),
+      figures("after"),
+      figures("change"),
+    ],
+    rows: [...rows, ["whole model", "", "", ...total]],
+  };
+}
+
+/** Accuracy at every moment it was measured. */
+export function accuracyTable(accuracy: Results["accuracy"]): Table {
+  return {
+    heads: [
+      ...[words("accuracy"), words("set"), figures("top-1"), figures("top-5")],
+      ...[figures("loss"), figures("right"), figures("of")],
+    ],
+    rows: ACCURACY_STEPS.flatMap((step) =>
+      (accuracy[step] ?? []).map((found) => [
+        STEP_NAMES[step],
+        found.set,
+        percent(found.top1),
+        percent(found.top5),
+        found.loss.toFixed(4),
+        count(found.correct),
+        count(found.total),
+      ])
+    ),
+  };
+}
+
+/** Time of one pass, medians and quartiles. */
+export function latencyTable(latency: readonly LatencyRow[]): Table {
+  const cell = ({ median, low, high }: Timing) =>
+    `${median.toFixed(2)} (${low.toFixed(2)}-${high.toFixed(2)})`;
+  return {
+    heads: [
+      words("pictures per pass"),
+      figures("original, ms (quartiles)"),
+      figures("pruned, ms (quartiles)"),
+      figures("speed"),
+    ],
+    rows: latency.map((row) => [
+      count(row.batch),
+      cell(row.original),
+      cell(row.pruned),
+      `${(row.original.median / row.pruned.median).toFixed(2)}x`,
+    ]),
+  };
+}
+
+/** Seconds of every stage. */
+export function stageTable(stages: readonly StageTime[]): Table {
+  const total = stages.reduce((sum, stage) => sum + stage.seconds, 0);
+  return {
+    heads: [words("stage"), figures("seconds")],
+    rows: [...stages, { name: "together", seconds: total }]
+      .map(({ name, seconds }) => [name, seconds.toFixed(1)]),
+  };
+}
+
+/** Epochs of a training run. */
+export function historyTable(history: readonly EpochRecord[]): Table {
+  return {
+    heads: [
+      ...[figures("epoch"), figures("training loss"), figures("held-out loss")],
+      ...[figures("held-out top-1"), figures("learning rate"), figures("seconds")],
+    ],
+    rows: history.map((epoch) => [
+      count(epoch.epoch),
+      epoch.loss.toFixed(4),
+      optional(epoch.validation?.loss, 4),
+      epoch.validation === undefined ? "-" : percent(epoch.validation.top1),
+      epoch.learningRate.toExponential(2),
+      epoch.seconds.toFixed(1),
+    ]),
+  };
+}
+
+/** Shapley values of one group's channels. */
+export function shapleyTable({ values }: ShapleyResult): Table {
+  const small = (value: number) => Number.isFinite(value) ? value.toExponential(3) : "-";
+  return {
+    heads: [
+      ...[figures("channel"), figures("Shapley value"), figures("± alone")],
+      ...[figures("± jointly"), figures("images' error"), words("")],
+    ],
+    rows: values.map((row, channel) => [
+      count(channel),
+      small(row.value),
+      small(row.margin),
+      small(row.jointMargin),
+      small(row.imageError),
+      row.kept ? "kept" : "removed",
+    ]),
+  };
+}
