@@ -184,4 +184,22 @@ describe("update", () => {
       }
     }
   });
+
+  it("takes AdamW's bias-corrected first step", () => {
+    const graph = oddGraph(1);
+    const optimizer = { kind: "adamw", weightDecay: 0.1, decayNormAndBias: true } as const;
+    const run = new Interpreted(graph, [step({ optimizer })]);
+    run.feed("step", randomImages(graph, IMAGES, new RandomStream(2, "images")), [0, 1, 2]);
+    const [rate, epsilon] = [0.05, 1e-8];
+    run.write(run.entry("step").feeds.hyper, [rate, 0.9, 0.999, epsilon, 1]);
+    run.run("step");
+    for (const name of run.entry("step").optimizerState.keys()) {
+      const gradient = run.value(`grad/${name}`);
+      graph.parameters.get(name)!.data.forEach((weight, i) => {
+        const direction = gradient[i] / (Math.abs(gradient[i]) + epsilon);
+        const expected = weight * (1 - rate * 0.1) - rate * direction;
+        expect(run.value(name)[i]).toBeCloseTo(expected, 9);
+      });
+    }
+  });
 });

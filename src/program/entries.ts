@@ -10,7 +10,8 @@ import type { Draft, DraftEntry, DraftInstruction } from "./draft.ts";
 import { fuse } from "./fuse.ts";
 import { composeGathers } from "./gathers.ts";
 import { insertGates, sinkGates, tap } from "./instrument.ts";
-import { lower, type Lowered, type LowerOptions, nhwc, present } from "./lower.ts";
+import { lower, type Lowered } from "./lower.ts";
+import { type LowerOptions, nhwc, present } from "./lowering.ts";
 import { hoist, pack, type PackedBytes } from "./pack.ts";
 import type {
   CoalitionsRequest,

@@ -6,7 +6,8 @@
 
 import { SecateurError } from "../errors.ts";
 import type { Draft, DraftInstruction } from "./draft.ts";
-import type { Lowered, LoweredValue } from "./lower.ts";
+import type { Lowered } from "./lower.ts";
+import type { LoweredValue } from "./lowering.ts";
 
 /** A graph value to gate. */
 export interface GateSite {
