@@ -29,7 +29,8 @@ Napi::Value packed_bytes(const Napi::CallbackInfo& info) {
 
 // (): { avx2, avx512, avx512Bf16, amxBf16 }
 Napi::Value cpu_features(const Napi::CallbackInfo& info) {
-  const secateur::CpuFeatures found = secateur::cpu_features();
+  const secateur::CpuFeatures found =
+      guarded(info.Env(), [] { return secateur::cpu_features(); });
   auto result = Napi::Object::New(info.Env());
   result.Set("avx2", found.avx2);
   result.Set("avx512", found.avx512);

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <cstring>
+#include <string>
+
+#include "error.h"
 
 namespace secateur {
 
@@ -49,15 +51,17 @@ CpuFeatures detect() {
 
 CpuFeatures cpu_features() {
   static const CpuFeatures hardware = detect();
-  CpuFeatures allowed = hardware;
-  const char* const limit = std::getenv("SECATEUR_ISA");
-  if (limit == nullptr || std::strcmp(limit, "amx") == 0) return allowed;
-  allowed.amx_bf16 = false;
-  if (std::strcmp(limit, "avx512") == 0) return allowed;
-  allowed.avx512 = allowed.avx512_bf16 = false;
-  if (std::strcmp(limit, "avx2") == 0) return allowed;
-  if (std::strcmp(limit, "portable") == 0) allowed.avx2 = false;
-  return allowed;
+  const char* const variable = std::getenv("SECATEUR_ISA");
+  if (variable == nullptr) return hardware;
+  const std::string limit = variable;
+  const bool amx = limit == "amx", avx512 = amx || limit == "avx512";
+  const bool avx2 = avx512 || limit == "avx2";
+  if (!avx2 && limit != "portable") {
+    throw Error("option-invalid",
+                "Expected SECATEUR_ISA to be portable, avx2, avx512 or amx, found " + limit + ".");
+  }
+  return {hardware.avx2 && avx2, hardware.avx512 && avx512, hardware.avx512_bf16 && avx512,
+          hardware.amx_bf16 && amx};
 }
 
 void flush_denormals() {

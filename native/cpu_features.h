@@ -11,7 +11,8 @@ struct CpuFeatures {
 };
 
 // What may be used: the hardware's features up to the environment variable SECATEUR_ISA
-// (portable | avx2 | avx512 | amx). Ask when building kernels, not when running them.
+// (portable | avx2 | avx512 | amx). Ask when building kernels, not when running them. Throws
+// Error("option-invalid") when the variable says anything else.
 CpuFeatures cpu_features();
 
 // Denormals count as zero on this thread from here on, as on every thread that computes: they are

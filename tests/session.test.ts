@@ -6,10 +6,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { SecateurError } from "../src/errors.ts";
 import { encodeProgram } from "../src/native/encode.ts";
-import { Session, type TypedArray } from "../src/native/session.ts";
+import { cpuFeatures, Session, type TypedArray } from "../src/native/session.ts";
 import { addonPath } from "../src/native/sources.ts";
 import type { Program } from "../src/program/program.ts";
 import { batchNormProgram, programOf, reluProgram } from "./support/programs.ts";
@@ -243,6 +243,32 @@ describe("refusals", () => {
       2,
     );
     expect(() => Session.open(program)).toThrow(/layer0.*layer1/s);
+  });
+});
+
+describe("instruction sets", () => {
+  const before = process.env.SECATEUR_ISA;
+  afterEach(() => {
+    if (before === undefined) delete process.env.SECATEUR_ISA;
+    else process.env.SECATEUR_ISA = before;
+  });
+
+  it("are limited by SECATEUR_ISA", () => {
+    process.env.SECATEUR_ISA = "portable";
+    expect(cpuFeatures()).toEqual({
+      avx2: false,
+      avx512: false,
+      avx512Bf16: false,
+      amxBf16: false,
+    });
+    process.env.SECATEUR_ISA = "avx2";
+    expect(cpuFeatures()).toMatchObject({ avx512: false, avx512Bf16: false, amxBf16: false });
+  });
+
+  it("are refused by unknown names", () => {
+    process.env.SECATEUR_ISA = "mmx";
+    expect(() => cpuFeatures()).toThrow(/portable, avx2, avx512 or amx, found mmx/);
+    expect(() => Session.open(reluProgram(4, 4))).toThrow(SecateurError);
   });
 });
 

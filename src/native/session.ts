@@ -62,7 +62,8 @@ export class Session {
   /**
    * Verifies and loads a program; its memory starts as zeros. Throws "program-invalid" for what
    * is wrong with it or not supported, "addon-failed" when memory or threads are refused,
-   * "option-invalid" for an impossible number of threads, and what `loadAddon` throws.
+   * "option-invalid" for an impossible number of threads or value of SECATEUR_ISA, and what
+   * `loadAddon` throws.
    */
   static open(program: Program, options: SessionOptions = {}): Session {
     const addon = loadAddon();
@@ -172,9 +173,13 @@ export function packedBytes(ints: readonly number[], engine: Engine = "automatic
   return coded(() => addon.packedBytes(ints, engine));
 }
 
-/** Instruction sets that sessions opened now would use. */
+/**
+ * Instruction sets that sessions opened now would use. Throws "option-invalid" when SECATEUR_ISA
+ * is none of portable, avx2, avx512 and amx.
+ */
 export function cpuFeatures(): CpuFeatures {
-  return loadAddon().cpuFeatures();
+  const addon = loadAddon();
+  return coded(() => addon.cpuFeatures());
 }
 
 /** A number of elements, counted over all images. */
