@@ -1,5 +1,7 @@
 /** What every long-running function reports, and how it is asked to stop. */
 
+import { SecateurError } from "./errors.ts";
+
 /** A snapshot of progress within one stage. */
 export interface Progress {
   readonly stage: string;
@@ -15,4 +17,9 @@ export interface Progress {
 export interface RunOptions {
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: Progress) => void;
+}
+
+/** Throws "cancelled" when the signal asks for a stop. */
+export function stopIfAsked(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new SecateurError("cancelled", "Stopped, as asked.");
 }

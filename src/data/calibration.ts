@@ -1,5 +1,7 @@
+import { RandomStream } from "../random.ts";
 import { batchOf } from "./batches.ts";
-import type { Dataset, Normalisation } from "./dataset.ts";
+import { type Dataset, type Normalisation, subset } from "./dataset.ts";
+import { stratifiedSample } from "./split.ts";
 
 /** Pictures ready for an entry of a fixed size. */
 export interface CalibrationBatch {
@@ -7,6 +9,21 @@ export interface CalibrationBatch {
   readonly images: Float32Array;
   /** [images] */
   readonly labels: Int32Array;
+}
+
+/**
+ * `count` pictures, or all if there are fewer, of every class in proportion and in random order,
+ * so that any part of them is a fair sample too. `purpose` names the random stream.
+ */
+export function calibrationSet(
+  dataset: Dataset,
+  count: number,
+  seed: number,
+  purpose: string,
+): Dataset {
+  const positions = stratifiedSample(dataset, Math.min(count, dataset.count), seed, purpose);
+  const order = new RandomStream(seed, `order of ${purpose}`).permutation(positions.length);
+  return subset(dataset, order.map((index) => positions[index]), `${dataset.name}, ${purpose}`);
 }
 
 /**

@@ -7,7 +7,7 @@
 
 import jStat from "jstat";
 import { SecateurError } from "../errors.ts";
-import type { RunOptions } from "../progress.ts";
+import { type RunOptions, stopIfAsked } from "../progress.ts";
 import { RandomStream } from "../random.ts";
 
 /** Which players are in, one byte each. */
@@ -283,7 +283,7 @@ export async function estimateShapley(game: Game, options: EstimateOptions): Pro
     const estimate = summarise(game, sampler.samples, options);
     refuseBroken(estimate);
     if (sampled >= pairs || (sampled > 0 && estimate.outcome !== "spent")) return estimate;
-    signal?.throwIfAborted();
+    stopIfAsked(signal);
     await sampler.sample(Math.min(round, pairs - sampled), options);
     await options.onRound?.(sampler.samples);
   }

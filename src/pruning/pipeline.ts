@@ -1,0 +1,367 @@
+/**
+ * The path of the data: baseline, statistics, ratios, Shapley values, surgery, compensation,
+ * re-estimation, fine-tuning. Held-out pictures serve every choice; the test set is read for
+ * reporting only. Every finished stage is stored, so that a stopped run resumes.
+ */
+
+import { concentrate, concentrationOf } from "../concentration/concentration.ts";
+import type { GroupConcentration, SiteStatistics } from "../concentration/concentration.ts";
+import { type Ratios, solveRatios } from "../concentration/ratios.ts";
+import { measureSites } from "../concentration/statistics.ts";
+import { calibrationBatches, calibrationSet } from "../data/calibration.ts";
+import type { Dataset, Normalisation } from "../data/dataset.ts";
+import { SecateurError } from "../errors.ts";
+import { type ChannelGroup, prunableGroups } from "../graph/channels.ts";
+import { cutGraph, type Removal } from "../graph/cut.ts";
+import type { Graph } from "../graph/graph.ts";
+import type { ComputeOptions } from "../native/loaded_model.ts";
+import { type RunOptions, stopIfAsked } from "../progress.ts";
+import type { Estimate } from "../shapley/estimate.ts";
+import { checkCut, type CutCheck } from "../surgery/check.ts";
+import { compensate } from "../surgery/compensate.ts";
+import { reestimate } from "../surgery/reestimate.ts";
+import type { EpochRecord } from "../training/checkpoint.ts";
+import { evaluate, type Evaluation } from "../training/evaluate.ts";
+import { train, type TrainResult } from "../training/train.ts";
+import { shapleyPasses, trainingPasses } from "./forecast.ts";
+import type { PruneOptions } from "./options.ts";
+import { removalsBy, shapleyOf } from "./select.ts";
+import { fingerprintOf, StageStore } from "./store.ts";
+
+/** A model to prune and the pictures it may see. */
+export interface PruneInput {
+  readonly graph: Graph;
+  /** Fine-tuning and calibration. */
+  readonly training: Dataset;
+  /** Every choice: what to keep of a stage, which epoch is best. */
+  readonly heldOut: Dataset;
+  /** Reporting only. */
+  readonly test: Dataset;
+  readonly normalisation: Normalisation;
+}
+
+/** Where a stage begins: its name, and how long it may take where that is known. */
+export interface StageStart {
+  readonly stage: string;
+  readonly seconds?: number;
+}
+
+export interface PruneRunOptions extends RunOptions {
+  readonly onStage?: (start: StageStart) => void;
+}
+
+/** Accuracy on both sets at one moment. */
+export interface Measured {
+  readonly heldOut: Evaluation;
+  readonly test: Evaluation;
+}
+
+/** Everything a run found and made. */
+export interface Pruned {
+  readonly graph: Graph;
+  readonly original: Graph;
+  readonly groups: readonly ChannelGroup[];
+  readonly removals: readonly Removal[];
+  /** By group; undefined with uniform ratios. */
+  readonly concentration?: readonly GroupConcentration[];
+  readonly ratios: Ratios;
+  /** By group; undefined when another criterion chose. */
+  readonly estimates?: readonly Estimate[];
+  readonly check: CutCheck;
+  /** By moment, in order; those left out are absent. */
+  readonly measured: ReadonlyMap<string, Measured>;
+  /** Whether compensation and re-estimation lowered the held-out loss and so were kept. */
+  readonly keptSteps: readonly string[];
+  readonly history: readonly EpochRecord[];
+  readonly controlHistory?: readonly EpochRecord[];
+  readonly stages: readonly { readonly name: string; readonly seconds: number }[];
+}
+
+/** Pictures that batch norm is estimated anew on, and weights are compensated with. */
+const SURGERY_IMAGES = 2048;
+const GAME_BATCH = 128;
+
+/** One run: its input, options, store and what it has measured so far. */
+class PruningRun {
+  readonly #input: PruneInput;
+  readonly #options: PruneOptions;
+  readonly #run: PruneRunOptions;
+  readonly #store: StageStore;
+  readonly #compute: ComputeOptions;
+  readonly #measured = new Map<string, Measured>();
+  readonly #stages: { name: string; seconds: number }[] = [];
+  readonly #keptSteps: string[] = [];
+  /** Seconds of one forward pass of the original on one image. */
+  #passSeconds = 0;
+
+  constructor(
+    input: PruneInput,
+    options: PruneOptions,
+    run: PruneRunOptions,
+    store: StageStore,
+  ) {
+    this.#input = input;
+    this.#options = options;
+    this.#run = run;
+    this.#store = store;
+    const { dtype, threads } = options;
+    this.#compute = { dtype, ...(threads === undefined ? {} : { threads }) };
+  }
+
+  async run(): Promise<Pruned> {
+    const { graph } = this.#input;
+    const groups = prunableGroups(graph, this.#options.channels);
+    if (groups.length === 0) {
+      throw new SecateurError(
+        "graph-unsupported",
+        `${graph.name} has no channels that may be removed: see its groups with inspect, or ` +
+          `allow residual streams with --channels all.`,
+      );
+    }
+    await this.#baseline(graph);
+    const { concentration, ratios } = await this.#ratios(graph, groups);
+    const estimates = await this.#estimates(graph, groups, ratios.kept);
+    const { criterion, seed } = this.#options;
+    const removals = removalsBy(criterion, graph, groups, ratios.kept, seed, estimates);
+    const { cut, check } = await this.#surgery(graph, removals);
+    const compensated = await this.#compensation(graph, cut, removals);
+    const prepared = await this.#reestimation(compensated);
+    const tuned = await this.#training("fine-tuning", prepared, ["lastEpoch", "bestEpoch"]);
+    const control = this.#options.control
+      ? await this.#training("control", graph, ["controlLast", "controlBest"])
+      : undefined;
+    return {
+      graph: tuned?.best ?? prepared,
+      original: graph,
+      groups,
+      removals,
+      ...(concentration ? { concentration } : {}),
+      ratios,
+      ...(estimates ? { estimates } : {}),
+      check,
+      measured: this.#measured,
+      keptSteps: this.#keptSteps,
+      history: tuned?.history ?? [],
+      ...(control ? { controlHistory: control.history } : {}),
+      stages: this.#stages,
+    };
+  }
+
+  /** Runs a stage, or takes what it stored, and notes how long it took when it ran. */
+  async #stage<T>(name: string, passes: number, work: () => Promise<T>): Promise<T> {
+    const stored = await this.#store.read<{ value: T; seconds: number }>(name);
+    stopIfAsked(this.#run.signal);
+    if (stored === undefined) {
+      const seconds = passes * this.#passSeconds;
+      this.#run.onStage?.({ stage: name, ...(seconds > 0 ? { seconds } : {}) });
+    }
+    const started = performance.now();
+    const value = stored?.value ?? await work();
+    const seconds = stored?.seconds ?? (performance.now() - started) / 1000;
+    if (stored === undefined) await this.#store.write(name, { value, seconds });
+    this.#stages.push({ name, seconds });
+    return value;
+  }
+
+  async #evaluate(graph: Graph, dataset: Dataset, stage: string): Promise<Evaluation> {
+    const { normalisation } = this.#input;
+    const { loss, top1, top5, correct, total } = await evaluate(graph, dataset, {
+      ...this.#compute,
+      ...this.#run,
+      normalisation,
+      stage,
+    });
+    return { loss, top1, top5, correct, total };
+  }
+
+  /** Both sets; the held-out figures may be known already. */
+  async #measure(moment: string, graph: Graph, known?: Evaluation): Promise<Measured> {
+    const heldOut = known ?? await this.#evaluate(graph, this.#input.heldOut, "evaluation");
+    const test = await this.#evaluate(graph, this.#input.test, "evaluation");
+    return { heldOut, test };
+  }
+
+  async #baseline(graph: Graph): Promise<void> {
+    const images = this.#input.heldOut.count + this.#input.test.count;
+    const measured = await this.#stage("baseline", 0, () => this.#measure("original", graph));
+    this.#measured.set("original", measured);
+    const { seconds } = this.#stages.at(-1)!;
+    this.#passSeconds = seconds / images;
+  }
+
+  async #ratios(graph: Graph, groups: readonly ChannelGroup[]) {
+    const { ratios: rule, fusion, rankWeight, budget, cap, roundTo } = this.#options;
+    const options = { budget, cap, roundTo };
+    if (rule === "uniform") {
+      return { ratios: solveRatios(graph, groups, groups.map(() => 1), options) };
+    }
+    const { rankImages, entropyImages, seed } = this.#options;
+    const sites = await this.#stage<readonly SiteStatistics[]>("statistics", entropyImages, () => {
+      const pictures = calibrationSet(this.#input.training, entropyImages, seed, "statistics");
+      return measureSites(graph, groups, pictures, {
+        ...this.#compute,
+        ...this.#run,
+        normalisation: this.#input.normalisation,
+        rankImages,
+        entropyImages,
+      });
+    });
+    const concentration = concentrationOf(graph, groups, concentrate(sites, fusion, rankWeight));
+    const figures = concentration.map((group) => group.concentration);
+    return { concentration, ratios: solveRatios(graph, groups, figures, options) };
+  }
+
+  async #estimates(graph: Graph, groups: readonly ChannelGroup[], kept: readonly number[]) {
+    const { criterion, calibration, seed, pairs } = this.#options;
+    if (criterion !== "shapley" && criterion !== "reversed-shapley") return undefined;
+    const { training, normalisation } = this.#input;
+    const passes = shapleyPasses(graph, groups, pairs, calibration);
+    return await this.#stage("contributions", passes, () => {
+      const pictures = calibrationSet(training, calibration, seed, "shapley");
+      const size = Math.min(GAME_BATCH, pictures.count);
+      const batches = calibrationBatches(pictures, size, normalisation);
+      return shapleyOf(graph, groups, kept, batches, this.#store, {
+        ...this.#compute,
+        ...this.#run,
+        seed,
+        pairs,
+      });
+    });
+  }
+
+  async #surgery(graph: Graph, removals: readonly Removal[]) {
+    const cut = cutGraph(graph, removals);
+    const { training, normalisation } = this.#input;
+    const { seed } = this.#options;
+    const check = await this.#stage("surgery", 0, () => {
+      const pictures = calibrationSet(training, 64, seed, "check");
+      const [batch] = calibrationBatches(pictures, pictures.count, normalisation);
+      return checkCut(graph, cut, removals, batch, this.#compute);
+    });
+    const measured = await this.#stage("evaluation after the cut", 0, () => {
+      return this.#measure("afterCut", cut);
+    });
+    this.#measured.set("afterCut", measured);
+    return { cut, check };
+  }
+
+  /** The better of two models by held-out loss; notes the candidate's figures and whether it won. */
+  async #betterOf(
+    moment: string,
+    before: Graph,
+    after: Graph,
+    lossBefore: number,
+  ): Promise<Graph> {
+    const measured = await this.#stage(`evaluation ${moment}`, 0, () => {
+      return this.#measure(moment, after);
+    });
+    this.#measured.set(moment, measured);
+    if (!(measured.heldOut.loss < lossBefore)) return before;
+    this.#keptSteps.push(moment);
+    return after;
+  }
+
+  /** Held-out loss of the model as it stands: of the last step that was kept. */
+  #currentLoss(): number {
+    return this.#measured.get(this.#keptSteps.at(-1) ?? "afterCut")!.heldOut.loss;
+  }
+
+  #surgeryPictures(): Dataset {
+    return calibrationSet(this.#input.training, SURGERY_IMAGES, this.#options.seed, "surgery");
+  }
+
+  /** Weights are not stored: compensating again takes less than keeping them is worth. */
+  async #compensation(graph: Graph, cut: Graph, removals: readonly Removal[]): Promise<Graph> {
+    if (!this.#options.compensate) return cut;
+    this.#run.onStage?.({ stage: "compensation" });
+    const started = performance.now();
+    const compensated = await compensate(graph, cut, removals, this.#surgeryPictures(), {
+      ...this.#compute,
+      ...this.#run,
+      normalisation: this.#input.normalisation,
+    });
+    this.#stages.push({ name: "compensation", seconds: (performance.now() - started) / 1000 });
+    return await this.#betterOf("afterCompensation", cut, compensated, this.#currentLoss());
+  }
+
+  async #reestimation(graph: Graph): Promise<Graph> {
+    if (!this.#options.reestimate) return graph;
+    this.#run.onStage?.({ stage: "re-estimation" });
+    const started = performance.now();
+    const measured = await reestimate(graph, this.#surgeryPictures(), {
+      ...this.#compute,
+      ...this.#run,
+      normalisation: this.#input.normalisation,
+    });
+    this.#stages.push({ name: "re-estimation", seconds: (performance.now() - started) / 1000 });
+    return await this.#betterOf("afterReestimation", graph, measured, this.#currentLoss());
+  }
+
+  /** Trains a graph with the run's recipe and measures its last and best epochs. */
+  async #training(
+    stage: string,
+    graph: Graph,
+    moments: readonly [last: string, best: string],
+  ): Promise<TrainResult | undefined> {
+    const { epochs } = this.#options;
+    if (epochs === 0) return undefined;
+    const passes = trainingPasses(this.#input.training.count, epochs, 1);
+    const seconds = passes * this.#passSeconds;
+    this.#run.onStage?.({ stage, ...(seconds > 0 ? { seconds } : {}) });
+    const result = await this.#train(stage, graph);
+    const spent = result.history.reduce((sum, epoch) => sum + epoch.seconds, 0);
+    this.#stages.push({ name: stage, seconds: spent });
+    for (
+      const [moment, trained] of [[moments[0], result.last], [moments[1], result.best]] as const
+    ) {
+      const measured = await this.#stage(`evaluation ${moment}`, 0, () => {
+        return this.#measure(moment, trained);
+      });
+      this.#measured.set(moment, measured);
+    }
+    return result;
+  }
+
+  async #train(stage: string, graph: Graph): Promise<TrainResult> {
+    const { training, heldOut, normalisation } = this.#input;
+    const { distill, temperature, epochs, batch, learningRate, smoothing } = this.#options;
+    return await train(graph, {
+      ...this.#compute,
+      ...this.#run,
+      data: training,
+      validation: heldOut,
+      normalisation,
+      epochs,
+      batch,
+      learningRate,
+      warmupEpochs: this.#options.warmup,
+      smoothing,
+      optimizer: { kind: "sgd", weightDecay: this.#options.weightDecay },
+      ...(distill > 0
+        ? { distillation: { teacher: this.#input.graph, share: distill, temperature } }
+        : {}),
+      augment: true,
+      seed: this.#options.seed,
+      checkpoint: this.#store.path(`${stage}.safetensors`),
+      // The store knows whether this run is the one that wrote the checkpoint.
+      resume: this.#options.resume,
+      stage,
+    });
+  }
+}
+
+/**
+ * Prunes a model: everything up to what is written. Stages finished by an earlier, stopped run
+ * with the same input and options are taken from `out` when `options.resume` is set.
+ */
+export async function prune(
+  input: PruneInput,
+  options: PruneOptions,
+  run: PruneRunOptions = {},
+): Promise<Pruned> {
+  const { training, heldOut, test, normalisation } = input;
+  const data = [training, heldOut, test].map(({ name, count, classes }) => [name, count, classes]);
+  const fingerprint = fingerprintOf(input.graph, options, [data, normalisation]);
+  const store = await StageStore.open(`${options.out}/run`, fingerprint, options.resume);
+  return await new PruningRun(input, options, run, store).run();
+}

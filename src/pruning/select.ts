@@ -1,0 +1,113 @@
+/** Which channels go, once it is settled how many of each group. */
+
+import type { CalibrationBatch } from "../data/calibration.ts";
+import type { ChannelGroup, Player } from "../graph/channels.ts";
+import type { Removal } from "../graph/cut.ts";
+import type { Graph } from "../graph/graph.ts";
+import { LoadedModel } from "../native/loaded_model.ts";
+import type { ComputeOptions } from "../native/loaded_model.ts";
+import type { RunOptions } from "../progress.ts";
+import { type Estimate, estimateShapley, type Samples } from "../shapley/estimate.ts";
+import { gameRequest, NetworkGame } from "../shapley/game.ts";
+import { lowest, randomRemoval } from "../shapley/select.ts";
+import { elementCount } from "../tensor.ts";
+import type { PruneOptions } from "./options.ts";
+import type { StageStore } from "./store.ts";
+
+/** Sum of |w| over the filters that make a player's channels (Li et al., arXiv 1608.08710). */
+export function l1Norm(graph: Graph, player: Player): number {
+  let sum = 0;
+  for (const { parameter, axis, index } of player.slices) {
+    const { shape, data } = graph.parameters.get(parameter)!;
+    if (axis !== 0 || shape.length < 2) continue;
+    const size = elementCount(shape.slice(1));
+    for (let i = index * size; i < (index + 1) * size; i++) sum += Math.abs(data[i]);
+  }
+  return sum;
+}
+
+export interface ShapleyOptions extends RunOptions, ComputeOptions {
+  readonly seed: number;
+  readonly pairs: number;
+}
+
+/** Sampled so far of the group at work; everything else is a finished estimate. */
+interface Progress {
+  readonly estimates: readonly Estimate[];
+  readonly samples?: Samples;
+}
+
+/**
+ * Shapley values of every group's players, group after group, each until its cut is settled or
+ * the pairs are spent. Kept in the store after every round of pairs.
+ */
+export async function shapleyOf(
+  graph: Graph,
+  groups: readonly ChannelGroup[],
+  kept: readonly number[],
+  batches: readonly CalibrationBatch[],
+  store: StageStore,
+  options: ShapleyOptions,
+): Promise<readonly Estimate[]> {
+  const { seed, pairs, signal, onProgress } = options;
+  const stage = "shapley";
+  const stored: Progress = await store.read(stage) ?? { estimates: [] };
+  const estimates = [...stored.estimates];
+  if (estimates.length === groups.length) return estimates;
+  const images = batches[0].labels.length;
+  using model = LoadedModel.open(
+    graph,
+    groups.map((group) => gameRequest(graph, group, images)),
+    options,
+  );
+  // Progress counts the most evaluations that may come; groups that settle early jump ahead.
+  const most = groups.map((group) => 2 + 2 * pairs * (group.players.length - 1));
+  const total = most.reduce((sum, one) => sum + one, 0);
+  let before = most.slice(0, estimates.length).reduce((sum, one) => sum + one, 0);
+  for (let index = estimates.length; index < groups.length; index++) {
+    const samples = index === stored.estimates.length ? stored.samples : undefined;
+    const game = new NetworkGame(model, groups[index], batches);
+    const estimate = await estimateShapley(game, {
+      seed,
+      pairs,
+      keep: kept[index],
+      ...(samples ? { resume: samples } : {}),
+      ...(signal ? { signal } : {}),
+      onRound: async (samples) => {
+        await store.write(stage, { estimates, samples });
+        const done = before + samples.evaluations;
+        onProgress?.({ stage, done, total, unit: "evaluations" });
+      },
+    });
+    estimates.push(estimate);
+    await store.write(stage, { estimates });
+    before += most[index];
+    onProgress?.({ stage, done: before, total, unit: "evaluations" });
+  }
+  return estimates;
+}
+
+/** The removals a criterion makes of the kept counts. `estimates` are for the Shapley criteria. */
+export function removalsBy(
+  criterion: PruneOptions["criterion"],
+  graph: Graph,
+  groups: readonly ChannelGroup[],
+  kept: readonly number[],
+  seed: number,
+  estimates: readonly Estimate[] = [],
+): Removal[] {
+  const values = (index: number) => estimates[index].players.map((player) => player.value);
+  return groups.map((group, index) => {
+    const keep = kept[index];
+    switch (criterion) {
+      case "shapley":
+        return { group, removed: lowest(values(index), keep) };
+      case "reversed-shapley":
+        return { group, removed: lowest(values(index).map((value) => -value), keep) };
+      case "l1":
+        return { group, removed: lowest(group.players.map((p) => l1Norm(graph, p)), keep) };
+      case "random":
+        return { group, removed: randomRemoval(group.players.length, keep, seed, group.name) };
+    }
+  });
+}
