@@ -1,0 +1,158 @@
+/**
+ * Does it matter which channels go? One set of widths for a budget, several ways to choose the
+ * channels, several seeds; held-out loss right after the cut, before compensation and fine-tuning.
+ *
+ *   deno run -A bench/experiments/selection.ts --weights FILE --model resnet56 \
+ *     --data imagefolder:TAR --out bench/results/selection.json [--pairs 4] [--calibration 128]
+ *
+ * Every seed draws its own calibration pictures and permutations (and its own random channels).
+ */
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { availableParallelism, cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { parseArgs } from "node:util";
+import { concentrate, concentrationOf } from "../../src/concentration/concentration.ts";
+import { solveRatios } from "../../src/concentration/ratios.ts";
+import { measureSites } from "../../src/concentration/statistics.ts";
+import { calibrationBatches, calibrationSet } from "../../src/data/calibration.ts";
+import { normalisations } from "../../src/data/dataset.ts";
+import { openDataset } from "../../src/data/source.ts";
+import { holdOutLastPerClass } from "../../src/data/split.ts";
+import { writeFileAtomic } from "../../src/formats/atomic.ts";
+import { readWeights } from "../../src/formats/checkpoint.ts";
+import { prunableGroups } from "../../src/graph/channels.ts";
+import { cutGraph } from "../../src/graph/cut.ts";
+import { bindWeights } from "../../src/models/bind.ts";
+import { createModel } from "../../src/models/models.ts";
+import { loadAddon } from "../../src/native/binding.ts";
+import { resolveDtype } from "../../src/native/loaded_model.ts";
+import { cpuFeatures } from "../../src/native/session.ts";
+import type { Criterion } from "../../src/pruning/options.ts";
+import { removalsBy, shapleyOf } from "../../src/pruning/select.ts";
+import { StageStore } from "../../src/pruning/store.ts";
+import { evaluate } from "../../src/training/evaluate.ts";
+
+const CRITERIA: readonly Criterion[] = ["shapley", "l1", "random", "reversed-shapley"];
+
+const { values: args } = parseArgs({
+  options: {
+    weights: { type: "string" },
+    model: { type: "string", default: "resnet56" },
+    data: { type: "string" },
+    out: { type: "string" },
+    "cut-flops": { type: "string", default: "0.455" },
+    "hold-out": { type: "string", default: "500" },
+    pairs: { type: "string", default: "4" },
+    calibration: { type: "string", default: "128" },
+    seeds: { type: "string", default: "3" },
+  },
+});
+if (!args.weights || !args.data || !args.out) {
+  throw new Error("expects --weights, --data and --out");
+}
+
+const normalisation = normalisations.imagenet;
+const full = await openDataset(args.data, "train");
+const { training, heldOut } = holdOutLastPerClass(full, Number(args["hold-out"]));
+const graph = bindWeights(
+  createModel(args.model, { classes: full.classes.length, shape: [3, full.height, full.width] }),
+  await readWeights(args.weights),
+  args.weights,
+);
+const groups = prunableGroups(graph, "all");
+const budget = { kind: "flops", cut: Number(args["cut-flops"]) } as const;
+const sites = await measureSites(graph, groups, calibrationSet(training, 2048, 1, "statistics"), {
+  normalisation,
+});
+const concentration = concentrationOf(graph, groups, concentrate(sites));
+const widths = solveRatios(graph, groups, concentration.map((one) => one.concentration), {
+  budget,
+});
+const uniform = solveRatios(graph, groups, groups.map(() => 1), { budget });
+
+interface Row {
+  readonly seed: number;
+  readonly ratios: "concentration" | "uniform";
+  readonly criterion: Criterion;
+  readonly loss: number;
+  readonly top1: number;
+}
+const rows: Row[] = [];
+
+async function measure(seed: number, ratios: Row["ratios"], criterion: Criterion, cut = graph) {
+  const { loss, top1 } = await evaluate(cut, heldOut, { normalisation });
+  rows.push({ seed, ratios, criterion, loss, top1 });
+  console.log(seed, ratios, criterion, loss.toFixed(4), `${(100 * top1).toFixed(2)}%`);
+}
+
+const original = await evaluate(graph, heldOut, { normalisation });
+const seconds: number[] = [];
+for (let seed = 1; seed <= Number(args.seeds); seed++) {
+  const pictures = calibrationSet(training, Number(args.calibration), seed, "shapley");
+  const batches = calibrationBatches(pictures, Math.min(128, pictures.count), normalisation);
+  const folder = await mkdtemp(join(tmpdir(), "selection-"));
+  const started = performance.now();
+  const estimates = await shapleyOf(
+    graph,
+    groups,
+    widths.kept,
+    batches,
+    await StageStore.open(folder, "selection", false),
+    { seed, pairs: Number(args.pairs) },
+  );
+  seconds.push((performance.now() - started) / 1000);
+  await rm(folder, { recursive: true });
+  for (const criterion of CRITERIA) {
+    const removals = removalsBy(criterion, graph, groups, widths.kept, seed, estimates);
+    await measure(seed, "concentration", criterion, cutGraph(graph, removals));
+  }
+  for (const criterion of ["shapley", "l1"] as const) {
+    const removals = removalsBy(criterion, graph, groups, uniform.kept, seed, estimates);
+    await measure(seed, "uniform", criterion, cutGraph(graph, removals));
+  }
+}
+
+/** Mean and standard error over the seeds. */
+function summary(ratios: Row["ratios"], criterion: Criterion) {
+  const losses = rows.filter((row) => row.ratios === ratios && row.criterion === criterion)
+    .map((row) => row.loss);
+  const mean = losses.reduce((sum, loss) => sum + loss, 0) / losses.length;
+  const squares = losses.reduce((sum, loss) => sum + (loss - mean) ** 2, 0);
+  return { mean, error: Math.sqrt(squares / Math.max(1, losses.length - 1) / losses.length) };
+}
+
+const result = {
+  what: "held-out loss right after the cut, by how channels were chosen",
+  model: args.model,
+  weights: args.weights.split("/").at(-1),
+  data: full.name,
+  heldOut: heldOut.count,
+  budget,
+  kept: Object.fromEntries(groups.map((group, i) => [group.name, widths.kept[i]])),
+  pairs: Number(args.pairs),
+  calibration: Number(args.calibration),
+  original: { loss: original.loss, top1: original.top1 },
+  rows,
+  summary: [
+    ...CRITERIA.map((criterion) => ({
+      ratios: "concentration",
+      criterion,
+      ...summary("concentration", criterion),
+    })),
+    ...(["shapley", "l1"] as const).map((criterion) => ({
+      ratios: "uniform",
+      criterion,
+      ...summary("uniform", criterion),
+    })),
+  ],
+  shapleySeconds: seconds,
+  dtype: resolveDtype(),
+  threads: availableParallelism(),
+  machine: { cpu: cpus()[0].model, ...cpuFeatures() },
+  addon: loadAddon().sourceHash,
+  command: process.argv.slice(2),
+};
+await writeFileAtomic(args.out, JSON.stringify(result, null, 2) + "\n");
+console.log(result.summary);
