@@ -1,4 +1,4 @@
-// The CPU backend: a table from operation to kernel factory, with oneDNN's convolutions in front.
+// The CPU backend: a table from operation to kernel factory, with faster convolutions in front.
 
 #include "backend.h"
 
@@ -6,6 +6,7 @@
 
 #include "cpu/kernels.h"
 #include "cpu/pack_convolution.h"
+#include "cpu/winograd.h"
 #include "error.h"
 
 #ifdef SECATEUR_WITH_ONEDNN
@@ -25,22 +26,20 @@ constexpr std::array<Factory, static_cast<size_t>(Op::count)> kFactories = {
 #undef OPERATION
 };
 
-[[maybe_unused]] bool is_convolution(Op op) {
+bool is_convolution(Op op) {
   return op == Op::pack_convolution || op == Op::convolution ||
          op == Op::convolution_backward_data || op == Op::convolution_backward_weights;
 }
 
 class CpuBackend final : public Backend {
  public:
-  explicit CpuBackend(bool onednn) : onednn_(onednn) {}
+  explicit CpuBackend(Engine engine) : engine_(engine) {}
 
   std::unique_ptr<Kernel> kernel(const Program& program, const Instruction& instruction,
                                  const Entry& entry) const override {
-#ifdef SECATEUR_WITH_ONEDNN
-    if (onednn_ && is_convolution(instruction.op)) {
-      if (auto kernel = onednn_kernel(program, instruction, entry)) return kernel;
+    if (is_convolution(instruction.op)) {
+      if (auto kernel = fast_convolution(program, instruction, entry)) return kernel;
     }
-#endif
     return kFactories[static_cast<size_t>(instruction.op)]({program, instruction, entry});
   }
 
@@ -52,8 +51,12 @@ class CpuBackend final : public Backend {
                                          " numbers to describe packed weights, found " +
                                          std::to_string(ints.size()) + ".");
     }
+    if (engine_ == Engine::automatic) {
+      const int64_t bytes = winograd_packed_bytes(ints);
+      if (bytes >= 0) return bytes;
+    }
 #ifdef SECATEUR_WITH_ONEDNN
-    if (onednn_) {
+    if (engine_ != Engine::portable) {
       const int64_t bytes = onednn_packed_bytes(ints);
       if (bytes >= 0) return bytes;
     }
@@ -62,21 +65,32 @@ class CpuBackend final : public Backend {
   }
 
  private:
-  const bool onednn_;
+  // nullptr where the portable kernels are to serve. Packed weights and what reads them get the
+  // same answer.
+  KernelPointer fast_convolution(const Program& program, const Instruction& instruction,
+                                 const Entry& entry) const {
+    if (engine_ == Engine::automatic) {
+      if (auto kernel = winograd_kernel(program, instruction, entry)) return kernel;
+    }
+#ifdef SECATEUR_WITH_ONEDNN
+    if (engine_ != Engine::portable) return onednn_kernel(program, instruction, entry);
+#endif
+    return nullptr;
+  }
+
+  const Engine engine_;
 };
 
 }  // namespace
 
 std::unique_ptr<Backend> make_cpu_backend(Engine engine) {
-#ifdef SECATEUR_WITH_ONEDNN
-  return std::make_unique<CpuBackend>(engine != Engine::portable);
-#else
+#ifndef SECATEUR_WITH_ONEDNN
   if (engine == Engine::onednn) {
     throw Error("option-invalid", "Expected an engine that this build has, found onednn; install "
                                   "libdnnl-dev and build again, or choose portable.");
   }
-  return std::make_unique<CpuBackend>(false);
 #endif
+  return std::make_unique<CpuBackend>(engine);
 }
 
 }  // namespace secateur

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <memory>
+
+#include "backend.h"
+#include "cpu/call.h"
+
+namespace secateur::winograd {
+
+// convolution_backward_weights; nullptr where this method does not serve it.
+std::unique_ptr<Kernel> weights_gradient(const Call& call);
+
+}  // namespace secateur::winograd
