@@ -2,7 +2,7 @@
  * Segments: the units in which native code runs an entry. Consecutive image and reduction
  * instructions form one, executed slice by slice, the whole segment per slice; it ends where the
  * combined output of one of its reductions is read. A `whole` instruction is a segment of its own.
- * native/session.cpp cuts the same way.
+ * native/schedule.cpp cuts the same way.
  */
 
 import type { OperationKind } from "./operations.ts";
