@@ -4,6 +4,7 @@ import { Command, CommanderError } from "commander";
 import process from "node:process";
 import { declareOptions, type OptionTable } from "./commands/options.ts";
 import { EVALUATE_OPTIONS, INSPECT_OPTIONS } from "./commands/model_options.ts";
+import { PRUNE_OPTIONS } from "./commands/prune_options.ts";
 import { JSON_OPTION } from "./commands/shared_options.ts";
 import { TRAIN_OPTIONS } from "./commands/train_options.ts";
 import { reasonOf, SecateurError } from "./errors.ts";
@@ -20,6 +21,11 @@ type Action = (raw: RawOptions, signal: AbortSignal) => Promise<number | void>;
 const ACTIONS: Readonly<
   Record<string, { about: string; table: OptionTable; load: () => Promise<Action> }>
 > = {
+  prune: {
+    about: "cut a model to a budget; without arguments, the embedded default",
+    table: PRUNE_OPTIONS,
+    load: async () => (await import("./commands/prune.ts")).runPrune,
+  },
   train: {
     about: "train a model; without arguments, the embedded default",
     table: TRAIN_OPTIONS,

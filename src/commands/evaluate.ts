@@ -1,5 +1,6 @@
 /** `evaluate`: loss and accuracy of a model on a data set. */
 
+import { loadAddon } from "../native/binding.ts";
 import { percent } from "../report/columns.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { type Console, openConsole } from "./console.ts";
@@ -15,6 +16,7 @@ export async function runEvaluate(
   const values = parseOptions(EVALUATE_OPTIONS, raw);
   isEmbedded(values);
   const normalisation = normalisationOf(values);
+  loadAddon();
   const console: Console = openConsole(values.json);
   const options = { signal, onProgress: console.progress.bind(console) };
   try {

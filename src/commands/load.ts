@@ -150,6 +150,8 @@ export interface Pictures {
   readonly training: Dataset;
   readonly heldOut?: Dataset;
   readonly test: Dataset;
+  /** Unreadable pictures left out of both splits. */
+  readonly skipped: number;
 }
 
 /**
@@ -172,9 +174,10 @@ export async function openParts(
         `${test.classes.length} of ${test.width}x${test.height}; make the folders alike.`,
     );
   }
+  const skipped = (all.skipped?.length ?? 0) + (test.skipped?.length ?? 0);
   const count = holdOutCount(all, values.holdOut);
-  if (count === 0) return { training: all, test };
-  return { ...holdOutLastPerClass(all, count), test };
+  if (count === 0) return { training: all, test, skipped };
+  return { ...holdOutLastPerClass(all, count), test, skipped };
 }
 
 /**

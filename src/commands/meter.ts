@@ -36,6 +36,7 @@ export class Meter {
   #stage = "";
   #first = { done: 0, at: 0 };
   #shown = 0;
+  #ended = false;
 
   /** `interval`: least milliseconds between two reports; `now`: a clock in milliseconds. */
   constructor(interval: number, now: () => number) {
@@ -50,8 +51,12 @@ export class Meter {
       this.#stage = stage;
       this.#first = { done, at: now };
       this.#shown = now;
+      this.#ended = false;
       if (done < total) return undefined;
     }
+    // A stage may say more than once that it is done.
+    if (this.#ended && done >= total) return undefined;
+    this.#ended = done >= total;
     if (done < total && now - this.#shown < this.#interval) return undefined;
     this.#shown = now;
     const elapsed = now - this.#first.at;

@@ -3,8 +3,7 @@
 import { type Fusion, FUSIONS } from "../concentration/concentration.ts";
 import type { Budget } from "../concentration/ratios.ts";
 import { SecateurError } from "../errors.ts";
-import type { Scope } from "../graph/channels.ts";
-import type { DTypeChoice } from "../native/loaded_model.ts";
+import type { PruneOptions } from "../pruning/options.ts";
 import {
   between,
   flag,
@@ -24,57 +23,6 @@ import {
   SEED_OPTION,
   TRAINING_OPTIONS,
 } from "./shared_options.ts";
-
-/** What decides which channels go. */
-export type Criterion = "shapley" | "l1" | "random" | "reversed-shapley";
-
-/** What decides how many channels of each group go. */
-export type RatioRule = "concentration" | "uniform";
-
-/** Everything that decides a pruning run beside the model and the data. */
-export interface PruneOptions {
-  readonly budget: Budget;
-  /** Which channel groups may lose channels. */
-  readonly channels: Scope;
-  /** Largest share that a group may lose. */
-  readonly cap: number;
-  /** Kept counts are multiples of this. */
-  readonly roundTo: number;
-  readonly ratios: RatioRule;
-  readonly criterion: Criterion;
-  readonly fusion: Fusion;
-  /** Share of the rank in the fusion, in [0, 1]. */
-  readonly rankWeight: number;
-  /** Training images that rank and entropy are measured on. */
-  readonly rankImages: number;
-  readonly entropyImages: number;
-  /** Training images that Shapley values are estimated on. */
-  readonly calibration: number;
-  /** Most antithetic pairs of permutations per group. */
-  readonly pairs: number;
-  readonly compensate: boolean;
-  readonly reestimate: boolean;
-  /** Fine-tuning; 0 epochs leave it out. */
-  readonly epochs: number;
-  readonly learningRate: number;
-  readonly batch: number;
-  readonly weightDecay: number;
-  readonly warmup: number;
-  /** Share of the loss that the original model gives as teacher, in [0, 1]; 0 leaves it out. */
-  readonly distill: number;
-  readonly temperature: number;
-  readonly smoothing: number;
-  /** Fine-tune the unpruned model in the same way, for comparison. */
-  readonly control: boolean;
-  /** Training pictures of each class held out; by default a tenth of the smallest, at most 500. */
-  readonly holdOut?: number;
-  readonly seed: number;
-  readonly resume: boolean;
-  /** Folder of everything written. */
-  readonly out: string;
-  readonly dtype: DTypeChoice;
-  readonly threads?: number;
-}
 
 const BUDGET_TABLE = {
   cutFlops: {

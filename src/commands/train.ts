@@ -5,6 +5,7 @@ import { makeFolder, writeFileAtomic } from "../formats/atomic.ts";
 import { writeModel } from "../formats/model_file.ts";
 import type { Graph } from "../graph/graph.ts";
 import { createModel } from "../models/models.ts";
+import { loadAddon } from "../native/binding.ts";
 import type { RunOptions } from "../progress.ts";
 import { evaluate, type TimedEvaluation } from "../training/evaluate.ts";
 import { train, type TrainResult } from "../training/train.ts";
@@ -32,6 +33,7 @@ export async function runTrain(
 ): Promise<void> {
   const values = parseOptions(TRAIN_OPTIONS, raw);
   const normalisation = normalisationOf(values);
+  loadAddon();
   await requireWritable(values.out);
   const console = openConsole(values.json);
   const options = { signal, onProgress: console.progress.bind(console) };

@@ -177,6 +177,8 @@ export interface StageTime {
 export interface Results {
   readonly budget: BudgetResult;
   readonly cost: { readonly before: CostSummary; readonly after: CostSummary };
+  /** Of compensation and re-estimation, those kept because they lowered the held-out loss. */
+  readonly keptSteps: readonly AccuracyStep[];
   /** One entry per set it was measured on. */
   readonly accuracy: Readonly<Partial<Record<AccuracyStep, readonly Accuracy[]>>>;
   readonly latency: readonly LatencyRow[];

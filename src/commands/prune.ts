@@ -1,0 +1,155 @@
+/** `prune`: a model cut to a budget, with a report of what was done and why. */
+
+import { join } from "node:path";
+import process from "node:process";
+import { solveRatios } from "../concentration/ratios.ts";
+import { SecateurError } from "../errors.ts";
+import { makeFolder, writeFileAtomic } from "../formats/atomic.ts";
+import { writeModel } from "../formats/model_file.ts";
+import { prunableGroups } from "../graph/channels.ts";
+import type { Graph } from "../graph/graph.ts";
+import { loadAddon } from "../native/binding.ts";
+import type { RunOptions } from "../progress.ts";
+import type { PruneOptions } from "../pruning/options.ts";
+import { prune, type Pruned, type PruneInput } from "../pruning/pipeline.ts";
+import { buildReport, planJson } from "../report/build.ts";
+import { reportJson } from "../report/json.ts";
+import { measureLatency } from "../report/latency.ts";
+import { reportPage } from "../report/page.ts";
+import type { AccuracyStep, Report } from "../report/report.ts";
+import { reportTable } from "../report/table.ts";
+import { STEP_NAMES } from "../report/tables.ts";
+import { requireFit } from "../training/evaluate.ts";
+import { type Console, openConsole } from "./console.ts";
+import {
+  EMBEDDED_DATA,
+  fitOf,
+  graphOf,
+  isEmbedded,
+  normalisationOf,
+  openParts,
+  readSource,
+} from "./load.ts";
+import { duration } from "./meter.ts";
+import { type OptionValues, parseOptions } from "./options.ts";
+import { requireWritable } from "./output.ts";
+import { pruneOptions } from "./prune_options.ts";
+import { DATA_OPTIONS, JSON_OPTION, MODEL_OPTIONS } from "./shared_options.ts";
+
+const SOURCE_TABLE = { ...MODEL_OPTIONS, ...DATA_OPTIONS, ...JSON_OPTION } as const;
+type SourceValues = OptionValues<typeof SOURCE_TABLE>;
+
+/** Runs the command with commander's options. */
+export async function runPrune(
+  raw: Readonly<Record<string, unknown>>,
+  signal: AbortSignal,
+): Promise<void> {
+  const started = new Date().toISOString();
+  const values = parseOptions(SOURCE_TABLE, raw);
+  const embedded = isEmbedded(values);
+  const options = pruneOptions(raw, embedded);
+  // What would fail in the middle fails here, before anything is written.
+  loadAddon();
+  await requireWritable(options.out);
+  const console = openConsole(values.json);
+  const run = { signal, onProgress: console.progress.bind(console) };
+  try {
+    const { input, source, skipped } = await load(values, options, console, run);
+    requirePossible(input.graph, options);
+    const pruned = await prune(input, options, {
+      ...run,
+      onStage: ({ stage, seconds }) =>
+        console.stage(
+          inWords(stage),
+          seconds === undefined ? undefined : `about ${duration(seconds)}`,
+        ),
+    });
+    console.stage("latency");
+    const timed = performance.now();
+    const { dtype, threads } = options;
+    const latency = await measureLatency(input.graph, pruned.graph, { ...run, dtype, threads });
+    const report = buildReport(pruned, {
+      options,
+      command: process.argv.slice(2),
+      started,
+      source: embedded ? "the embedded default" : source,
+      data: {
+        spec: values.data ?? EMBEDDED_DATA,
+        ...input.normalisation,
+        training: input.training.count,
+        heldOut: input.heldOut.count,
+        test: input.test.count,
+        skipped,
+      },
+      latency,
+      stages: [{ name: "latency", seconds: (performance.now() - timed) / 1000 }],
+    });
+    await writeResults(options.out, pruned, report, console);
+  } finally {
+    console.close();
+  }
+}
+
+/** "evaluation afterCut" -> "evaluation after the cut". */
+function inWords(stage: string): string {
+  return stage.replace(/\w+$/, (word) => STEP_NAMES[word as AccuracyStep] ?? word);
+}
+
+interface Loaded {
+  readonly input: PruneInput;
+  readonly source: string;
+  readonly skipped: number;
+}
+
+async function load(
+  values: SourceValues,
+  options: PruneOptions,
+  console: Console,
+  run: RunOptions,
+): Promise<Loaded> {
+  const normalisation = normalisationOf(values);
+  const source = await readSource(values);
+  const { training, heldOut, test, skipped } = await openParts(
+    { ...values, holdOut: options.holdOut },
+    console,
+    run,
+  );
+  if (heldOut === undefined) {
+    throw new SecateurError(
+      "option-invalid",
+      "Expected held-out pictures, which serve every choice, but there are none: use --hold-out " +
+        "with at least 1, and data with at least 2 pictures of each class.",
+    );
+  }
+  const graph = graphOf(source, fitOf(training));
+  requireFit(graph, training);
+  return {
+    input: { graph, training, heldOut, test, normalisation },
+    source: source.source,
+    skipped,
+  };
+}
+
+/** Throws "budget-impossible" before anything is computed or written. */
+function requirePossible(graph: Graph, { channels, budget, cap, roundTo }: PruneOptions): void {
+  const groups = prunableGroups(graph, channels);
+  // Whether a budget can be met does not depend on concentration.
+  if (groups.length > 0) solveRatios(graph, groups, groups.map(() => 1), { budget, cap, roundTo });
+}
+
+async function writeResults(
+  folder: string,
+  pruned: Pruned,
+  report: Report,
+  console: Console,
+): Promise<void> {
+  await makeFolder(folder);
+  const path = (name: string) => join(folder, name);
+  await writeModel(path("pruned.safetensors"), pruned.graph);
+  await writeFileAtomic(path("plan.json"), planJson(pruned));
+  await writeFileAtomic(path("report.json"), reportJson(report));
+  await writeFileAtomic(path("report.html"), reportPage(report));
+  const names = ["pruned.safetensors", "plan.json", "report.json", "report.html"];
+  console.result(report.results);
+  console.text(`${reportTable(report)}\nWritten: ${names.map(path).join(", ")}`);
+}

@@ -1,0 +1,208 @@
+/** From what a run found to its report. */
+
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { availableParallelism, cpus } from "node:os";
+import process from "node:process";
+import { type Cost, costOf } from "../graph/cost.ts";
+import { parameterCuts } from "../graph/cut.ts";
+import type { Graph } from "../graph/graph.ts";
+import { shapesOf } from "../graph/shapes.ts";
+import { loadAddon } from "../native/binding.ts";
+import { resolveDtype } from "../native/loaded_model.ts";
+import type { PruneOptions } from "../pruning/options.ts";
+import type { Measured, Pruned } from "../pruning/pipeline.ts";
+import type { Estimate } from "../shapley/estimate.ts";
+import {
+  type Accuracy,
+  ACCURACY_STEPS,
+  type AccuracyStep,
+  type CostSummary,
+  type DataSummary,
+  type GroupRow,
+  type LatencyRow,
+  type LayerRow,
+  type Provenance,
+  type Report,
+  type Results,
+  type ShapleyResult,
+  type StageTime,
+} from "./report.ts";
+
+/** What a report says beside what the run itself found. */
+export interface ReportContext {
+  readonly options: PruneOptions;
+  readonly command: readonly string[];
+  /** ISO 8601, UTC. */
+  readonly started: string;
+  /** Where the weights came from. */
+  readonly source: string;
+  readonly data: DataSummary;
+  readonly latency: readonly LatencyRow[];
+  /** Stages before and after pruning itself. */
+  readonly stages: readonly StageTime[];
+}
+
+/** The version in package.json. */
+function ownVersion(): string {
+  const manifest = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(manifest) as { version: string }).version;
+}
+
+function provenanceOf({ options, command, started }: ReportContext): Provenance {
+  const addon = loadAddon();
+  const { deno, node } = process.versions;
+  return {
+    version: ownVersion(),
+    command,
+    started,
+    seed: options.seed,
+    options: { ...options },
+    versions: { runtime: deno ? `Deno ${deno}` : `Node ${node}`, addon: addon.sourceHash },
+    machine: {
+      cpu: cpus()[0]?.model.trim() ?? "unknown",
+      instructionSets: Object.entries(addon.cpuFeatures())
+        .filter(([, present]) => present).map(([name]) => name),
+      threads: options.threads ?? availableParallelism(),
+    },
+  };
+}
+
+const summaryOf = ({ macs, parameters }: Cost): CostSummary => ({ macs, parameters });
+
+function layerRows(original: Graph, pruned: Graph, before: Cost, after: Cost): LayerRow[] {
+  const channels = (graph: Graph) => {
+    const shapes = shapesOf(graph);
+    return new Map(graph.nodes.map((node) => [node.name, shapes.get(node.output)![0]]));
+  };
+  const channelsBefore = channels(original), channelsAfter = channels(pruned);
+  const costsAfter = new Map(after.layers.map((layer) => [layer.name, layer]));
+  return before.layers.map(({ name, op, macs, parameters }) => ({
+    name,
+    op,
+    channelsBefore: channelsBefore.get(name)!,
+    channelsAfter: channelsAfter.get(name)!,
+    macsBefore: macs,
+    macsAfter: costsAfter.get(name)?.macs ?? 0,
+    parametersBefore: parameters,
+    parametersAfter: costsAfter.get(name)?.parameters ?? 0,
+  }));
+}
+
+function shapleyResult(estimate: Estimate, kept: ReadonlySet<number>): ShapleyResult {
+  const { players, outcome, unsettled, pairs, evaluations } = estimate;
+  return {
+    values: players.map(({ value, margin, jointMargin, imageError }, player) => ({
+      ...{ value, margin, jointMargin, imageError },
+      kept: kept.has(player),
+    })),
+    outcome,
+    unsettled: unsettled.length,
+    pairs,
+    evaluations,
+  };
+}
+
+function groupRows({ groups, removals, concentration, estimates }: Pruned): GroupRow[] {
+  return groups.map((group, index) => {
+    const removed = new Set(removals[index].removed);
+    const kept = group.players.map((_, player) => player).filter((player) => !removed.has(player));
+    const figures = concentration?.[index];
+    const estimate = estimates?.[index];
+    return {
+      name: group.name,
+      kind: group.kind,
+      channelsBefore: group.players.length,
+      channelsAfter: kept.length,
+      kept,
+      ...(figures?.rank === undefined ? {} : { rank: figures.rank }),
+      ...(figures === undefined
+        ? {}
+        : { entropy: figures.entropy, concentration: figures.concentration }),
+      ratio: removed.size / group.players.length,
+      ...(estimate === undefined ? {} : { shapley: shapleyResult(estimate, new Set(kept)) }),
+    };
+  });
+}
+
+function accuracyOf(measured: ReadonlyMap<string, Measured>): Results["accuracy"] {
+  const accuracy: Partial<Record<AccuracyStep, readonly Accuracy[]>> = {};
+  for (const step of ACCURACY_STEPS) {
+    const figures = measured.get(step);
+    if (figures === undefined) continue;
+    accuracy[step] = [{ set: "held-out", ...figures.heldOut }, { set: "test", ...figures.test }];
+  }
+  return accuracy;
+}
+
+function resultsOf(pruned: Pruned, context: ReportContext): Results {
+  const before = costOf(pruned.original), after = costOf(pruned.graph);
+  const { kind, cut } = context.options.budget;
+  const { allowed, reached, step } = pruned.ratios;
+  const { error, scale, tolerance, change } = pruned.check;
+  return {
+    budget: {
+      kind,
+      asked: cut,
+      original: kind === "flops" ? before.macs : before.parameters,
+      allowed,
+      reached,
+      gap: allowed - reached,
+      step,
+    },
+    cost: { before: summaryOf(before), after: summaryOf(after) },
+    keptSteps: ACCURACY_STEPS.filter((name) => pruned.keptSteps.includes(name)),
+    accuracy: accuracyOf(pruned.measured),
+    latency: context.latency,
+    check: { maxError: error, scale, tolerance, changed: change, dtype: "f32" },
+    groups: groupRows(pruned),
+    layers: layerRows(pruned.original, pruned.graph, before, after),
+    training: {
+      pruned: pruned.history,
+      ...(pruned.controlHistory ? { control: pruned.controlHistory } : {}),
+    },
+    stages: [...pruned.stages, ...context.stages],
+  };
+}
+
+/** The report of a finished run. */
+export function buildReport(pruned: Pruned, context: ReportContext): Report {
+  const { original } = pruned;
+  return {
+    provenance: provenanceOf(context),
+    model: {
+      name: original.name,
+      source: context.source,
+      input: original.input.shape,
+      classes: shapesOf(original).get(original.output)![0],
+    },
+    data: context.data,
+    dtype: resolveDtype(context.options.dtype),
+    results: resultsOf(pruned, context),
+  };
+}
+
+/** Digest of a graph's weights, so that a plan is not applied to others. */
+function digestOf({ parameters }: Graph): string {
+  const hash = createHash("sha256");
+  for (const [name, { data }] of parameters) {
+    hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  }
+  return hash.digest("hex");
+}
+
+/** plan.json: which channels of the original go, and what that cuts of every parameter. */
+export function planJson({ original, groups, removals }: Pruned): string {
+  const plan = {
+    schema: 1,
+    model: original.name,
+    weights: digestOf(original),
+    groups: groups.map(({ name, players }, index) => ({
+      name,
+      channels: players.length,
+      removed: [...removals[index].removed],
+    })),
+    parameters: parameterCuts(original, removals),
+  };
+  return `${JSON.stringify(plan, null, 1)}\n`;
+}

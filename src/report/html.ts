@@ -1,0 +1,31 @@
+/** HTML from templates in which everything put in is escaped unless it is HTML already. */
+
+/** Text that is HTML. */
+export class Html {
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+const ENTITIES: Readonly<Record<string, string>> = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  '"': "&quot;",
+  "'": "&#39;",
+};
+
+type Part = Html | string | number | readonly Part[];
+
+function escaped(part: Part): string {
+  if (part instanceof Html) return part.text;
+  if (typeof part === "object") return part.map(escaped).join("");
+  return String(part).replace(/[&<>"']/g, (character) => ENTITIES[character]);
+}
+
+/** markup`<b>${text}</b>`: lists are joined, text is escaped. */
+export function markup(strings: TemplateStringsArray, ...parts: readonly Part[]): Html {
+  return new Html(strings.reduce((text, next, i) => text + escaped(parts[i - 1]) + next));
+}

@@ -1,0 +1,263 @@
+/** The report as one page that needs nothing but a browser. */
+
+import {
+  accuracyChart,
+  channelsChart,
+  concentrationChart,
+  indicatorsChart,
+  latencyChart,
+  shapleyChart,
+  trainingChart,
+} from "./charts.ts";
+import { change, count, percent, type Table } from "./columns.ts";
+import { Html, markup } from "./html.ts";
+import { PAGE_STYLE } from "./page_style.ts";
+import type { Accuracy, GroupRow, Report, Results } from "./report.ts";
+import { budgetSentence, checkSentence } from "./table.ts";
+import {
+  accuracyTable,
+  groupTable,
+  historyTable,
+  latencyTable,
+  layerTable,
+  shapleyTable,
+  stageTable,
+} from "./tables.ts";
+
+function tableHtml({ heads, rows }: Table): Html {
+  const side = (column: number) => heads[column].align === "left" ? "words" : "";
+  return markup`
+    <div class="scroll">
+      <table>
+        <thead>
+          <tr>${heads.map(({ title }, i) => markup`<th class="${side(i)}">${title}</th>`)}</tr>
+        </thead>
+        <tbody>${
+    rows.map((row) =>
+      markup`<tr>${row.map((cell, i) => markup`<td class="${side(i)}">${cell}</td>`)}</tr>`
+    )
+  }</tbody>
+      </table>
+    </div>
+  `;
+}
+
+const figure = (caption: string, drawn: Html): Html =>
+  markup`<figure><figcaption>${caption}</figcaption>${drawn}</figure>`;
+
+const folded = (summary: string, inner: Html): Html =>
+  markup`<details><summary>${summary}</summary>${inner}</details>`;
+
+const key = (colour: string, text: string): Html =>
+  markup`
+    <span
+      class="quiet"><span class="key" style="background:var(--${colour})"></span>${text}</span>
+  `;
+
+/** The set that results are reported on: test pictures where there are any. */
+function reported(figures: readonly Accuracy[] | undefined): Accuracy | undefined {
+  return figures?.find((found) => found.set === "test") ?? figures?.[0];
+}
+
+function tile(name: string, value: string, note: string): Html {
+  return markup`<div class="tile"><small>${name}</small><b>${value}</b><small>${note}</small></div>`;
+}
+
+function tiles({ cost, accuracy, latency }: Results): Html {
+  const { before, after } = cost;
+  const first = reported(accuracy.original);
+  const last = reported(
+    accuracy.lastEpoch ?? accuracy.afterReestimation ??
+      accuracy.afterCompensation ?? accuracy.afterCut,
+  );
+  const widest = latency.at(-1);
+  return markup`<div class="tiles">${[
+    tile("MACs", change(before.macs, after.macs), `${count(before.macs)} → ${count(after.macs)}`),
+    tile(
+      "parameters",
+      change(before.parameters, after.parameters),
+      `${count(before.parameters)} → ${count(after.parameters)}`,
+    ),
+    ...(first && last
+      ? [tile(
+        `top-1, ${last.set}`,
+        percent(last.top1),
+        `${percent(first.top1)} before, ${points(last.top1 - first.top1)}`,
+      )]
+      : []),
+    ...(widest
+      ? [tile(
+        `speed, batch ${widest.batch}`,
+        `${(widest.original.median / widest.pruned.median).toFixed(2)}x`,
+        `${widest.original.median.toFixed(2)} → ${widest.pruned.median.toFixed(2)} ms`,
+      )]
+      : []),
+  ]}</div>`;
+}
+
+const points = (share: number): string =>
+  `${share < 0 ? "−" : "+"}${Math.abs(100 * share).toFixed(2)} points`;
+
+function channelsSection({ groups }: Results): Html {
+  const measured = groups.some((group) => group.entropy !== undefined);
+  return markup`<h2>Channels</h2>
+<p>Each row is a group of channels that can only go together: those of one layer, or those of a
+residual stream that several layers add into. Groups whose feature maps carry little information
+(low rank, low entropy) lose more.</p>
+<div class="side">${figure("Channels kept", channelsChart(groups))}${
+    measured
+      ? [
+        figure("Rank and entropy", indicatorsChart(groups)),
+        figure("Concentration", concentrationChart(groups)),
+      ]
+      : []
+  }</div>
+${folded("Numbers of every group", tableHtml(groupTable(groups)))}`;
+}
+
+function accuracySection({ accuracy }: Results): Html {
+  return markup`<h2>Accuracy</h2>
+<p>Held-out pictures served every choice of the run; test pictures were read for reporting alone.</p>
+<div class="wrap">${figure("Top-1", accuracyChart(accuracy))}${
+    tableHtml(accuracyTable(accuracy))
+  }</div>`;
+}
+
+function trainingSection({ training, accuracy }: Results): Html {
+  if (training.pruned.length === 0) return markup``;
+  const original = accuracy.original?.find((found) => found.set === "held-out");
+  const validated = training.pruned.some((epoch) => epoch.validation !== undefined);
+  return markup`<h2>Fine-tuning</h2>
+<p>${key("kept", "pruned model")}${
+    training.control ? key("control", "control: the unpruned model, trained alike") : ""
+  }</p>
+<div class="wrap">${
+    figure("Training loss", trainingChart("loss", training, (epoch) => epoch.loss))
+  }${
+    validated
+      ? figure(
+        "Held-out top-1",
+        trainingChart(
+          "top-1, %",
+          training,
+          (epoch) => epoch.validation && 100 * epoch.validation.top1,
+          original && 100 * original.top1,
+        ),
+      )
+      : ""
+  }</div>
+${folded("Epochs of the pruned model", tableHtml(historyTable(training.pruned)))}${
+    training.control
+      ? folded("Epochs of the control", tableHtml(historyTable(training.control)))
+      : ""
+  }`;
+}
+
+function shapleyGroup(group: GroupRow): Html {
+  const { outcome, unsettled, pairs } = group.shapley!;
+  const ends = {
+    separated: "kept and removed told apart",
+    precise: "precise enough",
+    spent: `${unsettled} unsettled`,
+  };
+  return markup`<section><h3>${group.name}</h3>
+<small class="quiet">${group.channelsAfter} of ${group.channelsBefore} kept; ${pairs} pairs, ${
+    ends[outcome]
+  }</small>${shapleyChart(group)}${
+    folded("Numbers", tableHtml(shapleyTable(group.shapley!)))
+  }</section>`;
+}
+
+function shapleySection({ groups }: Results): Html {
+  const sampled = groups.filter((group) => group.shapley !== undefined);
+  if (sampled.length === 0) return markup``;
+  return markup`<h2>Shapley values</h2>
+<p>What each channel adds to the negative loss on the calibration pictures, on average over random
+coalitions of its group, highest first. Lines are 95% intervals that hold for all channels of a group
+at once, given those pictures. ${key("kept", "kept")}${key("cut", "removed")}</p>
+<div class="grid">${sampled.map(shapleyGroup)}</div>`;
+}
+
+function latencySection({ latency }: Results): Html {
+  if (latency.length === 0) return markup``;
+  return markup`<h2>Latency</h2>
+<p>Medians of ${latency[0].runs} passes each, taken in turns on this machine; the line spans the
+middle half.</p>
+<div class="wrap">${
+    latency.map((row) => figure(`Pictures per pass: ${row.batch}`, latencyChart(row)))
+  }</div>${tableHtml(latencyTable(latency))}`;
+}
+
+function provenanceSection({ provenance, model, data, dtype }: Report): Html {
+  const { versions, machine } = provenance;
+  const rows: readonly (readonly [string, string])[] = [
+    ["command", `secateur ${provenance.command.join(" ")}`],
+    ["started", provenance.started],
+    ["seed", String(provenance.seed)],
+    ["secateur", provenance.version],
+    ["runtime", versions.runtime],
+    ["addon", versions.addon],
+    [
+      "processor",
+      `${machine.cpu}, ${machine.threads} threads, ${machine.instructionSets.join(" ")}`,
+    ],
+    ["computed in", dtype],
+    [
+      "model",
+      `${model.name} from ${model.source}, input ${
+        model.input.join("x")
+      }, ${model.classes} classes`,
+    ],
+    [
+      "data",
+      `${data.spec}: ${count(data.training)} pictures to learn from, ${count(data.heldOut)} held ` +
+      `out, ${count(data.test)} to test on, ${count(data.skipped)} unreadable`,
+    ],
+    ["normalisation", `mean ${data.mean.join(", ")}; deviation ${data.std.join(", ")}`],
+    ["options", JSON.stringify(provenance.options)],
+  ];
+  return markup`
+    <h2>How it was made</h2>
+    <table>${
+    rows.map(([name, value]) =>
+      markup`
+        <tr>
+          <th class="words">${name}</th>
+          <td class="words" style="white-space:normal"><code>${value}</code></td>
+        </tr>
+      `
+    )
+  }</table>
+  `;
+}
+
+/** report.html: every figure of the report, in charts and in tables. */
+export function reportPage(report: Report): string {
+  const { model, data, results } = report;
+  const page = markup`
+    <!doctype html>
+    <html lang="en">
+      <head>
+        <meta charset="utf-8">
+        <meta name="viewport" content="width=device-width, initial-scale=1">
+        <title>secateur: ${model.name}</title>
+        <style>${new Html(PAGE_STYLE)}</style>
+      </head>
+      <body>
+    <h1>${model.name}, pruned</h1>
+    <p class="quiet">on ${data.spec}</p>
+    ${tiles(results)}
+    <p>${budgetSentence(results)}<br>${checkSentence(results)}</p>
+    ${accuracySection(results)}
+    ${channelsSection(results)}
+    ${shapleySection(results)}
+    ${trainingSection(results)}
+    ${latencySection(results)}
+    <h2>Layers</h2>${folded("Every layer that computes", tableHtml(layerTable(results)))}
+    <h2>Time</h2>${tableHtml(stageTable(results.stages))}
+    ${provenanceSection(report)}
+      </body>
+    </html>
+  `;
+  return page.text;
+}
