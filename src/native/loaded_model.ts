@@ -10,7 +10,7 @@ import type { Tensor } from "../tensor.ts";
 import type { Engine } from "./addon.ts";
 import { cpuFeatures, packedBytes, Session, type TypedArray } from "./session.ts";
 
-/** Type of activations; "auto" is bf16 where the processor multiplies bf16 matrices (AMX). */
+/** Type of activations; "auto" is bf16 where the engine is faster in it: with AMX or AVX-512. */
 export type DTypeChoice = "auto" | "f32" | "bf16";
 
 /** How to compute; results do not depend on `threads`. */
@@ -25,7 +25,8 @@ export interface ComputeOptions {
 /** The type that a choice means on this machine. */
 export function resolveDtype(choice: DTypeChoice = "auto"): "f32" | "bf16" {
   if (choice !== "auto") return choice;
-  return cpuFeatures().amxBf16 ? "bf16" : "f32";
+  const { amxBf16, avx512 } = cpuFeatures();
+  return amxBf16 || avx512 ? "bf16" : "f32";
 }
 
 /** What to feed and fetch, by the names that `entry()` gives. */
