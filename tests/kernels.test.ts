@@ -44,6 +44,8 @@ function settings(): Setting[] {
     "portable",
     ...(features.avx2 ? ["avx2"] : []),
     ...(features.avx512 ? ["avx512"] : []),
+    // The highest setting, where it adds anything.
+    ...(features.avx512Bf16 ? ["amx"] : []),
   ];
   const portable = isas.map((isa) => ({ engine: "portable", isa }) as const);
   return [
@@ -136,6 +138,12 @@ async function refusalOf(example: NamedExample): Promise<{ code?: string } | und
   }
 }
 
+/** Numbers that no attribute can have; wide dilations would need vast pictures around pictures. */
+function senseless(op: string, name: string): number[] {
+  const dilates = op.startsWith("convolution") && name.startsWith("dilation");
+  return [2 ** 40, -(2 ** 40), ...(dilates ? [2 ** 19] : [])];
+}
+
 const inherited = process.env.SECATEUR_ISA;
 
 describe("kernels", () => {
@@ -162,6 +170,40 @@ describe("kernels", () => {
     });
   });
 
+  it("bf16 rounds ties to even and keeps infinities and NaN; relu keeps NaN", async () => {
+    const pairs: [number, number][] = [
+      [1 + 2 ** -8, 1],
+      [1 + 3 * 2 ** -8, 1 + 2 ** -6],
+      [1 + 2 ** -8 + 2 ** -20, 1 + 2 ** -7],
+      [3.4e38, Infinity],
+      [-Infinity, -Infinity],
+      [NaN, NaN],
+      [-0, -0],
+    ];
+    // Once in whole vectors, once in what is left over.
+    const values = [...Array(16).fill(pairs).flat(), ...pairs];
+    const shape = [values.length], data = Float64Array.from(values, ([from]) => from);
+    const x: Argument = { shape, dtype: "f32", images: 1, data };
+    const batch = { images: 1, slice: 1 };
+    for (const setting of settings()) {
+      const y: Argument = { shape, dtype: "bf16", images: 1 };
+      const cast: NamedExample = { ...batch, name: "", op: "cast", inputs: { x }, outputs: { y } };
+      expect([...(await run(cast, setting, 1)).y]).toEqual(values.map(([, to]) => to));
+      const relu: NamedExample = {
+        ...batch,
+        name: "",
+        op: "relu",
+        inputs: { x },
+        outputs: { y: { ...y, dtype: "f32" } },
+      };
+      const rectified = [...(await run(relu, setting, 1)).y].map(Math.fround);
+      const expected = values.map(([from]) =>
+        Number.isNaN(from) || from > 0 ? Math.fround(from) : 0
+      );
+      expect(rectified.map((value) => value + 0)).toEqual(expected);
+    }
+  });
+
   it("an argument of the wrong shape is refused by name", async () => {
     const accepted: string[] = [];
     for (const example of firstOfEachOperation()) {
@@ -178,9 +220,7 @@ describe("kernels", () => {
     const accepted: string[] = [];
     for (const example of firstOfEachOperation()) {
       for (const name of Object.keys(example.ints ?? {})) {
-        for (
-          const number of [2 ** 40, -(2 ** 40), ...(name.startsWith("dilation") ? [2 ** 19] : [])]
-        ) {
+        for (const number of senseless(example.op, name)) {
           const refusal = await refusalOf({
             ...example,
             ints: { ...example.ints, [name]: number },

@@ -11,30 +11,37 @@ namespace secateur {
 
 namespace {
 
-// Source and dy rows that one pass over all weights reads: about what the first-level cache holds.
+// One pass over all weights reads about as many source and dy rows as the first-level cache holds,
+// but enough pixels to be worth loading and storing the sums.
 constexpr int64_t kChunkBytes = 32 << 10;
-constexpr int64_t kPointwisePixels = 512;
+constexpr int64_t kLeastPixels = 96;
+constexpr int64_t kPointwiseBytes = 256 << 10;
 
 int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-// Rows of pixels of the source and of dy, both f32.
+// Rows of pixels of the source and of dy, both f32, of one picture or of several small ones.
 struct Rows {
   const float* source;
-  int64_t row_step, column_step;
+  int64_t image_step, row_step, column_step;
   const float* dy;
-  int64_t rows, columns;
+  int64_t dy_image_step;
+  int64_t images, rows, columns;
 };
 
 class ConvolutionGradient final : public Kernel {
  public:
-  ConvolutionGradient(const ConvolutionShape& shape, bool x_bf16, bool dy_bf16, bool bias)
+  ConvolutionGradient(const ConvolutionShape& shape, bool x_bf16, bool dy_bf16, bool bias,
+                      int64_t slice)
       : vectors_(vector_kernels()), shape_(shape), form_(shape, false, vectors_.lanes),
         correlation_(Correlation::forward(shape)), x_bf16_(x_bf16), dy_bf16_(dy_bf16), bias_(bias),
         pointwise_(shape.pointwise() && !shape.depthwise()),
         outputs_(round_up(form_.outputs, vectors_.lanes)),
-        dy_width_(form_.groups * outputs_) {
+        dy_width_(form_.groups * outputs_),
+        pointwise_pixels_(std::clamp<int64_t>(
+            kPointwiseBytes / (4 * (shape.in_channels + shape.out_channels)), 32, 512)),
+        together_(std::clamp<int64_t>(kLeastPixels / (shape.out_height * shape.out_width), 1, slice)) {
     x_direct_ = !x_bf16 && (pointwise_ || (correlation_.picture.whole &&
                                            (!shape.depthwise() ||
                                             shape.in_channels % vectors_.lanes == 0)));
@@ -59,13 +66,22 @@ class ConvolutionGradient final : public Kernel {
     const int64_t x_elements = shape_.in_height * shape_.in_width * shape_.in_channels;
     const int64_t pixels = shape_.out_height * shape_.out_width;
     const PaddedPicture& picture = correlation_.picture;
-    for (int64_t image = 0; image < slice.images; ++image) {
-      const void* const x = element(slice.inputs[0], x_bf16_, image * x_elements);
-      if (!x_direct_) picture.fill(vectors_, x, x_bf16_, shape_.in_width, padded);
-      const float* const dy = output_gradients(slice, image * pixels, pixels, gathered);
-      run_rows({x_direct_ ? static_cast<const float*>(x) : padded,
-                shape_.stride_height * picture.width * picture.channels,
-                shape_.stride_width * picture.channels, dy, shape_.out_height, shape_.out_width},
+    for (int64_t first = 0; first < slice.images; first += together_) {
+      const int64_t count = std::min(together_, slice.images - first);
+      const void* const x = element(slice.inputs[0], x_bf16_, first * x_elements);
+      for (int64_t i = 0; i < count && !x_direct_; ++i) {
+        picture.fill(vectors_, element(slice.inputs[0], x_bf16_, (first + i) * x_elements), x_bf16_,
+                     shape_.in_width, padded + i * picture.elements());
+      }
+      run_rows({.source = x_direct_ ? static_cast<const float*>(x) : padded,
+                .image_step = x_direct_ ? x_elements : picture.elements(),
+                .row_step = shape_.stride_height * picture.width * picture.channels,
+                .column_step = shape_.stride_width * picture.channels,
+                .dy = output_gradients(slice, first * pixels, count * pixels, gathered),
+                .dy_image_step = pixels * dy_width_,
+                .images = count,
+                .rows = shape_.out_height,
+                .columns = shape_.out_width},
                static_cast<float*>(slice.partial));
     }
   }
@@ -98,12 +114,13 @@ class ConvolutionGradient final : public Kernel {
 
   int64_t source_floats() const {
     if (x_direct_) return 0;
-    if (pointwise_) return kPointwisePixels * shape_.in_channels;
-    return round_up(correlation_.picture.elements() + vectors_.lanes, 16);
+    if (pointwise_) return pointwise_pixels_ * shape_.in_channels;
+    return round_up(together_ * correlation_.picture.elements() + vectors_.lanes, 16);
   }
   int64_t dy_floats() const {
     if (dy_direct_) return 0;
-    const int64_t pixels = pointwise_ ? kPointwisePixels : shape_.out_height * shape_.out_width;
+    const int64_t pixels =
+        pointwise_ ? pointwise_pixels_ : together_ * shape_.out_height * shape_.out_width;
     return pixels * dy_width_;
   }
   int64_t bias_offset() const {
@@ -165,7 +182,8 @@ class ConvolutionGradient final : public Kernel {
   void run_rows(const Rows& all, float* partial) const {
     const int64_t row_bytes = (all.row_step + all.columns * dy_width_) *
                               static_cast<int64_t>(sizeof(float));
-    const int64_t chunk = std::clamp<int64_t>(kChunkBytes / row_bytes, 1, all.rows);
+    const int64_t least = (kLeastPixels + all.columns - 1) / all.columns;
+    const int64_t chunk = std::min(std::max(kChunkBytes / row_bytes, least), all.rows);
     for (int64_t row = 0; row < all.rows; row += chunk) {
       Rows part = all;
       part.source += row * all.row_step;
@@ -179,11 +197,14 @@ class ConvolutionGradient final : public Kernel {
     for (int64_t group = 0; group < form_.groups; ++group) {
       for (const Run& run : correlation_.phases[0].runs) {
         vectors_.accumulate({.a = part.source + run.source + group * shape_.group_in(),
+                             .a_image_step = part.image_step,
                              .a_row_step = part.row_step,
                              .a_column_step = part.column_step,
                              .b = part.dy + group * outputs_,
+                             .b_image_step = part.dy_image_step,
                              .b_row_step = part.columns * dy_width_,
                              .b_column_step = dy_width_,
+                             .images = part.images,
                              .rows = part.rows,
                              .columns = part.columns,
                              .m = run.length,
@@ -196,18 +217,20 @@ class ConvolutionGradient final : public Kernel {
 
   void run_depthwise(const Rows& part, float* partial) const {
     const Phase& phase = correlation_.phases[0];
-    vectors_.accumulate_depthwise({.a = part.source,
-                                   .a_row_step = part.row_step,
-                                   .a_column_step = part.column_step,
-                                   .offsets = phase.offsets.data(),
-                                   .tap_count = static_cast<int64_t>(phase.offsets.size()),
-                                   .b = part.dy,
-                                   .b_row_step = part.columns * dy_width_,
-                                   .b_column_step = dy_width_,
-                                   .rows = part.rows,
-                                   .columns = part.columns,
-                                   .channels = outputs_,
-                                   .sums = partial});
+    for (int64_t image = 0; image < part.images; ++image) {
+      vectors_.accumulate_depthwise({.a = part.source + image * part.image_step,
+                                     .a_row_step = part.row_step,
+                                     .a_column_step = part.column_step,
+                                     .offsets = phase.offsets.data(),
+                                     .tap_count = static_cast<int64_t>(phase.offsets.size()),
+                                     .b = part.dy + image * part.dy_image_step,
+                                     .b_row_step = part.columns * dy_width_,
+                                     .b_column_step = dy_width_,
+                                     .rows = part.rows,
+                                     .columns = part.columns,
+                                     .channels = outputs_,
+                                     .sums = partial});
+    }
   }
 
   // The whole slice is one row of pixels.
@@ -216,8 +239,8 @@ class ConvolutionGradient final : public Kernel {
     float* const gathered = wide + source_floats();
     const int64_t channels = shape_.in_channels;
     const int64_t pixels = slice.images * shape_.out_height * shape_.out_width;
-    for (int64_t first = 0; first < pixels; first += kPointwisePixels) {
-      const int64_t count = std::min(kPointwisePixels, pixels - first);
+    for (int64_t first = 0; first < pixels; first += pointwise_pixels_) {
+      const int64_t count = std::min(pointwise_pixels_, pixels - first);
       const void* const x = element(slice.inputs[0], x_bf16_, first * channels);
       const float* source = static_cast<const float*>(x);
       if (x_bf16_) {
@@ -225,7 +248,8 @@ class ConvolutionGradient final : public Kernel {
         source = wide;
       }
       const float* const dy = output_gradients(slice, first, count, gathered);
-      run_groups({source, 0, channels, dy, 1, count}, static_cast<float*>(slice.partial));
+      run_groups({source, 0, 0, channels, dy, 0, 1, 1, count},
+                 static_cast<float*>(slice.partial));
     }
   }
 
@@ -235,6 +259,8 @@ class ConvolutionGradient final : public Kernel {
   const Correlation correlation_;
   const bool x_bf16_, dy_bf16_, bias_, pointwise_;
   const int64_t outputs_, dy_width_;  // a group's outputs and a pixel of dy, in whole vectors
+  const int64_t pointwise_pixels_;    // in one pass over the weights
+  const int64_t together_;            // pictures in one pass over the weights
   bool x_direct_, dy_direct_;
 };
 
@@ -248,7 +274,7 @@ KernelPointer convolution_backward_weights_kernel(const Call& call) {
   call.require_output(1, {shape.out_channels});
   return std::make_unique<ConvolutionGradient>(shape, is_bf16(*call.input(0)),
                                                is_bf16(*call.input(1)),
-                                               call.output(1) != nullptr);
+                                               call.output(1) != nullptr, call.entry.slice);
 }
 
 }  // namespace secateur

@@ -114,11 +114,14 @@ class NormalEquations final : public Kernel {
     for (int64_t i = 0; i < unknowns_; i += kBandRows) {
       const int64_t first = i / lanes_ * lanes_;
       vectors_.accumulate_f64({.a = rows + i,
+                               .a_image_step = 0,
                                .a_row_step = 0,
                                .a_column_step = width_,
                                .b = rows + first,
+                               .b_image_step = 0,
                                .b_row_step = 0,
                                .b_column_step = width_,
+                               .images = 1,
                                .rows = 1,
                                .columns = count,
                                .m = std::min(kBandRows, unknowns_ - i),

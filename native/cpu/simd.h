@@ -1,6 +1,6 @@
 // Vectors of the instruction set this file is compiled for: 16, 8 or 4 floats.
 //
-// Included by simd_avx512.cpp, simd_avx2.cpp and simd_generic.cpp only. Everything is in an unnamed
+// Included by the simd_*.cpp files only. Everything is in an unnamed
 // namespace and nothing of the standard library is instantiated here: an inline function compiled
 // for AVX-512 must never be the copy the linker keeps for everyone.
 #pragma once
@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -43,36 +43,43 @@ typedef double DoublesAt __attribute__((vector_size(kVectorBytes), aligned(8), m
 
 #define SECATEUR_INLINE inline __attribute__((always_inline))
 
-template <class F>
-struct LanesOf;
-template <>
-struct LanesOf<Floats> {
-  typedef float Scalar;
-  static constexpr int count = kLanes;
-};
-template <>
-struct LanesOf<Doubles> {
-  typedef double Scalar;
-  static constexpr int count = kLanes / 2;
-};
-template <>
-struct LanesOf<float> {
-  typedef float Scalar;
-  static constexpr int count = 1;
-};
-
+// GCC 12 converts wide vectors in halves, at twice the cost of the instructions there are; their
+// zero-masking forms keep it from warning about undefined registers in its own header.
 SECATEUR_INLINE Floats widen(Halves halves) {
-  const Words words = __builtin_convertvector(halves, Words) << 16;
-  return reinterpret_cast<Floats>(words);
+#if defined(__AVX512F__)
+  const auto words = reinterpret_cast<Words>(
+      _mm512_maskz_cvtepu16_epi32(0xffff, reinterpret_cast<__m256i>(halves)));
+#elif defined(__AVX2__)
+  const auto words = reinterpret_cast<Words>(
+      _mm256_cvtepu16_epi32(reinterpret_cast<__m128i>(halves)));
+#else
+  const Words words = __builtin_convertvector(halves, Words);
+#endif
+  return reinterpret_cast<Floats>(words << 16);
 }
 
+#if defined(SECATEUR_AVX512_BF16)
+SECATEUR_INLINE Halves narrow(Floats values) {
+  return reinterpret_cast<Halves>(_mm512_cvtneps_pbh(reinterpret_cast<__m512>(values)));
+}
+#else
 SECATEUR_INLINE Halves narrow(Floats values) {
   const Words bits = reinterpret_cast<Words>(values);
   const Words rounded = bits + 0x7fff + (bits >> 16 & 1);
   // Rounding could carry a NaN's payload into infinity or zero.
-  const Words kept = (values == values) ? rounded : (bits | 0x400000);
-  return __builtin_convertvector(kept >> 16, Halves);
+  const Words kept = ((values == values) ? rounded : (bits | 0x400000)) >> 16;
+#if defined(__AVX512F__)
+  return reinterpret_cast<Halves>(
+      _mm512_maskz_cvtepi32_epi16(0xffff, reinterpret_cast<__m512i>(kept)));
+#elif defined(__AVX2__)
+  const __m256i words = reinterpret_cast<__m256i>(kept);
+  const __m256i packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(words, words), 0x08);
+  return reinterpret_cast<Halves>(_mm256_castsi256_si128(packed));
+#else
+  return __builtin_convertvector(kept, Halves);
+#endif
 }
+#endif
 
 // read<F> and write: F is Floats for whole vectors, float for single elements.
 template <class F>
@@ -116,37 +123,46 @@ SECATEUR_INLINE void write(bfloat16* at, float value) {
 template <class T>
 SECATEUR_INLINE Floats read_some(const T* at, int count) {
 #if defined(__AVX512F__)
+  const auto mask = static_cast<__mmask16>((1u << count) - 1);
   if constexpr (sizeof(T) == 4) {
-    const auto mask = static_cast<__mmask16>((1u << count) - 1);
     return reinterpret_cast<Floats>(_mm512_maskz_loadu_ps(mask, at));
+  } else {
+    return widen(reinterpret_cast<Halves>(_mm256_maskz_loadu_epi16(mask, at)));
   }
-#endif
+#else
   Floats values = {};
   for (int lane = 0; lane < count; ++lane) values[lane] = read<float>(at + lane);
   return values;
+#endif
 }
 
 template <class T>
 SECATEUR_INLINE void write_some(T* at, Floats values, int count) {
 #if defined(__AVX512F__)
+  const auto mask = static_cast<__mmask16>((1u << count) - 1);
   if constexpr (sizeof(T) == 4) {
-    const auto mask = static_cast<__mmask16>((1u << count) - 1);
     _mm512_mask_storeu_ps(at, mask, reinterpret_cast<__m512>(values));
-    return;
   } else {
-    const auto mask = static_cast<__mmask16>((1u << count) - 1);
-    const Halves halves = narrow(values);
-    _mm256_mask_storeu_epi16(at, mask, reinterpret_cast<__m256i>(halves));
-    return;
+    _mm256_mask_storeu_epi16(at, mask, reinterpret_cast<__m256i>(narrow(values)));
   }
-#endif
+#else
   for (int lane = 0; lane < count; ++lane) write(at + lane, static_cast<float>(values[lane]));
+#endif
 }
 
-SECATEUR_INLINE Floats maximum(Floats a, Floats b) { return (a > b) ? a : b; }
-
-// relu keeps NaN, so that a diverged network is noticed.
-SECATEUR_INLINE Floats positive(Floats value) { return (value < 0) ? Floats{} : value; }
+// relu keeps NaN, so that a diverged network is noticed: the maximum instructions return their
+// second operand when either is NaN.
+SECATEUR_INLINE Floats positive(Floats value) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Floats>(
+      _mm512_maskz_max_ps(0xffff, _mm512_setzero_ps(), reinterpret_cast<__m512>(value)));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Floats>(
+      _mm256_max_ps(_mm256_setzero_ps(), reinterpret_cast<__m256>(value)));
+#else
+  return (value < 0) ? Floats{} : value;
+#endif
+}
 SECATEUR_INLINE float positive(float value) { return value < 0 ? 0 : value; }
 
 // `value` where `sign` is above zero, else zero.

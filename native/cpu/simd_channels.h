@@ -137,7 +137,13 @@ struct Multiply {
 
 // sums[column + lane] += value[lane], in f64.
 SECATEUR_INLINE void add_wide(double* sums, Floats value) {
-  for (int lane = 0; lane < kLanes; ++lane) sums[lane] += static_cast<double>(value[lane]);
+  typedef float HalfFloats __attribute__((vector_size(kVectorBytes / 2), aligned(4), may_alias));
+  float lanes[kLanes];
+  write(lanes, value);
+  for (int i = 0; i < kLanes; i += kLanes / 2) {
+    const auto half = *reinterpret_cast<const HalfFloats*>(lanes + i);
+    *reinterpret_cast<DoublesAt*>(sums + i) += __builtin_convertvector(half, Doubles);
+  }
 }
 SECATEUR_INLINE void add_wide(double* sums, float value) { *sums += static_cast<double>(value); }
 

@@ -31,9 +31,14 @@ void accumulate_tile(const OuterSweep<T>& sweep, const T* a, const T* b, T* sums
   constexpr int kCount = sizeof(Vector) / sizeof(T);
   Vector total[M][N] = {};
   const int64_t a_step = sweep.a_column_step, b_step = sweep.b_column_step;
-  for (int64_t row = 0; row < sweep.rows; ++row) {
-    const T* left = a + row * sweep.a_row_step;
-    const T* right = b + row * sweep.b_row_step;
+  int64_t image = 0, row = 0;
+  for (int64_t line = 0; line < sweep.images * sweep.rows; ++line) {
+    const T* left = a + image * sweep.a_image_step + row * sweep.a_row_step;
+    const T* right = b + image * sweep.b_image_step + row * sweep.b_row_step;
+    if (++row == sweep.rows) {
+      row = 0;
+      ++image;
+    }
     for (int64_t column = 0; column < sweep.columns; ++column) {
       Vector vector[N];
 #pragma GCC unroll 2

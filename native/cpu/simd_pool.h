@@ -7,7 +7,6 @@ namespace secateur {
 namespace {
 
 typedef int32_t Integers __attribute__((vector_size(kVectorBytes)));
-typedef int32_t IntegersAt __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 
 // The part of one output's window that lies inside the picture.
 struct Window {
@@ -23,20 +22,42 @@ struct Window {
   }
 };
 
+// Vectors of channels: whole ones, the last overlapping the one before, or one partial vector where
+// there are too few channels. Calls visit(channel, count).
+template <class Visit>
+SECATEUR_INLINE void each_vector(int64_t channels, Visit visit) {
+  if (channels < kLanes) {
+    visit(int64_t{0}, static_cast<int>(channels));
+    return;
+  }
+  for (int64_t channel = 0; channel < channels; channel += kLanes) {
+    visit(channel + kLanes <= channels ? channel : channels - kLanes, kLanes);
+  }
+}
+
+template <class T>
+SECATEUR_INLINE Floats read_count(const T* at, int count) {
+  return count == kLanes ? read<Floats>(at) : read_some(at, count);
+}
+
+template <class T>
+SECATEUR_INLINE void write_count(T* at, Floats values, int count) {
+  count == kLanes ? write(at, values) : write_some(at, values, count);
+}
+
 // The first of equal cells wins; NaN wins over everything, as in PyTorch.
-template <class F, class I, class T>
-SECATEUR_INLINE void max_of_window(const PoolSweep& p, const Window& w, const T* x, int64_t channel,
-                                   F& best, I& winner) {
-  best = F{} - __builtin_inff();
-  winner = I{} + static_cast<int32_t>(w.first_row * p.kernel_width + w.first_column);
+template <class T>
+SECATEUR_INLINE void max_of_window(const PoolSweep& p, const Window& w, const T* x, int count,
+                                   Floats& best, Integers& winner) {
+  best = Floats{} - __builtin_inff();
+  winner = Integers{} + static_cast<int32_t>(w.first_row * p.kernel_width + w.first_column);
   for (int64_t i = w.first_row; i < w.last_row; ++i) {
-    const T* from = x + ((w.top + i) * p.in_width + w.left + w.first_column) * p.channels + channel;
+    const T* from = x + ((w.top + i) * p.in_width + w.left + w.first_column) * p.channels;
     for (int64_t j = w.first_column; j < w.last_column; ++j, from += p.channels) {
-      const F value = read<F>(from);
-      const auto better = (value > best) | (value != value);
-      const I cell = I{} + static_cast<int32_t>(i * p.kernel_width + j);
+      const Floats value = read_count(from, count);
+      const Integers better = (value > best) | (value != value);
       best = better ? value : best;
-      winner = better ? cell : winner;
+      winner = better ? Integers{} + static_cast<int32_t>(i * p.kernel_width + j) : winner;
     }
   }
 }
@@ -46,21 +67,14 @@ void max_pool_as(const PoolSweep& p, const T* x, T* y, int32_t* winners) {
   for (int64_t row = 0; row < p.out_height; ++row) {
     for (int64_t column = 0; column < p.out_width; ++column) {
       const Window window(p, row, column);
-      int64_t channel = 0;
-      for (; channel + kLanes <= p.channels; channel += kLanes) {
+      each_vector(p.channels, [&](int64_t channel, int count) {
         Floats best;
         Integers winner;
-        max_of_window(p, window, x, channel, best, winner);
-        write(y + channel, best);
-        if (winners != nullptr) *reinterpret_cast<IntegersAt*>(winners + channel) = winner;
-      }
-      for (; channel < p.channels; ++channel) {
-        float best;
-        int32_t winner;
-        max_of_window(p, window, x, channel, best, winner);
-        write(y + channel, best);
-        if (winners != nullptr) winners[channel] = winner;
-      }
+        max_of_window(p, window, x + channel, count, best, winner);
+        write_count(y + channel, best, count);
+        if (winners == nullptr) return;
+        for (int lane = 0; lane < count; ++lane) winners[channel + lane] = winner[lane];
+      });
       y += p.channels;
       if (winners != nullptr) winners += p.channels;
     }
@@ -75,13 +89,13 @@ void max_pool(const PoolSweep& p, const void* x, void* y, int32_t* winners) {
   }
 }
 
-template <class F, class T>
-SECATEUR_INLINE F sum_of_window(const PoolSweep& p, const Window& w, const T* x, int64_t channel) {
-  F sum{};
+template <class T>
+SECATEUR_INLINE Floats sum_of_window(const PoolSweep& p, const Window& w, const T* x, int count) {
+  Floats sum{};
   for (int64_t i = w.first_row; i < w.last_row; ++i) {
-    const T* from = x + ((w.top + i) * p.in_width + w.left + w.first_column) * p.channels + channel;
+    const T* from = x + ((w.top + i) * p.in_width + w.left + w.first_column) * p.channels;
     for (int64_t j = w.first_column; j < w.last_column; ++j, from += p.channels) {
-      sum += read<F>(from);
+      sum += read_count(from, count);
     }
   }
   return sum;
@@ -94,13 +108,9 @@ void average_pool_as(const PoolSweep& p, const T* x, T* y) {
       const Window window(p, row, column);
       const int64_t cells = p.count_padding ? p.kernel_height * p.kernel_width : window.cells();
       const float divisor = static_cast<float>(cells < 1 ? 1 : cells);
-      int64_t channel = 0;
-      for (; channel + kLanes <= p.channels; channel += kLanes) {
-        write(y + channel, sum_of_window<Floats>(p, window, x, channel) / divisor);
-      }
-      for (; channel < p.channels; ++channel) {
-        write(y + channel, sum_of_window<float>(p, window, x, channel) / divisor);
-      }
+      each_vector(p.channels, [&](int64_t channel, int count) {
+        write_count(y + channel, sum_of_window(p, window, x + channel, count) / divisor, count);
+      });
       y += p.channels;
     }
   }

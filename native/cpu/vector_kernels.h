@@ -50,14 +50,14 @@ struct DepthwiseSweep {
   bool relu;
 };
 
-// sums[m][n] += sum over rows, columns of a(row, column)[m] * b(row, column)[n].
+// sums[m][n] += sum over images, rows, columns of a(image, row, column)[m] * b(...)[n].
 template <class T>
 struct OuterSweep {
   const T* a;
-  int64_t a_row_step, a_column_step;
-  const T* b;  // readable up to a whole vector past n
-  int64_t b_row_step, b_column_step;
-  int64_t rows, columns;
+  int64_t a_image_step, a_row_step, a_column_step;
+  const T* b;
+  int64_t b_image_step, b_row_step, b_column_step;
+  int64_t images, rows, columns;
   int64_t m, n;  // n is a multiple of the lanes of T
   T* sums;
   int64_t sums_step;
