@@ -16,6 +16,7 @@ const epochRecord = z.object({
   epoch: z.number().int(),
   /** Mean training loss over the epoch's images. */
   loss: z.number(),
+  /** Of its last step. */
   learningRate: z.number(),
   seconds: z.number(),
   validation: evaluation.optional(),

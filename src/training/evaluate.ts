@@ -58,7 +58,9 @@ export function requireFit(graph: Graph, dataset: Dataset): void {
   }
 }
 
-/** How many logits of a row lie above that of the label; ties and NaN count against it. */
+/**
+ * How many logits of a row lie above that of the label: of equal ones the first, and NaN always.
+ */
 export function rankOfLabel(logits: Float32Array, at: number, classes: number, label: number) {
   const own = logits[at + label];
   let above = 0;
@@ -74,7 +76,10 @@ function paddedIndices(first: number, count: number, images: number): Int32Array
   return Int32Array.from({ length: images }, (_, i) => first + Math.min(i, count - 1));
 }
 
-/** Evaluates a model that was opened with `evaluationRequest`. */
+/**
+ * Evaluates a model that was opened with `evaluationRequest`. Throws "data-mismatch" when the
+ * pictures do not fit, "numeric-failure" when the loss is not finite, "cancelled".
+ */
 export async function evaluateLoaded(
   model: LoadedModel,
   dataset: Dataset,
@@ -118,6 +123,13 @@ export async function evaluateLoaded(
     previous = pending;
   }
   if (previous) tally(await previous.result, previous.first, previous.count);
+  if (!Number.isFinite(loss)) {
+    throw new SecateurError(
+      "numeric-failure",
+      `The loss of ${model.graph.name} on ${dataset.name} is ${loss}: check its weights and the ` +
+        `normalisation of the pictures.`,
+    );
+  }
   const total = dataset.count;
   return {
     loss: loss / total,
@@ -131,7 +143,7 @@ export async function evaluateLoaded(
   };
 }
 
-/** Loss, top-1 and top-5 of a model on a data set. */
+/** Loss, top-1 and top-5 of a model on a data set. Throws as `evaluateLoaded` does. */
 export async function evaluate(
   graph: Graph,
   dataset: Dataset,

@@ -84,6 +84,9 @@ function fingerprintOf(graph: Graph, options: TrainOptions): string {
     [distillation?.share, distillation?.temperature],
     [resolveDtype(options.dtype), options.slice],
   ]));
+  for (const { pixels, labels } of [data, ...validation ? [validation] : []]) {
+    hash.update(pixels).update(labels);
+  }
   for (const { parameters } of [graph, ...distillation ? [distillation.teacher] : []]) {
     for (const [name, { data }] of parameters) {
       hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
@@ -168,9 +171,8 @@ class TrainingRun {
     const { epoch, step: startStep } = this.#position;
     const { signal, validation } = this.#options;
     const started = performance.now();
-    let rate = 0;
     for await (const batch of this.#batches.epoch(epoch, { startStep })) {
-      rate = await this.#step(batch);
+      await this.#step(batch);
       if (signal?.aborted) await this.#stop();
     }
     const { lossSum, images, history } = this.#position;
@@ -180,7 +182,7 @@ class TrainingRun {
     const record: EpochRecord = {
       epoch: epoch + 1,
       loss: lossSum / images,
-      learningRate: rate,
+      learningRate: this.#learningRate(epoch, this.#batches.stepsPerEpoch - 1),
       seconds: (performance.now() - started) / 1000,
       ...(evaluated ? { validation: { loss: evaluated.loss, top1: evaluated.top1 } } : {}),
     };
@@ -197,12 +199,11 @@ class TrainingRun {
     if (signal?.aborted) await this.#stop();
   }
 
-  /** One step; returns its learning rate. */
-  async #step(batch: Batch): Promise<number> {
+  async #step(batch: Batch): Promise<void> {
     const { epoch, step, lossSum, images } = this.#position;
     const name = stepName(batch.labels.length);
     const entry = this.#model.entry(name);
-    const rate = this.#learningRate();
+    const rate = this.#learningRate(epoch, step);
     const teacher = await this.#teacherLogits(name, batch);
     const result = await this.#model.run(name, {
       feeds: {
@@ -229,13 +230,11 @@ class TrainingRun {
       images: images + losses.length,
     };
     this.#report(sum / losses.length, rate);
-    return rate;
   }
 
-  #learningRate(): number {
+  #learningRate(epoch: number, step: number): number {
     const { learningRate: peak, warmupEpochs = 0, epochs } = this.#options;
     const { stepsPerEpoch } = this.#batches;
-    const { epoch, step } = this.#position;
     return learningRate({
       peak,
       warmupSteps: Math.round(warmupEpochs * stepsPerEpoch),
