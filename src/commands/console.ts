@@ -104,7 +104,7 @@ export class JsonConsole implements Console {
     if (pace !== undefined) this.#event({ event: "progress", ...progress, ...pace });
   }
 
-  text(): void {}
+  text(_text: string): void {}
 
   warn(sentence: string): void {
     this.#err.write(`${sentence}\n`);

@@ -1,11 +1,9 @@
 /** From what a run found to its report. */
 
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import process from "node:process";
 import { type Cost, costOf } from "../graph/cost.ts";
-import { parameterCuts } from "../graph/cut.ts";
 import type { Graph } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import { loadAddon } from "../native/binding.ts";
@@ -180,29 +178,4 @@ export function buildReport(pruned: Pruned, context: ReportContext): Report {
     dtype: resolveDtype(context.options.dtype),
     results: resultsOf(pruned, context),
   };
-}
-
-/** Digest of a graph's weights, so that a plan is not applied to others. */
-function digestOf({ parameters }: Graph): string {
-  const hash = createHash("sha256");
-  for (const [name, { data }] of parameters) {
-    hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-  }
-  return hash.digest("hex");
-}
-
-/** plan.json: which channels of the original go, and what that cuts of every parameter. */
-export function planJson({ original, groups, removals }: Pruned): string {
-  const plan = {
-    schema: 1,
-    model: original.name,
-    weights: digestOf(original),
-    groups: groups.map(({ name, players }, index) => ({
-      name,
-      channels: players.length,
-      removed: [...removals[index].removed],
-    })),
-    parameters: parameterCuts(original, removals),
-  };
-  return `${JSON.stringify(plan, null, 1)}\n`;
 }

@@ -259,5 +259,5 @@ export function reportPage(report: Report): string {
       </body>
     </html>
   `;
-  return page.text;
+  return page.text.trimStart();
 }

@@ -1,0 +1,247 @@
+import { parseHTML } from "linkedom";
+import { describe, expect, it } from "vitest";
+import { JsonConsole, type Output, TextConsole } from "../src/commands/console.ts";
+import { duration, Meter } from "../src/commands/meter.ts";
+import { createModel } from "../src/models/models.ts";
+import { columns } from "../src/report/columns.ts";
+import { reportJson } from "../src/report/json.ts";
+import { measureLatency, timingOf } from "../src/report/latency.ts";
+import { reportPage } from "../src/report/page.ts";
+import type { Report } from "../src/report/report.ts";
+import { reportTable } from "../src/report/table.ts";
+import { reportFixture } from "./support/report_fixture.ts";
+
+const report = reportFixture();
+
+/** A run without sampling, measured ratios, fine-tuning or latency. */
+function bareReport(): Report {
+  const fixture = reportFixture("resnet8");
+  const { original, afterCut } = fixture.results.accuracy;
+  return {
+    ...fixture,
+    results: {
+      ...fixture.results,
+      groups: fixture.results.groups.map(
+        ({ rank: _rank, entropy: _entropy, concentration: _figure, shapley: _values, ...rest }) =>
+          rest,
+      ),
+      accuracy: { original, afterCut },
+      training: { pruned: [] },
+      latency: [],
+    },
+  };
+}
+
+interface Element {
+  readonly textContent: string;
+  querySelectorAll(selector: string): Iterable<Element>;
+  getAttribute(name: string): string | null;
+}
+
+function parsed(page: string): Element {
+  return (parseHTML(page) as unknown as { document: Element }).document;
+}
+
+describe("report.json", () => {
+  it("holds the results as they are, under a schema number", () => {
+    const json = JSON.parse(reportJson(report));
+    expect(json.schema).toBe(1);
+    expect(json.results).toEqual(report.results);
+    expect(json.versions.runtime).toBe(report.provenance.versions.runtime);
+  });
+});
+
+describe("the table", () => {
+  it("has a line for every layer that computes and every group, and the totals", () => {
+    const text = reportTable(report);
+    const { cost, groups, layers } = report.results;
+    for (const { name } of layers.filter((layer) => layer.macsBefore > 0)) {
+      expect(text).toMatch(new RegExp(`^${name} +\\d`, "m"));
+    }
+    for (const { name, kind } of groups) expect(text).toMatch(new RegExp(`^${name} +${kind}`, "m"));
+    expect(text).toContain("125,485,696");
+    expect(text).toContain(cost.after.macs.toLocaleString("en-US"));
+    expect(text).toMatch(/fine-tuned, last epoch +test +89\.31%/);
+  });
+
+  it("leaves out what was not measured", () => {
+    const text = reportTable(bareReport());
+    expect(text).not.toMatch(/undefined|NaN|pairs|pictures per pass/);
+    expect(text).toMatch(/after the cut +test/);
+  });
+
+  it("aligns words left and figures right", () => {
+    const heads = [{ title: "name", align: "left" as const }, { title: "count" }];
+    expect(columns({ heads, rows: [["a", "1"], ["long name", "1,234"]] })).toEqual([
+      "name       count",
+      "─────────  ─────",
+      "a              1",
+      "long name  1,234",
+    ]);
+  });
+});
+
+describe("the page", () => {
+  const page = reportPage(report);
+
+  it("needs nothing from elsewhere and runs nothing", () => {
+    expect(page.startsWith("<!doctype html>")).toBe(true);
+    expect(page).not.toMatch(/<script|<link|<iframe|<img|\bsrc=|\bhref=|@import|url\(/i);
+    expect(page.replaceAll("http://www.w3.org/2000/svg", "")).not.toMatch(/https?:/);
+  });
+
+  it("draws every group's Shapley values and has every number in a table", () => {
+    const document = parsed(page);
+    const labels = [...document.querySelectorAll("svg")].map((svg) =>
+      svg.getAttribute("aria-label")
+    );
+    for (const { name } of report.results.groups) {
+      expect(labels).toContain(`Shapley values of ${name}`);
+    }
+    expect(labels).toContain("Top-1 accuracy, moment by moment");
+    expect(labels).toContain("Time of one pass of 64 pictures");
+
+    const cells = new Set([...document.querySelectorAll("td")].map((cell) => cell.textContent));
+    for (const group of report.results.groups) {
+      expect(cells).toContain(group.concentration!.toFixed(3));
+      for (const row of group.shapley!.values) expect(cells).toContain(row.value.toExponential(3));
+    }
+  });
+
+  it("holds no figure that is none", () => {
+    expect(page).not.toMatch(/NaN|undefined|Infinity/);
+    expect(reportPage(bareReport())).not.toMatch(/NaN|undefined|Infinity|Shapley values of/);
+  });
+
+  it("shows names from outside as text", () => {
+    const name = `<script>alert("1")</script>`;
+    const hostile = reportPage({
+      ...report,
+      data: { ...report.data, spec: name },
+      model: { ...report.model, name },
+      results: {
+        ...report.results,
+        groups: report.results.groups.map((group, i) => i === 0 ? { ...group, name } : group),
+      },
+    });
+    const document = parsed(hostile);
+    expect([...document.querySelectorAll("script")]).toEqual([]);
+    expect([...document.querySelectorAll("h1")][0].textContent).toContain(name);
+    expect([...document.querySelectorAll("h3")][0].textContent).toBe(name);
+  });
+});
+
+describe("latency", () => {
+  it("gives median and quartiles", () => {
+    expect(timingOf([5, 1, 2, 4, 3])).toEqual({ median: 3, low: 2, high: 4 });
+    expect(timingOf([1, 2])).toEqual({ median: 1.5, low: 1.25, high: 1.75 });
+  });
+
+  it("times both models for every batch", async () => {
+    const small = createModel("resnet8", { classes: 10 });
+    const large = createModel("resnet20", { classes: 10 });
+    const rows = await measureLatency(large, small, { batches: [1, 16], runs: 5 });
+    expect(rows.map((row) => row.batch)).toEqual([1, 16]);
+    for (const { original, pruned } of rows) {
+      expect(pruned.low).toBeGreaterThan(0);
+      expect(pruned.high).toBeGreaterThanOrEqual(pruned.median);
+      expect(original.low).toBeLessThanOrEqual(original.median);
+    }
+    // A network of three times the work takes longer, however noisy the machine is.
+    expect(rows[1].original.median).toBeGreaterThan(rows[1].pruned.median);
+  });
+});
+
+/** Collects what is written. */
+class Sink implements Output {
+  readonly isTTY: boolean;
+  readonly columns = 100;
+  text = "";
+
+  constructor(isTTY = false) {
+    this.isTTY = isTTY;
+  }
+
+  write(text: string): void {
+    this.text += text;
+  }
+}
+
+const progress = (done: number) => ({ stage: "train", done, total: 1000, unit: "images" });
+
+describe("progress", () => {
+  it("tells rate and time left after the first second, at its interval", () => {
+    let now = 0;
+    const meter = new Meter(10_000, () => now);
+    expect(meter.line(progress(0))).toBe(undefined);
+    now = 5_000;
+    expect(meter.line(progress(50))).toBe(undefined);
+    now = 10_000;
+    expect(meter.line(progress(100))).toBe("train: 10%, 10 images/s, 1 min 30 s left");
+    now = 100_000;
+    expect(meter.line(progress(1000))).toBe("train: 100%, 10 images/s, done");
+    expect(meter.line(progress(1000))).toBe(undefined);
+  });
+
+  it("says nothing of stages that end within a second", () => {
+    let now = 0;
+    const meter = new Meter(100, () => now);
+    for (const done of [0, 500, 1000]) {
+      expect(meter.line(progress(done))).toBe(undefined);
+      now += 400;
+    }
+  });
+
+  it("counts the rate of a resumed stage from where it went on", () => {
+    let now = 0;
+    const meter = new Meter(100, () => now);
+    meter.pace(progress(900));
+    now = 10_000;
+    expect(meter.pace(progress(950))).toEqual({ rate: 5, secondsLeft: 10 });
+  });
+
+  it("writes durations as people do", () => {
+    expect([0.2, 59.5, 125, 4320].map(duration)).toEqual([
+      "1 s",
+      "1 min 00 s",
+      "2 min 05 s",
+      "1 h 12 min",
+    ]);
+  });
+
+  it("redraws one line on a terminal and clears it before text", () => {
+    let now = 0;
+    const out = new Sink(true), err = new Sink(true);
+    const console = new TextConsole(out, err, () => now);
+    for (const done of [0, 100, 200]) {
+      console.progress(progress(done));
+      now += 2_000;
+    }
+    console.text("result");
+    console.close();
+    expect(err.text.match(/\n/g)).toBe(null);
+    expect(err.text).toMatch(/train █+░+ 20% {2}50 images\/s/);
+    expect(err.text.endsWith("\r\x1b[2K")).toBe(true);
+    expect(out.text).toBe("result\n");
+  });
+
+  it("writes JSON lines for machines, and nothing else", () => {
+    let now = 0;
+    const out = new Sink(), err = new Sink();
+    const console = new JsonConsole(out, err, () => now);
+    console.stage("train", "10 epochs");
+    for (const done of [0, 500, 1000]) {
+      console.progress(progress(done));
+      now += 1_000;
+    }
+    console.text("for people");
+    console.warn("Something small.");
+    console.result({ top1: 0.5 });
+    const events = out.text.trim().split("\n").map((line) => JSON.parse(line));
+    expect(events.map(({ event }) => event))
+      .toEqual(["stage", "progress", "progress", "warning", "result"]);
+    expect(events[2]).toMatchObject({ stage: "train", done: 1000, rate: 500, secondsLeft: 0 });
+    expect(events.at(-1)).toEqual({ event: "result", top1: 0.5 });
+    expect(err.text).toBe("Something small.\n");
+  });
+});
