@@ -67,22 +67,25 @@ export async function shapleyOf(
   for (let index = estimates.length; index < groups.length; index++) {
     const samples = index === stored.estimates.length ? stored.samples : undefined;
     const game = new NetworkGame(model, groups[index], batches);
+    let sampled = samples?.evaluations ?? 0;
+    const report = (evaluations: number) =>
+      onProgress?.({ stage, done: before + evaluations, total, unit: "evaluations" });
     const estimate = await estimateShapley(game, {
       seed,
       pairs,
       keep: kept[index],
       ...(samples ? { resume: samples } : {}),
       ...(signal ? { signal } : {}),
+      onProgress: ({ done }) => report(sampled + done),
       onRound: async (samples) => {
+        sampled = samples.evaluations;
         await store.write(stage, { estimates, samples });
-        const done = before + samples.evaluations;
-        onProgress?.({ stage, done, total, unit: "evaluations" });
       },
     });
     estimates.push(estimate);
     await store.write(stage, { estimates });
     before += most[index];
-    onProgress?.({ stage, done: before, total, unit: "evaluations" });
+    report(0);
   }
   return estimates;
 }

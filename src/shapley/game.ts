@@ -76,10 +76,14 @@ export class NetworkGame implements Game {
 
   async evaluate(coalitions: readonly Coalition[], options: RunOptions): Promise<Float64Array[]> {
     const values = coalitions.map(() => new Float64Array(this.samples));
-    let first = 0;
+    const total = coalitions.length;
+    let first = 0, images = 0;
     for (const batch of this.#batches) {
       await this.#evaluateBatch(batch, coalitions, options, (coalition, losses) => {
         losses.forEach((loss, image) => values[coalition][first + image] = -loss);
+        images += losses.length;
+        const done = Math.floor(images / this.samples);
+        options.onProgress?.({ stage: "shapley", done, total, unit: "evaluations" });
       });
       first += batch.labels.length;
     }
