@@ -11,6 +11,10 @@ namespace {
 
 // Pixels that a pointwise convolution converts and multiplies at a time.
 constexpr int64_t kPointwisePixels = 512;
+// Narrower pictures make tiles too small to hide the latency of a product, or to be worth reading
+// the weights for: their tiles run across this many pictures instead of along a row.
+constexpr int64_t kNarrow = 6;
+constexpr int64_t kPicturesAcross = 12;
 
 struct Epilogue {
   bool relu = false;
@@ -19,7 +23,8 @@ struct Epilogue {
 
 class PortableConvolution final : public Kernel {
  public:
-  PortableConvolution(const ConvolutionShape& shape, bool backward, bool x_bf16, Epilogue epilogue)
+  PortableConvolution(const ConvolutionShape& shape, bool backward, bool x_bf16, Epilogue epilogue,
+                      int64_t slice)
       : vectors_(vector_kernels()), form_(shape, backward, vectors_.lanes),
         correlation_(backward ? Correlation::backward(shape) : Correlation::forward(shape)),
         x_bf16_(x_bf16), epilogue_(epilogue), depthwise_(shape.depthwise()),
@@ -30,34 +35,37 @@ class PortableConvolution final : public Kernel {
     const PaddedPicture& picture = correlation_.picture;
     // Depthwise sweeps read whole vectors of channels.
     direct_ = !x_bf16 && picture.whole && (!depthwise_ || picture.channels % vectors_.lanes == 0);
+    const int64_t across = std::min(slice, kPicturesAcross);
+    const int64_t columns = correlation_.phases[0].columns;
+    if (!depthwise_ && columns < kNarrow && columns < across) together_ = across;
   }
 
   int64_t scratch_bytes() const override {
     const int64_t floats = pointwise_ ? (x_bf16_ ? kPointwisePixels * correlation_.source_channels : 0)
                            : direct_  ? 0
-                                      : correlation_.picture.elements() + vectors_.lanes;
+                                      : together_ * correlation_.picture.elements() + vectors_.lanes;
     return floats * static_cast<int64_t>(sizeof(float));
   }
 
   void run(const Slice& slice) const override {
     if (pointwise_) return run_pointwise(slice);
-    const int64_t y_elements = correlation_.y_height * correlation_.y_width * correlation_.y_channels;
+    const PaddedPicture& picture = correlation_.picture;
     float* const padded = static_cast<float*>(slice.scratch);
-    if (!direct_) {
-      correlation_.picture.clear(padded);
-      std::fill_n(padded + correlation_.picture.elements(), vectors_.lanes, 0.0f);
-    }
-    for (int64_t image = 0; image < slice.images; ++image) {
-      const void* const x = element(slice.inputs[0], x_bf16_, image * source_elements_);
-      if (!direct_) {
-        correlation_.picture.fill(vectors_, x, x_bf16_, correlation_.source_width, padded);
+    if (!direct_) std::fill_n(padded, together_ * picture.elements() + vectors_.lanes, 0.0f);
+    for (int64_t first = 0; first < slice.images; first += together_) {
+      const int64_t count = std::min(together_, slice.images - first);
+      const void* const x = element(slice.inputs[0], x_bf16_, first * source_elements_);
+      for (int64_t i = 0; i < count && !direct_; ++i) {
+        picture.fill(vectors_, element(slice.inputs[0], x_bf16_, (first + i) * source_elements_),
+                     x_bf16_, correlation_.source_width, padded + i * picture.elements());
       }
       const float* const source = direct_ ? static_cast<const float*>(x) : padded;
       for (const Phase& phase : correlation_.phases) {
-        const int64_t y = image * y_elements +
+        const int64_t y = first * y_elements() +
                           (phase.y_row * correlation_.y_width + phase.y_column) *
                               correlation_.y_channels;
-        depthwise_ ? run_depthwise(slice, phase, source, y) : run_phase(slice, phase, source, y);
+        depthwise_ ? run_depthwise(slice, phase, source, y)
+                   : run_phase(slice, phase, source, y, count);
       }
     }
   }
@@ -90,7 +98,12 @@ class PortableConvolution final : public Kernel {
     return result;
   }
 
-  void run_phase(const Slice& slice, const Phase& phase, const float* source, int64_t y) const {
+  int64_t y_elements() const {
+    return correlation_.y_height * correlation_.y_width * correlation_.y_channels;
+  }
+
+  void run_phase(const Slice& slice, const Phase& phase, const float* source, int64_t y,
+                 int64_t images) const {
     const PaddedPicture& picture = correlation_.picture;
     for (int64_t group = 0; group < form_.groups; ++group) {
       ConvolutionSweep task = sweep(slice, group, y);
@@ -103,6 +116,26 @@ class PortableConvolution final : public Kernel {
       task.columns = phase.columns;
       task.y_row_step = correlation_.y_row_stride * correlation_.y_width * correlation_.y_channels;
       task.y_column_step = correlation_.y_column_stride * correlation_.y_channels;
+      together_ > 1 ? sweep_across(task, images) : vectors_.convolve(task);
+    }
+  }
+
+  // Row by row of pixels; the sweep's rows are a row's pixels and its columns are the pictures.
+  void sweep_across(const ConvolutionSweep& one, int64_t images) const {
+    const int64_t bytes = one.y_bf16 ? 2 : 4;
+    for (int64_t row = 0; row < one.rows; ++row) {
+      ConvolutionSweep task = one;
+      task.source += row * one.row_step;
+      task.y = static_cast<std::byte*>(one.y) + row * one.y_row_step * bytes;
+      if (one.residual != nullptr) {
+        task.residual = static_cast<const std::byte*>(one.residual) + row * one.y_row_step * bytes;
+      }
+      task.rows = one.columns;
+      task.row_step = one.column_step;
+      task.y_row_step = one.y_column_step;
+      task.columns = images;
+      task.column_step = direct_ ? source_elements_ : correlation_.picture.elements();
+      task.y_column_step = y_elements();
       vectors_.convolve(task);
     }
   }
@@ -168,6 +201,7 @@ class PortableConvolution final : public Kernel {
   const bool depthwise_, pointwise_;
   const int64_t source_elements_, group_in_;
   bool direct_;
+  int64_t together_ = 1;  // pictures in one sweep
 };
 
 void require_packed(const Call& call, const ConvolutionShape& shape, bool backward) {
@@ -190,7 +224,8 @@ KernelPointer convolution_kernel(const Call& call) {
     call.refuse("expected the residual '" + residual->name + "' to have the type of y, found another.");
   }
   const Epilogue epilogue{call.integer(ConvolutionShape::kInts) == 1, is_bf16(y)};
-  return std::make_unique<PortableConvolution>(shape, false, is_bf16(*call.input(0)), epilogue);
+  return std::make_unique<PortableConvolution>(shape, false, is_bf16(*call.input(0)), epilogue,
+                                               call.entry.slice);
 }
 
 KernelPointer convolution_backward_data_kernel(const Call& call) {
@@ -199,7 +234,8 @@ KernelPointer convolution_backward_data_kernel(const Call& call) {
   call.require_output(0, {shape.in_height, shape.in_width, shape.in_channels});
   require_packed(call, shape, true);
   return std::make_unique<PortableConvolution>(shape, true, is_bf16(*call.input(0)),
-                                               Epilogue{false, is_bf16(*call.output(0))});
+                                               Epilogue{false, is_bf16(*call.output(0))},
+                                               call.entry.slice);
 }
 
 }  // namespace secateur

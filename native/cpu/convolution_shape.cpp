@@ -130,10 +130,6 @@ PackedForm::PackedForm(const ConvolutionShape& shape, bool backward, int64_t its
   rows = shape.taps();
 }
 
-void PaddedPicture::clear(float* at) const {
-  std::memset(at, 0, static_cast<size_t>(elements()) * sizeof(float));
-}
-
 void PaddedPicture::fill(const VectorKernels& vectors, const void* source, bool bf16,
                          int64_t source_width, float* at) const {
   const int64_t row = copied_width * channels;

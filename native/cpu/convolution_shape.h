@@ -54,8 +54,7 @@ struct PaddedPicture {
   bool whole = false;  // the source itself will do when it is f32
 
   int64_t elements() const { return height * width * channels; }
-  // Clears the zeros once; fill() leaves them alone.
-  void clear(float* at) const;
+  // Copies the source between the zeros, which must be there already.
   void fill(const VectorKernels& vectors, const void* source, bool bf16, int64_t source_width,
             float* at) const;
 };

@@ -111,6 +111,22 @@ const CONVOLUTIONS: readonly ConvolutionCase[] = [
     kernel: [2, 2],
     stride: [3, 3],
   },
+  {
+    name: "narrow pictures",
+    size: [5, 3, 17, 33],
+    kernel: [3, 3],
+    pad: [1, 1, 1, 1],
+    batch: { images: 29, slice: 14 },
+  },
+  {
+    name: "narrow pictures, 2 groups, stride 2",
+    size: [5, 5, 8, 12],
+    kernel: [3, 3],
+    stride: [2, 2],
+    pad: [1, 1, 1, 1],
+    groups: 2,
+    batch: { images: 9, slice: 8 },
+  },
   { name: "one slice", size: [6, 7, 6, 8], kernel: [3, 3], batch: { images: 3, slice: 8 } },
 ];
 
