@@ -9,6 +9,7 @@ import { JSON_OPTION } from "./commands/shared_options.ts";
 import { TRAIN_OPTIONS } from "./commands/train_options.ts";
 import { reasonOf, SecateurError } from "./errors.ts";
 import { outliveFileSizeLimit, unwritable } from "./formats/atomic.ts";
+import { systemCode } from "./formats/file.ts";
 
 const EXIT = { ok: 0, failure: 1, usage: 2, interrupted: 130 } as const;
 
@@ -92,6 +93,7 @@ function explain(thrown: unknown): { code: number; sentence?: string } {
   if (thrown instanceof Error && thrown.name === "AbortError") {
     return { code: EXIT.interrupted, sentence: "Stopped." };
   }
+  if (systemCode(thrown) === "ENOSPC") return explain(unwritable("standard output", thrown));
   const reason = reasonOf(thrown).split("\n")[0].replace(/\.$/, "");
   const sentence =
     `Something went wrong inside secateur (${reason}); SECATEUR_DEBUG=1 shows where.`;
@@ -144,6 +146,7 @@ function fail(thrown: unknown): number {
 
 /** Ends the process once what was written has left it. */
 function leave(code: number): void {
+  process.exitCode = code;
   process.stdout.write("", () => process.stderr.write("", () => process.exit(code)));
 }
 

@@ -1,6 +1,7 @@
 /** What a running command shows: text for people, JSON lines for programs. */
 
 import process from "node:process";
+import { unwritable } from "../formats/atomic.ts";
 import type { Progress } from "../progress.ts";
 import { Meter } from "./meter.ts";
 
@@ -122,9 +123,21 @@ export class JsonConsole implements Console {
   }
 }
 
+/** Standard output, whose failures are sentences: it may be a file on a full disk. */
+const standardOutput: Output = {
+  write(text) {
+    try {
+      process.stdout.write(text);
+    } catch (thrown) {
+      throw unwritable("standard output", thrown);
+    }
+  },
+  isTTY: process.stdout.isTTY,
+};
+
 /** The console of this process. */
 export function openConsole(json: boolean): Console {
   return json
-    ? new JsonConsole(process.stdout, process.stderr)
-    : new TextConsole(process.stdout, process.stderr);
+    ? new JsonConsole(standardOutput, process.stderr)
+    : new TextConsole(standardOutput, process.stderr);
 }
