@@ -47,7 +47,13 @@ export function runCommand(args: readonly string[], options: RunOptions): Promis
     : ["/bin/sh", "-c", options.shell, "sh", ...line];
   const child = spawn(program, rest, {
     cwd: options.cwd,
-    env: { ...process.env, NO_COLOR: "1", ...options.env },
+    // Decoded pictures of tests have no place in the cache of whoever runs them.
+    env: {
+      ...process.env,
+      NO_COLOR: "1",
+      SECATEUR_CACHE: `${options.cwd}/.cache`,
+      ...options.env,
+    },
   });
   let out = "", err = "";
   child.stdout.on("data", (piece) => {
