@@ -17,9 +17,9 @@ import { buildReport } from "../report/build.ts";
 import { reportJson } from "../report/json.ts";
 import { measureLatency } from "../report/latency.ts";
 import { reportPage } from "../report/page.ts";
-import type { AccuracyStep, Report } from "../report/report.ts";
+import type { Report } from "../report/report.ts";
 import { reportTable } from "../report/table.ts";
-import { STEP_NAMES } from "../report/tables.ts";
+import { stageName } from "../report/tables.ts";
 import { requireFit } from "../training/evaluate.ts";
 import { type Console, openConsole } from "./console.ts";
 import {
@@ -61,7 +61,7 @@ export async function runPrune(
       ...run,
       onStage: ({ stage, seconds }) =>
         console.stage(
-          inWords(stage),
+          stageName(stage),
           seconds === undefined ? undefined : `about ${duration(seconds)}`,
         ),
     });
@@ -89,11 +89,6 @@ export async function runPrune(
   } finally {
     console.close();
   }
-}
-
-/** "evaluation afterCut" -> "evaluation after the cut". */
-function inWords(stage: string): string {
-  return stage.replace(/\w+$/, (word) => STEP_NAMES[word as AccuracyStep] ?? word);
 }
 
 interface Loaded {

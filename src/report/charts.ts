@@ -241,6 +241,18 @@ export function latencyChart({ batch, original, pruned }: LatencyRow): Html {
   });
 }
 
+/**
+ * A domain that shows values and nothing; intervals wider than the values' spread, as few pairs
+ * give them, run out of it.
+ */
+function shapleyDomain(rows: readonly { value: number; margin: number }[]): [number, number] {
+  const values = rows.map((row) => row.value);
+  const low = Math.min(0, ...values), high = Math.max(0, ...values);
+  const spread = high - low || 1;
+  const room = Math.min(0.6 * spread, Math.max(...rows.map((row) => row.margin)));
+  return [low - room - 0.04 * spread, high + room + 0.04 * spread];
+}
+
 /** Shapley values of one group, highest first, with intervals that hold for all at once. */
 export function shapleyChart({ name, shapley }: GroupRow): Html {
   const rows = shapley!.values.map((row, channel) => ({
@@ -257,7 +269,13 @@ export function shapleyChart({ name, shapley }: GroupRow): Html {
     marginRight: 10,
     marginTop: 14,
     x: { label: null, axis: null, domain: [0, rows.length + 1] },
-    y: { label: null, grid: true, ticks: 4, tickFormat: "~g" },
+    y: {
+      label: null,
+      grid: true,
+      ticks: 4,
+      domain: shapleyDomain(rows),
+      tickFormat: (value: number) => String(Number(value.toPrecision(3))),
+    },
     color: { type: "identity" },
     marks: [
       Plot.ruleY([0], { stroke: INK.text, strokeOpacity: 0.5 }),
@@ -267,6 +285,7 @@ export function shapleyChart({ name, shapley }: GroupRow): Html {
         y2: (row: { value: number; margin: number }) => row.value + row.margin,
         stroke: ink,
         strokeOpacity: 0.55,
+        clip: true,
       }),
       Plot.dot(rows, {
         x: "place",

@@ -123,34 +123,33 @@ function accuracySection({ accuracy }: Results): Html {
   }</div>`;
 }
 
-function trainingSection({ training, accuracy }: Results): Html {
-  if (training.pruned.length === 0) return markup``;
+function trainingCurves({ training, accuracy }: Results): Html {
+  // A curve needs two points; the table has the one.
+  if (training.pruned.length < 2) return markup``;
   const original = accuracy.original?.find((found) => found.set === "held-out");
+  const loss = figure("Training loss", trainingChart("loss", training, (epoch) => epoch.loss));
   const validated = training.pruned.some((epoch) => epoch.validation !== undefined);
-  return markup`<h2>Fine-tuning</h2>
-<p>${key("kept", "pruned model")}${
+  const top1 = () =>
+    figure(
+      "Held-out top-1",
+      trainingChart(
+        "top-1, %",
+        training,
+        (epoch) => epoch.validation && 100 * epoch.validation.top1,
+        original && 100 * original.top1,
+      ),
+    );
+  return markup`<p>${key("kept", "pruned model")}${
     training.control ? key("control", "control: the unpruned model, trained alike") : ""
-  }</p>
-<div class="wrap">${
-    figure("Training loss", trainingChart("loss", training, (epoch) => epoch.loss))
-  }${
-    validated
-      ? figure(
-        "Held-out top-1",
-        trainingChart(
-          "top-1, %",
-          training,
-          (epoch) => epoch.validation && 100 * epoch.validation.top1,
-          original && 100 * original.top1,
-        ),
-      )
-      : ""
-  }</div>
-${folded("Epochs of the pruned model", tableHtml(historyTable(training.pruned)))}${
-    training.control
-      ? folded("Epochs of the control", tableHtml(historyTable(training.control)))
-      : ""
-  }`;
+  }</p><div class="wrap">${loss}${validated ? top1() : ""}</div>`;
+}
+
+function trainingSection(results: Results): Html {
+  const { pruned, control } = results.training;
+  if (pruned.length === 0) return markup``;
+  return markup`<h2>Fine-tuning</h2>${trainingCurves(results)}${
+    folded("Epochs of the pruned model", tableHtml(historyTable(pruned)))
+  }${control ? folded("Epochs of the control", tableHtml(historyTable(control))) : ""}`;
 }
 
 function shapleyGroup(group: GroupRow): Html {

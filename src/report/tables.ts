@@ -25,6 +25,11 @@ export const STEP_NAMES: Readonly<Record<AccuracyStep, string>> = {
   controlBest: "control, best epoch",
 };
 
+/** "evaluation afterCut" -> "evaluation after the cut". */
+export function stageName(stage: string): string {
+  return stage.replace(/\w+$/, (word) => STEP_NAMES[word as AccuracyStep] ?? word);
+}
+
 const optional = (value: number | undefined, digits: number): string =>
   value === undefined ? "-" : value.toFixed(digits);
 
@@ -142,7 +147,7 @@ export function stageTable(stages: readonly StageTime[]): Table {
   return {
     heads: [words("stage"), figures("seconds")],
     rows: [...stages, { name: "together", seconds: total }]
-      .map(({ name, seconds }) => [name, seconds.toFixed(1)]),
+      .map(({ name, seconds }) => [stageName(name), seconds.toFixed(1)]),
   };
 }
 
