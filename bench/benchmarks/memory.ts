@@ -1,0 +1,41 @@
+import { peerScript } from "../peer_process.ts";
+import type { Benchmark, BenchmarkOptions, Case } from "../contestant.ts";
+import { bytesOf, childCommand } from "./child.ts";
+import { networkOf, precisions } from "./network.ts";
+
+const MIB = 2 ** 20;
+
+/** Peak resident size of three training steps, less what was resident with data and weights. */
+function caseOf(dtype: "f32" | "bf16", amx: boolean, options: BenchmarkOptions): Case {
+  const images = options.quick ? 4 : 128;
+  const { depth, title } = networkOf(options);
+  const given = [String(depth), String(images), String(options.threads)];
+  const contestant = (about: string, command: readonly string[]) =>
+    Promise.resolve({ about, measure: async () => await bytesOf(command) / MIB, close: () => {} });
+  const peerDtype = amx ? dtype : "f32";
+  return {
+    name: `memory of a training step of ${title} ${dtype}, batch ${images}`,
+    unit: "MiB",
+    better: "lower",
+    details: { images, dtype, peerDtype },
+    ours: () =>
+      contestant("session, program and batch", childCommand("step_memory.ts", ...given, dtype)),
+    peers: [{
+      name: "PyTorch",
+      target: { kind: "share", most: 0.6 },
+      open: ({ path }) =>
+        contestant("eager, channels-last", [
+          path,
+          peerScript("step_memory.py"),
+          ...given,
+          peerDtype,
+        ]),
+    }],
+  };
+}
+
+export const memory: Benchmark = {
+  name: "memory",
+  about: "peak memory of a training step",
+  cases: (options) => precisions().map(({ dtype, amx }) => caseOf(dtype, amx, options)),
+};

@@ -1,0 +1,138 @@
+import { type ChannelGroup, prunableGroups } from "../../src/graph/channels.ts";
+import { LoadedModel } from "../../src/native/loaded_model.ts";
+import { RandomStream } from "../../src/random.ts";
+import type { Coalition } from "../../src/shapley/estimate.ts";
+import { gameRequest, NetworkGame } from "../../src/shapley/game.ts";
+import type { Benchmark, BenchmarkOptions, Case, Contestant } from "../contestant.ts";
+import { openPeer } from "../peers.ts";
+import { labelsInTurn, type Network, networkOf, noisePictures, precisions } from "./network.ts";
+
+/**
+ * A layer's evaluations cost in proportion to the layers behind it, so that every third layer,
+ * counted for its two neighbours too, stands for all without bias.
+ */
+interface Sample {
+  /** Index among the inner layers; the peers' index too. */
+  readonly layer: number;
+  readonly group: ChannelGroup;
+  /** Evaluations in one permutation of each layer that this one stands for. */
+  readonly perPermutation: number;
+}
+
+function sampledLayers(groups: readonly ChannelGroup[], every: number): Sample[] {
+  const middle = Math.floor(every / 2);
+  return groups.flatMap((group, layer) => {
+    if (layer % every !== middle) return [];
+    const stoodFor = groups.slice(layer - middle, layer - middle + every);
+    const perPermutation = stoodFor.reduce((sum, { players }) => sum + players.length - 1, 0);
+    return [{ layer, group, perPermutation }];
+  });
+}
+
+/** Coalitions of random walks, as the estimator meets them. */
+function coalitionsOf(players: number, count: number): Coalition[] {
+  const coalitions: Coalition[] = [];
+  for (let walk = 0; coalitions.length < count; walk++) {
+    const order = new RandomStream(0, "bench walk", walk).permutation(players);
+    const coalition = new Uint8Array(players);
+    for (const player of order.subarray(0, players - 1)) {
+      coalition[player] = 1;
+      coalitions.push(coalition.slice());
+    }
+  }
+  return coalitions.slice(0, count);
+}
+
+interface Setting {
+  readonly images: number;
+  /** Evaluations of each sampled layer in one measurement; also those of peers. */
+  readonly evaluations: number;
+  /** Evaluations of each sampled layer by the naive loop, whose cost does not depend on it. */
+  readonly naive: number;
+  readonly every: number;
+}
+
+/** Evaluations a second over one permutation of every inner layer, both ends left out. */
+function openOurs(
+  { graph }: Network,
+  samples: readonly Sample[],
+  { images, evaluations }: Setting,
+  { threads }: BenchmarkOptions,
+  dtype: "f32" | "bf16",
+): Contestant {
+  const requests = samples.map(({ group }) => gameRequest(graph, group, images));
+  const model = LoadedModel.open(graph, requests, { threads, dtype });
+  const batch = { images: noisePictures(graph, images), labels: labelsInTurn(images) };
+  const games = samples.map(({ group, perPermutation }) => ({
+    game: new NetworkGame(model, group, [batch]),
+    coalitions: coalitionsOf(group.players.length, evaluations),
+    perPermutation,
+  }));
+  return {
+    about: `${dtype}, prefix kept, coalitions stacked as one batch`,
+    measure: async () => {
+      let seconds = 0, total = 0;
+      for (const { game, coalitions, perPermutation } of games) {
+        const started = performance.now();
+        await game.evaluate(coalitions, {});
+        const each = (performance.now() - started) / 1000 / coalitions.length;
+        seconds += each * perPermutation;
+        total += perPermutation;
+      }
+      return total / seconds;
+    },
+    close: () => model.dispose(),
+  };
+}
+
+function caseOf(network: Network, options: BenchmarkOptions): Case {
+  const setting: Setting = options.quick
+    ? { images: 4, evaluations: 9, naive: 1, every: 1 }
+    : { images: 128, evaluations: 32, naive: 2, every: 3 };
+  const groups = prunableGroups(network.graph, "inner");
+  const samples = sampledLayers(groups, setting.every);
+  const evaluations = groups.reduce((sum, { players }) => sum + players.length - 1, 0);
+  const { dtype, amx } = precisions().at(-1)!;
+  const peer = (cached: boolean, count: number) => ({
+    depth: network.depth,
+    dtype,
+    amx,
+    cached,
+    images: setting.images,
+    evaluations: count,
+    layers: samples.map(({ layer }) => layer),
+    perPermutation: samples.map(({ perPermutation }) => perPermutation),
+    players: samples.map(({ group }) => group.players.length),
+  });
+  return {
+    name: `Shapley, all ${groups.length} inner layers of ${network.title}`,
+    unit: "evaluations/s",
+    better: "higher",
+    details: {
+      evaluationsPerPermutation: evaluations,
+      measured: setting.evaluations,
+      layersMeasured: samples.length,
+      images: setting.images,
+      dtype,
+    },
+    ours: () => Promise.resolve(openOurs(network, samples, setting, options, dtype)),
+    peers: [
+      {
+        name: "PyTorch, cached prefix",
+        target: { kind: "ratio", least: 4 },
+        open: (python) => openPeer(python, "shapley", options, peer(true, setting.evaluations)),
+      },
+      {
+        name: "PyTorch, whole passes",
+        target: { kind: "ratio", least: 12 },
+        open: (python) => openPeer(python, "shapley", options, peer(false, setting.naive)),
+      },
+    ],
+  };
+}
+
+export const shapley: Benchmark = {
+  name: "shapley",
+  about: "coalitions evaluated a second, over a permutation of every inner layer of ResNet-56",
+  cases: (options) => [caseOf(networkOf(options), options)],
+};

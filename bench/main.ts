@@ -1,0 +1,119 @@
+/**
+ * `deno task bench`: measures secateur and, where PyTorch is installed, PyTorch beside it in
+ * turns. Prints a table and writes one file of results for each benchmark.
+ */
+
+import { CommanderError } from "commander";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import process from "node:process";
+import { reasonOf, SecateurError } from "../src/errors.ts";
+import { makeFolder, writeFileAtomic } from "../src/formats/atomic.ts";
+import { ROOT } from "../src/native/sources.ts";
+import { BENCHMARKS } from "./benchmarks/all.ts";
+import type { Benchmark, BenchmarkOptions } from "./contestant.ts";
+import { provenance } from "./machine.ts";
+import { measureCase, type MeasureOptions, type Row } from "./measure.ts";
+import { type BenchCommand, withOptions } from "./options.ts";
+import type { PeerInterpreter } from "./peer_process.ts";
+import { findPeers, installPeers } from "./peers.ts";
+import { profileNetwork, profileTable, traceOf } from "./profile.ts";
+import { type BenchmarkResult, resultTable, writeResult } from "./results.ts";
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+/** The benchmarks asked for. Throws "option-invalid" for a name that is none. */
+function chosen(names: readonly string[]): Benchmark[] {
+  const known = BENCHMARKS.map(({ name }) => name);
+  for (const name of names) {
+    if (known.includes(name)) continue;
+    throw new SecateurError(
+      "option-invalid",
+      `There is no benchmark named ${name}; choose from ${known.join(", ")}.`,
+    );
+  }
+  return BENCHMARKS.filter(({ name }) => names.length === 0 || names.includes(name));
+}
+
+/** The interpreter to compare with, if any. Throws "addon-missing" when one is insisted on. */
+function interpreterFor({ peers, installPeers: install }: BenchCommand) {
+  if (install) installPeers();
+  if (peers === false) return undefined;
+  const found = findPeers();
+  if ("interpreter" in found) return found.interpreter;
+  if (peers) throw new SecateurError("addon-missing", found.missing);
+  say(found.missing);
+  return undefined;
+}
+
+async function measureBenchmark(
+  benchmark: Benchmark,
+  options: MeasureOptions,
+): Promise<BenchmarkResult> {
+  const { threads, rounds, quick, interpreter } = options;
+  const before = provenance(interpreter?.versions);
+  const rows: Row[] = [];
+  for (const one of await benchmark.cases(options)) {
+    say(one.name);
+    rows.push(...await measureCase(one, options));
+  }
+  const date = new Date().toISOString();
+  return { schema: 1, benchmark: benchmark.name, date, ...before, threads, rounds, quick, rows };
+}
+
+/** Runs benchmarks one after the other; one that fails is told and does not stop the others. */
+async function measureAll(command: BenchCommand, options: BenchmarkOptions): Promise<boolean> {
+  const { quick, out = quick ? undefined : join(ROOT, "bench", "results") } = command;
+  const benchmarks = chosen(command.names);
+  const interpreter: PeerInterpreter | undefined = interpreterFor(command);
+  const measuring: MeasureOptions = {
+    ...options,
+    rounds: command.rounds ?? (quick ? 1 : 7),
+    ...(interpreter ? { interpreter } : {}),
+  };
+  const results: BenchmarkResult[] = [];
+  let failed = false;
+  for (const benchmark of benchmarks) {
+    try {
+      const result = await measureBenchmark(benchmark, measuring);
+      results.push(result);
+      if (out !== undefined) say(`written: ${await writeResult(out, result)}`);
+    } catch (thrown) {
+      failed = true;
+      say(`${benchmark.name} failed: ${reasonOf(thrown)}`);
+    }
+  }
+  process.stdout.write(`${resultTable(results)}\n`);
+  return !failed;
+}
+
+async function profile(command: BenchCommand, options: BenchmarkOptions): Promise<void> {
+  const profiles = await profileNetwork(options);
+  for (const one of profiles) process.stdout.write(`${profileTable(one)}\n\n`);
+  const folder = command.out ?? join(ROOT, "build", "bench");
+  await makeFolder(folder);
+  const path = join(folder, `${new Date().toISOString().slice(0, 10)}-profile.trace.json`);
+  await writeFileAtomic(path, `${JSON.stringify(traceOf(profiles))}\n`);
+  say(`written: ${path}; open it with chrome://tracing or Perfetto`);
+}
+
+async function run(command: BenchCommand): Promise<void> {
+  const { threads, quick, folder } = command;
+  await mkdir(folder, { recursive: true });
+  const options = { threads, quick, seconds: command.seconds ?? (quick ? 0.01 : 0.5), folder };
+  if (command.profile) return await profile(command, options);
+  if (!await measureAll(command, options)) process.exitCode = 1;
+}
+
+if (import.meta.main) {
+  try {
+    await withOptions(process.argv.slice(2), run);
+  } catch (thrown) {
+    if (!(thrown instanceof CommanderError && thrown.exitCode === 0)) {
+      say(reasonOf(thrown));
+      process.exitCode = thrown instanceof SecateurError ? 1 : 2;
+    }
+  }
+}

@@ -1,0 +1,258 @@
+// The benchmark runner: its arithmetic, its turns, its peers, and that every benchmark runs.
+
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import process from "node:process";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { alternate, ratios, spread } from "../bench/alternate.ts";
+import { BENCHMARKS } from "../bench/benchmarks/all.ts";
+import { networkOf } from "../bench/benchmarks/network.ts";
+import type { Case, Contestant } from "../bench/contestant.ts";
+import { secondsPerRun } from "../bench/contestant.ts";
+import { measureCase, type MeasureOptions, type Row } from "../bench/measure.ts";
+import { type BenchCommand, withOptions } from "../bench/options.ts";
+import { PeerProcess } from "../bench/peer_process.ts";
+import { profileNetwork, profileTable, traceOf } from "../bench/profile.ts";
+import { type BenchmarkResult, reaches, resultTable, writeResult } from "../bench/results.ts";
+import { provenance } from "../bench/machine.ts";
+
+let folder = "";
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "secateur-bench-test-"));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+const options = (): MeasureOptions => ({
+  threads: 1,
+  quick: true,
+  seconds: 0,
+  folder,
+  rounds: 1,
+});
+
+/** A contestant that notes its turns and gives figures in order. */
+function scripted(name: string, figures: readonly number[], turns: string[]): Contestant {
+  let next = 0;
+  return {
+    about: name,
+    measure: () => {
+      turns.push(name);
+      return Promise.resolve(figures[next++]);
+    },
+    close: () => void turns.push(`${name} closes`),
+  };
+}
+
+describe("turns", () => {
+  it("measure everyone once without counting, then every other round backwards", async () => {
+    const turns: string[] = [];
+    const contestants = [
+      scripted("a", [99, 1, 2, 3], turns),
+      scripted("b", [98, 4, 5, 6], turns),
+    ];
+    expect(await alternate(contestants, 3)).toEqual([[1, 2, 3], [4, 5, 6]]);
+    expect(turns.join("")).toBe("ba" + "ab" + "ba" + "ab");
+  });
+
+  it("compare figures of the same round", () => {
+    // Both slow down alike: the ratio does not move.
+    const drifting = ratios([100, 50, 25], [50, 25, 12.5], "higher");
+    expect(drifting).toEqual({ median: 2, low: 2, high: 2 });
+    expect(ratios([1, 2], [3, 8], "lower")).toEqual({ median: 3.5, low: 3.25, high: 3.75 });
+  });
+
+  it("tell the interquartile range as a share of the median", () => {
+    expect(spread({ median: 4, low: 3, high: 5 })).toBe(0.5);
+  });
+
+  it("repeat work until the time is over", async () => {
+    let clock = 0, runs = 0;
+    const work = () => {
+      clock += 30;
+      runs += 1;
+    };
+    // Four runs of 30 ms are the first to fill a tenth of a second.
+    expect(await secondsPerRun(work, 0.1, () => clock)).toBeCloseTo(0.03, 12);
+    expect(runs).toBe(4);
+    expect(await secondsPerRun(work, 0, () => clock)).toBeCloseTo(0.03, 12);
+    expect(runs).toBe(5);
+  });
+});
+
+/** A case of scripted contestants against one peer. */
+function scriptedCase(turns: string[], peer: () => Promise<Contestant>): Case {
+  return {
+    name: "work",
+    unit: "images/s",
+    better: "higher",
+    details: {},
+    ours: () => Promise.resolve(scripted("ours", [0, 30, 40, 50], turns)),
+    peers: [{ name: "other", target: { kind: "ratio", least: 2 }, open: peer }],
+  };
+}
+
+describe("a case", () => {
+  const interpreter = { path: "python", versions: {} };
+
+  it("makes one row for each peer and closes everyone", async () => {
+    const turns: string[] = [];
+    const one = scriptedCase(
+      turns,
+      () => Promise.resolve(scripted("peer", [0, 10, 20, 40], turns)),
+    );
+    const [row] = await measureCase(one, { ...options(), rounds: 3, interpreter });
+    expect(row.ours).toEqual({
+      about: "ours",
+      samples: [30, 40, 50],
+      median: 40,
+      low: 35,
+      high: 45,
+    });
+    expect(row.peer?.median).toBe(20);
+    expect(row.ratio?.median).toBe(2);
+    expect(reaches(row)).toBe(true);
+    expect(reaches({ ...row, target: { kind: "share", most: 0.4 } })).toBe(false);
+    expect(reaches({ ...row, target: { kind: "figure", most: 39 } })).toBe(false);
+    expect(turns.slice(-2)).toEqual(["ours closes", "peer closes"]);
+  });
+
+  it("closes what was opened when another does not open", async () => {
+    const turns: string[] = [];
+    const one = scriptedCase(turns, () => Promise.reject(new Error("no such peer")));
+    await expect(measureCase(one, { ...options(), interpreter })).rejects.toThrow("no such peer");
+    expect(turns).toEqual(["ours closes"]);
+  });
+
+  it("leaves peers and ratios out where there is no interpreter", async () => {
+    const one = scriptedCase([], () => Promise.reject(new Error("must not be opened")));
+    const [row] = await measureCase(one, { ...options(), rounds: 3 });
+    expect(row.peer).toBeUndefined();
+    expect(reaches(row)).toBeUndefined();
+  });
+});
+
+/** A peer that answers as this JavaScript, of the request `r`, says. */
+function scriptedPeer(answer: string): PeerProcess {
+  const script = `require("node:readline").createInterface({ input: process.stdin })` +
+    `.on("line", (line) => { const r = JSON.parse(line); ${answer} });`;
+  const runtime = process.versions.deno ? ["eval", "--ext=cjs"] : ["-e"];
+  return new PeerProcess("scripted", [process.execPath, ...runtime, script]);
+}
+
+describe("a peer process", () => {
+  it("answers requests one after the other", async () => {
+    const peer = scriptedPeer("console.log(JSON.stringify({ result: r.n * 2 }))");
+    expect(await peer.request({ n: 2 })).toBe(4);
+    expect(await peer.request({ n: 5 })).toBe(10);
+    await peer.close();
+  });
+
+  it("reports its own errors, and its end, with what it said last", async () => {
+    const peer = scriptedPeer(
+      'if (r.n) console.log(JSON.stringify({ error: "no memory" })); ' +
+        'else { console.error("worn out"); process.exitCode = 3; process.stdin.destroy(); }',
+    );
+    await expect(peer.request({ n: 1 })).rejects.toThrow("The peer scripted failed: no memory");
+    await expect(peer.request({ n: 0 })).rejects.toThrow(/status 3 \(worn out\)/);
+    await expect(peer.request({ n: 1 })).rejects.toThrow("status 3");
+    await peer.close();
+  });
+
+  it("that does not exist rejects", async () => {
+    const peer = new PeerProcess("absent", [join(folder, "no-such-python")]);
+    await expect(peer.request({})).rejects.toMatchObject({ code: "addon-failed" });
+  });
+});
+
+describe("options", () => {
+  const parse = async (...args: string[]): Promise<BenchCommand> => {
+    const seen: BenchCommand[] = [];
+    await withOptions(args, (command) => {
+      seen.push(command);
+      return Promise.resolve();
+    });
+    return seen[0];
+  };
+
+  it("compare where PyTorch is there, unless told otherwise", async () => {
+    expect(await parse()).toMatchObject({ names: [], threads: 2, quick: false, peers: undefined });
+    expect(await parse("rank", "step", "--peers")).toMatchObject({
+      names: ["rank", "step"],
+      peers: true,
+    });
+    expect(await parse("--no-peers", "--threads", "3")).toMatchObject({ peers: false, threads: 3 });
+  });
+
+  it("refuse what makes no sense in one sentence", async () => {
+    await expect(parse("--threads", "0")).rejects.toThrow(/^Expected --threads to be a whole/);
+    await expect(parse("--nonsense")).rejects.toThrow("unknown option");
+  });
+});
+
+/** Benchmarks whose contestants are processes that run TypeScript, which Node 20 does not. */
+const NEEDS_DENO = ["start", "memory"];
+
+describe("every benchmark", () => {
+  for (const benchmark of BENCHMARKS) {
+    const skipped = NEEDS_DENO.includes(benchmark.name) && !process.versions.deno;
+    it.skipIf(skipped)(`${benchmark.name} runs at a tiny size`, async () => {
+      const rows: Row[] = [];
+      for (const one of await benchmark.cases(options())) {
+        rows.push(...await measureCase(one, options()));
+      }
+      expect(rows.length).toBeGreaterThan(0);
+      for (const { ours, name } of rows) {
+        expect(name).not.toBe("");
+        expect(ours.samples.length).toBe(1);
+        expect(ours.median).toBeGreaterThan(0);
+        expect(Number.isFinite(ours.median)).toBe(true);
+      }
+    });
+  }
+
+  it("is written with what it depends on, and as a table", async () => {
+    const row = (await measureCase(scriptedCase([], () => Promise.reject()), options()))[0];
+    const result: BenchmarkResult = {
+      schema: 1,
+      benchmark: "scripted",
+      date: "2030-01-02T03:04:05.000Z",
+      ...provenance(),
+      threads: 1,
+      rounds: 1,
+      quick: true,
+      rows: [row],
+    };
+    const path = await writeResult(join(folder, "results"), result);
+    expect(path).toBe(join(folder, "results", "2030-01-02-scripted.json"));
+    const stored = JSON.parse(await readFile(path, "utf8"));
+    expect(stored.rows[0].ours.samples).toEqual([30]);
+    expect(stored.machine.cores).toBeGreaterThan(0);
+    expect(stored.versions.addon).toMatch(/^[0-9a-f]+/);
+    const [heads, , line] = resultTable([result]).split("\n");
+    expect(heads).toContain("ratio");
+    expect(line).toContain("30 images/s");
+  });
+});
+
+describe("the profile", () => {
+  it("accounts for every instruction of inference and of the step", async () => {
+    const profiles = await profileNetwork(options());
+    const [inference, step] = profiles;
+    expect(inference.title).toContain("inference ResNet-8 f32");
+    const macs = inference.instructions.reduce((sum, one) => sum + one.macs, 0);
+    // The cost model counts the graph, the profile what became of it: they agree on 4 images.
+    expect(macs).toBe(4 * networkOf({ quick: true }).macs);
+    // Every convolution twice more on the way back, the first without gradient of the pictures.
+    const first = step.instructions.find(({ op }) => op === "convolution")!.macs;
+    expect(step.instructions.reduce((sum, one) => sum + one.macs, 0)).toBe(3 * macs - first);
+    expect(step.instructions.every(({ milliseconds }) => milliseconds > 0)).toBe(true);
+
+    const table = profileTable(step, 5).split("\n");
+    expect(table.filter((line) => line.startsWith("convolution_backward_weights ")).length)
+      .toBeGreaterThan(0);
+    const { traceEvents } = traceOf(profiles) as { traceEvents: { ph: string; dur?: number }[] };
+    const events = profiles.reduce((sum, { instructions }) => sum + instructions.length, 0);
+    expect(traceEvents.filter(({ ph }) => ph === "X").length).toBe(events);
+  });
+});
