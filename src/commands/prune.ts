@@ -57,7 +57,7 @@ export async function runPrune(
   try {
     const { input, source, skipped } = await load(values, options, console, run);
     requirePossible(input.graph, options);
-    const pruned = await prune(input, options, {
+    const pruned = await pruneUntilStopped(input, options, {
       ...run,
       onStage: ({ stage, seconds }) =>
         console.stage(
@@ -88,6 +88,24 @@ export async function runPrune(
     await writeResults(options.out, pruned, report, console);
   } finally {
     console.close();
+  }
+}
+
+/** As `prune`; when stopped, says where the finished part is. */
+async function pruneUntilStopped(
+  input: PruneInput,
+  options: PruneOptions,
+  run: PruneRunOptions,
+): Promise<Pruned> {
+  try {
+    return await prune(input, options, run);
+  } catch (thrown) {
+    if (!(thrown instanceof SecateurError) || thrown.code !== "cancelled") throw thrown;
+    throw new SecateurError(
+      "cancelled",
+      `Stopped; what is finished is in ${join(options.out, "run")}, go on with --resume.`,
+      { cause: thrown },
+    );
   }
 }
 
