@@ -11,7 +11,7 @@ import type { Graph } from "../graph/graph.ts";
 import { loadAddon } from "../native/binding.ts";
 import type { RunOptions } from "../progress.ts";
 import type { PruneOptions } from "../pruning/options.ts";
-import { prune, type Pruned, type PruneInput } from "../pruning/pipeline.ts";
+import { prune, type Pruned, type PruneInput, type PruneRunOptions } from "../pruning/pipeline.ts";
 import { planOf } from "../pruning/plan.ts";
 import { buildReport } from "../report/build.ts";
 import { reportJson } from "../report/json.ts";
