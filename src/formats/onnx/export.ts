@@ -1,0 +1,187 @@
+/** Graph -> ONNX model. */
+
+import { create, toBinary } from "@bufbuild/protobuf";
+import { SecateurError } from "../../errors.ts";
+import type { Graph, Shape } from "../../graph/graph.ts";
+import { shapesOf } from "../../graph/shapes.ts";
+import { elementCount } from "../../tensor.ts";
+import { writeFileAtomic } from "../atomic.ts";
+import { codeOf } from "./array.ts";
+import { exportNode } from "./export_nodes.ts";
+import {
+  type GraphProto,
+  GraphProtoSchema,
+  ModelProtoSchema,
+  type TensorProto,
+  TensorProtoSchema,
+  type ValueInfoProto,
+  ValueInfoProtoSchema,
+} from "./onnx_pb.ts";
+import { NEWEST_OPSET } from "./reader.ts";
+
+/** Operator sets that can be written. */
+export const OLDEST_WRITTEN_OPSET = 13;
+export const DEFAULT_OPSET = 17;
+
+export interface ExportOptions {
+  /** Version of the ONNX operators, 13 to 28; default 17. */
+  readonly opset?: number;
+  /** Images per run: a name leaves them open (default "N"), a number fixes them. */
+  readonly batch?: number | string;
+  /** Strings to store with the model (metadata_props). */
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** Version of this program, stored as the producer's. */
+  readonly version?: string;
+}
+
+/** A protocol buffer must stay below 2 GiB; names and structure take the rest. */
+const LARGEST_DATA = 2 ** 31 - 2 ** 24;
+
+/** Version of the file format that the ONNX releases paired with each operator set. */
+function irVersionOf(opset: number): number {
+  const introduced = [[28, 14], [25, 13], [24, 12], [23, 11], [21, 10], [19, 9], [15, 8]];
+  return introduced.find(([from]) => opset >= from)?.[1] ?? 7;
+}
+
+function bytesOf(array: Float32Array | BigInt64Array): Uint8Array {
+  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+}
+
+function tensor(
+  name: string,
+  dtype: "f32" | "i64",
+  dims: readonly number[],
+  data: Float32Array | BigInt64Array,
+): TensorProto {
+  return create(TensorProtoSchema, {
+    name,
+    dataType: codeOf(dtype),
+    dims: dims.map(BigInt),
+    rawData: bytesOf(data) as Uint8Array<ArrayBuffer>,
+  });
+}
+
+function valueInfo(name: string, shape: Shape, batch: number | string): ValueInfoProto {
+  const extent = (dimValue: number) => ({
+    value: { case: "dimValue" as const, value: BigInt(dimValue) },
+  });
+  const images = typeof batch === "number"
+    ? extent(batch)
+    : { value: { case: "dimParam" as const, value: batch } };
+  return create(ValueInfoProtoSchema, {
+    name,
+    type: {
+      value: {
+        case: "tensorType",
+        value: { elemType: codeOf("f32"), shape: { dim: [images, ...shape.map(extent)] } },
+      },
+    },
+  });
+}
+
+function requireWritable(graph: Graph, opset: number, batch: number | string): void {
+  const valid = Number.isInteger(opset) && opset >= OLDEST_WRITTEN_OPSET && opset <= NEWEST_OPSET;
+  if (!valid) {
+    throw new SecateurError(
+      "option-invalid",
+      `Expected an ONNX operator set from ${OLDEST_WRITTEN_OPSET} to ${NEWEST_OPSET}, but it is ` +
+        `${opset}; choose one of those.`,
+    );
+  }
+  if (batch === "" || (typeof batch === "number" && !(Number.isInteger(batch) && batch > 0))) {
+    throw new SecateurError(
+      "option-invalid",
+      `Expected a batch of at least 1 image, or a name for an open one, but it is ` +
+        `${JSON.stringify(batch)}; choose one.`,
+    );
+  }
+  let bytes = 0;
+  for (const { shape } of graph.parameters.values()) bytes += 4 * elementCount(shape);
+  if (bytes > LARGEST_DATA) {
+    throw new SecateurError(
+      "graph-unsupported",
+      `Expected a model of less than 2 GiB, which is what one ONNX file can hold, but the weights ` +
+        `of ${graph.name} take ${bytes} bytes; save it as safetensors instead.`,
+    );
+  }
+}
+
+/** Names not taken yet; ONNX has one space of names for values and initializers. */
+class FreshNames {
+  readonly #taken: Set<string>;
+
+  constructor(taken: Iterable<string>) {
+    this.#taken = new Set(taken);
+  }
+
+  take(wanted: string): string {
+    let name = wanted;
+    for (let k = 2; this.#taken.has(name); k++) name = `${wanted}.${k}`;
+    this.#taken.add(name);
+    return name;
+  }
+}
+
+function graphProto(graph: Graph, batch: number | string): GraphProto {
+  const shapes = shapesOf(graph);
+  // Parameters give way to values of the same name.
+  const fresh = new FreshNames(shapes.keys());
+  const renamed = new Map([...graph.parameters.keys()].map((name) => [name, fresh.take(name)]));
+  const initializer = [...graph.parameters].map(([name, { shape, data }]) =>
+    tensor(renamed.get(name)!, "f32", shape, data)
+  );
+  const integers = (wanted: string, values: readonly number[]) => {
+    const name = fresh.take(wanted);
+    const data = BigInt64Array.from(values.map(BigInt));
+    initializer.push(tensor(name, "i64", [values.length], data));
+    return name;
+  };
+  const context = {
+    shapes,
+    integers,
+    parameter: (name: string) => renamed.get(name)!,
+    value: (wanted: string) => fresh.take(wanted),
+  };
+  const node = graph.nodes.flatMap((each) => exportNode(each, context));
+  const between = graph.nodes.map(({ output }) => output).filter((name) => name !== graph.output);
+  return create(GraphProtoSchema, {
+    name: graph.name,
+    node,
+    initializer,
+    input: [valueInfo(graph.input.name, graph.input.shape, batch)],
+    output: [valueInfo(graph.output, shapes.get(graph.output)!, batch)],
+    valueInfo: between.map((name) => valueInfo(name, shapes.get(name)!, batch)),
+  });
+}
+
+/**
+ * The bytes of a graph as an ONNX model: layers, values and parameters keep their names, batch norm
+ * stays. Equal input gives equal bytes.
+ * @throws SecateurError `option-invalid` for an operator set or batch that cannot be,
+ * `graph-unsupported` for more than 2 GiB of weights, `graph-invalid` when layers do not fit.
+ */
+export function encodeOnnx(graph: Graph, options: ExportOptions = {}): Uint8Array {
+  const { opset = DEFAULT_OPSET, batch = "N", metadata = {}, version = "" } = options;
+  requireWritable(graph, opset, batch);
+  const model = create(ModelProtoSchema, {
+    irVersion: BigInt(irVersionOf(opset)),
+    producerName: "secateur",
+    producerVersion: version,
+    opsetImport: [{ domain: "", version: BigInt(opset) }],
+    graph: graphProto(graph, batch),
+    metadataProps: Object.entries(metadata).map(([key, value]) => ({ key, value })),
+  });
+  return toBinary(ModelProtoSchema, model);
+}
+
+/**
+ * Writes a graph as an ONNX model, atomically.
+ * @throws SecateurError `file-unwritable`, and what encodeOnnx throws.
+ */
+export async function writeOnnx(
+  path: string,
+  graph: Graph,
+  options: ExportOptions = {},
+): Promise<void> {
+  await writeFileAtomic(path, encodeOnnx(graph, options));
+}

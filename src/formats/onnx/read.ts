@@ -1,0 +1,34 @@
+/** Reading ONNX files as graphs. */
+
+import { readFileBytes } from "../file.ts";
+import { decodeModel } from "./decode.ts";
+import { readExternalData } from "./external.ts";
+import { type Imported, importModel, type ImportOptions } from "./import.ts";
+import { modelOf } from "./reader.ts";
+
+/** Whether bytes begin like an ONNX file, complete or not: with its format's version. */
+export function looksLikeOnnx(bytes: Uint8Array): boolean {
+  return bytes.length > 2 && bytes[0] === 0x08 && bytes[1] < 0x40;
+}
+
+/**
+ * The graph of an ONNX file, with external data from its folder, and what else the file said.
+ * @throws SecateurError `file-missing`, `file-unreadable`; `format-unknown` for other formats,
+ * `format-corrupt` for damaged files, `format-unsafe` for external data outside the folder;
+ * `graph-invalid` for cycles, duplicate names and values nothing writes; `graph-unsupported` naming
+ * all nodes that cannot be imported at once.
+ */
+export async function readOnnx(path: string, options: ImportOptions = {}): Promise<Imported> {
+  const proto = decodeModel(await readFileBytes(path, "an ONNX model"), path);
+  const external = await readExternalData(proto, path);
+  return importModel(modelOf(proto, path, external), options);
+}
+
+/** As readOnnx, from bytes without external data; `source` names them in errors. */
+export function parseOnnx(
+  bytes: Uint8Array,
+  source: string,
+  options: ImportOptions = {},
+): Imported {
+  return importModel(modelOf(decodeModel(bytes, source), source), options);
+}
