@@ -87,12 +87,12 @@ const SELECTION_TABLE = {
     help: "which channels go: shapley (default), l1, random or reversed-shapley",
   },
   calibration: {
-    schema: whole(1, 1_000_000).default(512),
+    schema: whole(1, 1_000_000).optional(),
     value: "count",
     help: "training pictures that Shapley values are estimated on (default 512)",
   },
   pairs: {
-    schema: whole(2, 100_000).default(16),
+    schema: whole(2, 100_000).optional(),
     value: "count",
     help: "most pairs of permutations per group of channels (default 16)",
   },
@@ -163,6 +163,12 @@ export const PRUNE_OPTIONS = {
 
 const DEFAULT_CUT = 0.455;
 
+/** What depends on whether the run is a first look at the embedded model, done in minutes. */
+const DEFAULTS = {
+  embedded: { epochs: 8, pairs: 4, calibration: 256 },
+  own: { epochs: 20, pairs: 16, calibration: 512 },
+} as const;
+
 function budgetOf(raw: Readonly<Record<string, unknown>>): Budget {
   const { cutFlops, cutParams } = parseOptions(BUDGET_TABLE, raw);
   if (cutFlops !== undefined && cutParams !== undefined) {
@@ -178,17 +184,20 @@ function budgetOf(raw: Readonly<Record<string, unknown>>): Budget {
 
 /**
  * The options of a run from the command line's text. `embedded` says that model and data are the
- * embedded default, which is fine-tuned for fewer epochs. Throws "option-invalid".
+ * embedded default, which takes smaller samples and fewer epochs. Throws "option-invalid".
  */
 export function pruneOptions(
   raw: Readonly<Record<string, unknown>>,
   embedded: boolean,
 ): PruneOptions {
-  const { lr, epochs, ...method } = parseOptions(METHOD_TABLE, raw);
+  const { lr, epochs, pairs, calibration, ...method } = parseOptions(METHOD_TABLE, raw);
+  const defaults = embedded ? DEFAULTS.embedded : DEFAULTS.own;
   return {
     ...method,
     budget: budgetOf(raw),
-    epochs: epochs ?? (embedded ? 5 : 20),
+    epochs: epochs ?? defaults.epochs,
+    pairs: pairs ?? defaults.pairs,
+    calibration: calibration ?? defaults.calibration,
     learningRate: lr,
   };
 }

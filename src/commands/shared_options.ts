@@ -49,7 +49,7 @@ export const COMPUTE_OPTIONS = {
   dtype: {
     schema: oneOf("auto", "f32", "bf16").default("auto"),
     value: "type",
-    help: "type of activations: f32, bf16, or auto, bf16 where the processor has AMX (default)",
+    help: "type of activations: f32, bf16, or auto, bf16 with AMX or AVX-512 (default)",
   },
   threads: {
     schema: whole(1, 1024).optional(),
