@@ -81,12 +81,20 @@ describe("evaluation", () => {
     expect([0, 1].map((label) => rankOfLabel(logits, 6, 2, label))).toEqual([1, 1]);
   });
 
-  it("refuses a loss that is not finite", async () => {
+  it("refuses weights and losses that are not finite", async () => {
     const { graph, dataset } = pictures(8);
-    const bias = { shape: [10], data: new Float32Array(10).fill(NaN) };
-    const parameters = new Map(graph.parameters).set("linear.bias", bias);
-    await expect(evaluate({ ...graph, parameters }, dataset, { normalisation })).rejects
-      .toMatchObject({ code: "numeric-failure" });
+    const withWeights = (change: (x: number) => number) => {
+      const weight = graph.parameters.get("linear.weight")!;
+      const parameters = new Map(graph.parameters)
+        .set("linear.weight", { ...weight, data: weight.data.map(change) });
+      return evaluate({ ...graph, parameters }, dataset, { normalisation });
+    };
+    const overflowing = withWeights((x) => x > 0 ? 3e38 : -3e38);
+    await expect(overflowing).rejects.toMatchObject({ code: "numeric-failure" });
+    await expect(overflowing).rejects.toThrow("The loss of resnet8 on small pictures 1 is NaN");
+    await expect(withWeights(() => NaN)).rejects.toThrow(
+      "Expected finite weights, but linear.weight of resnet8 holds NaN at position 0",
+    );
   });
 
   it("stops when asked", async () => {

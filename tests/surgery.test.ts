@@ -1,23 +1,14 @@
 import { describe, expect, it } from "vitest";
-import { type ChannelGroup, prunableGroups } from "../src/graph/channels.ts";
+import { prunableGroups } from "../src/graph/channels.ts";
 import { cutGraph } from "../src/graph/cut.ts";
 import { shapesOf } from "../src/graph/shapes.ts";
 import { elementCount } from "../src/tensor.ts";
 import { RandomStream } from "../src/random.ts";
 import { evaluateGraph } from "./oracle/graph.ts";
 import { randomGraph } from "./support/random_graph.ts";
+import { type RandomRemoval, randomRemovals } from "./support/removals.ts";
 
-/** Removes each player with probability one half, but never a whole group. */
-function randomRemovals(groups: readonly ChannelGroup[], random: RandomStream) {
-  return groups.map((group) => {
-    const stays = random.integer(group.players.length);
-    const removed = group.players.map((_, player) => player)
-      .filter((player) => player !== stays && random.uniform() < 0.5);
-    return { group, removed };
-  });
-}
-
-function masksOf(removals: ReturnType<typeof randomRemovals>): Map<string, Set<number>> {
+function masksOf(removals: readonly RandomRemoval[]): Map<string, Set<number>> {
   const masks = new Map<string, Set<number>>();
   for (const { group, removed } of removals) {
     for (const { value, channel } of removed.flatMap((player) => group.players[player].sites)) {

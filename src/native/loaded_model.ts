@@ -29,6 +29,16 @@ export function resolveDtype(choice: DTypeChoice = "auto"): "f32" | "bf16" {
   return amxBf16 || avx512 ? "bf16" : "f32";
 }
 
+function requireFinite(data: Float32Array, name: string, graph: string): void {
+  const position = data.findIndex((value) => !Number.isFinite(value));
+  if (position < 0) return;
+  throw new SecateurError(
+    "numeric-failure",
+    `Expected finite weights, but ${name} of ${graph} holds ${data[position]} at position ` +
+      `${position}: the file is damaged, or was written by a run that diverged.`,
+  );
+}
+
 /** What to feed and fetch, by the names that `entry()` gives. */
 export interface RunRequest {
   readonly feeds?: Readonly<Record<string, TypedArray>>;
@@ -61,7 +71,7 @@ export class LoadedModel {
     this.#updating = updating;
   }
 
-  /** Compiles and loads. Throws what `compile`, `Session.open` and `loadAddon` throw. */
+  /** Compiles and loads. Throws what `compile`, `Session.open`, `loadAddon` and `write` throw. */
   static open(
     graph: Graph,
     requests: readonly EntryRequest[],
@@ -97,9 +107,15 @@ export class LoadedModel {
     );
   }
 
-  /** Replaces parameters; what inference needs is prepared again before its next run. */
+  /**
+   * Replaces parameters; what inference needs is prepared again before its next run. Throws
+   * "numeric-failure" at a NaN or an infinity, which rectifiers downstream might hide.
+   */
   write(parameters: ReadonlyMap<string, Tensor>): void {
-    for (const [name, { data }] of parameters) this.session.write(name, data);
+    for (const [name, { data }] of parameters) {
+      requireFinite(data, name, this.graph.name);
+      this.session.write(name, data);
+    }
     this.#stale = true;
   }
 
