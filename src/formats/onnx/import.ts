@@ -143,7 +143,7 @@ function giveConstants(
       importer.values.set(name, { kind: "constant", name, array: decode(tensor) });
     } catch (thrown) {
       if (!(thrown instanceof Refusal)) throw thrown;
-      importer.values.set(name, { kind: "unknown" });
+      importer.values.set(name, { kind: "unknown", constant: true });
       refused.push(`the model (which ${thrown.message})`);
     }
   }
@@ -189,20 +189,22 @@ function importNode(importer: Importer, node: OnnxNode, folder: Folder): void {
 function importNodes(importer: Importer, folder: Folder): string[] {
   const unsupported: string[] = [];
   for (const node of importer.model.nodes) {
-    const poisoned = node.inputs.some((_, index) =>
-      importer.input(node, index)?.kind === "unknown"
+    const inputs = node.inputs.flatMap((_, index) => importer.input(node, index) ?? []);
+    const constant = inputs.every((value) =>
+      value.kind === "constant" || (value.kind === "unknown" && value.constant)
     );
-    const known = IMPORTS.has(node.op) || folds(node.op);
+    const known = IMPORTS.has(node.op) || (constant && folds(node.op));
     try {
       if (!known) throw new Refusal("");
-      if (!poisoned) importNode(importer, node, folder);
+      // What a refused node would have written cannot be judged further.
+      if (inputs.every(({ kind }) => kind !== "unknown")) importNode(importer, node, folder);
     } catch (thrown) {
       if (!(thrown instanceof Refusal)) throw thrown;
       const reason = thrown.message === "" ? "" : `, which ${thrown.message}`;
       unsupported.push(`${quoted(node.name)} (${quoted(node.op).slice(1, -1)}${reason})`);
     }
     for (const output of node.outputs) {
-      if (!importer.values.has(output)) importer.values.set(output, { kind: "unknown" });
+      if (!importer.values.has(output)) importer.values.set(output, { kind: "unknown", constant });
     }
   }
   return unsupported;
@@ -241,7 +243,11 @@ function foldedConvolutions(nodes: readonly Node[]): string[] {
   if (nodes.some(({ op }) => op === "batch_norm")) return [];
   const readers = new Map<string, Node[]>();
   for (const node of nodes) {
-    for (const input of node.inputs) readers.set(input, [...readers.get(input) ?? [], node]);
+    for (const input of node.inputs) {
+      const known = readers.get(input);
+      if (known === undefined) readers.set(input, [node]);
+      else known.push(node);
+    }
   }
   return nodes.flatMap((node) => {
     if (node.op !== "convolution" || node.bias === undefined) return [];

@@ -99,7 +99,7 @@ export function addConstant(
   { name, shape }: FeatureValue,
   constant: ConstantValue,
 ): void {
-  const writer = importer.nodes.find(({ output }) => output === name);
+  const writer = importer.writer(name);
   const takesBias = (writer?.op === "linear" || writer?.op === "convolution") &&
     writer.bias === undefined;
   const from = node.inputs.find((input) => importer.values.get(input)?.kind === "feature")!;

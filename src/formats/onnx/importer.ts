@@ -34,21 +34,31 @@ export interface ConstantValue {
   readonly array: HostArray;
 }
 
-/** "unknown" is what a node that was refused would have written. */
-export type Value = FeatureValue | ConstantValue | { readonly kind: "unknown" };
+/** What a node that was refused would have written. */
+export interface UnknownValue {
+  readonly kind: "unknown";
+  /** Whether it would not depend on the model's input. */
+  readonly constant: boolean;
+}
+
+export type Value = FeatureValue | ConstantValue | UnknownValue;
 
 type Unnamed<N> = N extends Node ? Omit<N, "name" | "output"> : never;
 
 /** Names that models are stored under elsewhere: printable, at most 256 characters. */
 export class Names {
   readonly #taken = new Set<string>();
+  /** Where to go on counting for a name that many want. */
+  readonly #next = new Map<string, number>();
 
   /** The name itself where it can be kept, else one like it that nobody has. */
   unique(wanted: string): string {
     const cleaned = wanted.slice(0, 240).replace(/[^\x20-\x7e]/g, "_").replace(/^ /, "_");
     const plain = cleaned === "" ? "_" : cleaned;
     let name = plain;
-    for (let k = 2; this.#taken.has(name); k++) name = `${plain}.${k}`;
+    let k = this.#next.get(plain) ?? 2;
+    for (; this.#taken.has(name); k++) name = `${plain}.${k}`;
+    this.#next.set(plain, k);
     this.#taken.add(name);
     return name;
   }
@@ -70,6 +80,7 @@ export class Importer {
   readonly #registered = new Map<string, string>();
   readonly #uses = new Map<string, number>();
   readonly #shapes = new Map<string, Shape>();
+  readonly #writers = new Map<string, number>();
   #channels = 0;
 
   constructor(model: OnnxModel, batch: number) {
@@ -170,6 +181,7 @@ export class Importer {
       throw new Refusal(thrown instanceof Error ? thrown.message : String(thrown));
     }
     const value = this.#checked({ kind: "feature", name: output, shape: [this.batch, ...shape] });
+    this.#writers.set(output, this.nodes.length);
     this.nodes.push(named);
     this.#shapes.set(output, shape);
     return value;
@@ -199,9 +211,15 @@ export class Importer {
     return registered;
   }
 
-  /** Puts another layer in the place of the last one that wrote a value. */
+  /** The layer that writes a value of the graph. */
+  writer(value: string): Node | undefined {
+    const index = this.#writers.get(value);
+    return index === undefined ? undefined : this.nodes[index];
+  }
+
+  /** Puts another layer in the place of the one that writes the same value. */
   replace(layer: Node): void {
-    this.nodes[this.nodes.findLastIndex(({ name }) => name === layer.name)] = layer;
+    this.nodes[this.#writers.get(layer.output)!] = layer;
   }
 
   #checked(value: FeatureValue): FeatureValue {
