@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { calibrationBatches } from "../src/data/calibration.ts";
 import { normalisations } from "../src/data/dataset.ts";
 import { generateDataset } from "../src/data/generated.ts";
 import type { Graph } from "../src/graph/graph.ts";
@@ -105,6 +106,41 @@ describe("training", () => {
     expect(history[0].loss).toBeGreaterThan(0.8);
     expect(history[7].loss).toBeLessThan(0.3);
     expect(history[7].validation!.top1).toBeGreaterThan(0.8);
+  });
+
+  it("is steps in order, each with its own learning rate and count", async () => {
+    const { data, normalisation } = QUICK;
+    const hyper = {
+      sgd: (rate: number) => [rate, 0.8],
+      adamw: (rate: number, step: number) => [rate, 0.9, 0.999, 1e-8, step + 1],
+    };
+    for (const kind of ["sgd", "adamw"] as const) {
+      const optimizer = { kind, weightDecay: 0.01, momentum: 0.8 };
+      const options = { epochs: 2, batch: 24, learningRate: 0.01, warmupEpochs: 0.5 };
+      const { last } = await train(smallNetwork(), {
+        ...QUICK,
+        ...options,
+        optimizer,
+        augment: false,
+        shuffle: false,
+      });
+      using model = LoadedModel.open(smallNetwork(), [
+        { kind: "step", name: "step", images: 24, loss: { smoothing: 0.1 }, optimizer },
+      ], { dtype: "f32" });
+      const { feeds } = model.entry("step");
+      const batches = calibrationBatches(data, 24, normalisation);
+      for (const [step, { images, labels }] of [...batches, ...batches].entries()) {
+        const rate = learningRate({ peak: 0.01, warmupSteps: 2, totalSteps: 6 }, step);
+        await model.run("step", {
+          feeds: {
+            [feeds.images!]: images,
+            [feeds.labels!]: labels,
+            [feeds.hyper!]: Float32Array.from(hyper[kind](rate, step)),
+          },
+        });
+      }
+      expect([...(await model.current()).parameters]).toEqual([...last.parameters]);
+    }
   });
 
   it("keeps the epoch of the best validation accuracy", async () => {
