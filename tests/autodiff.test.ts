@@ -4,6 +4,7 @@ import { GraphBuilder } from "../src/models/builder.ts";
 import type { StepRequest } from "../src/program/compile.ts";
 import { RandomStream } from "../src/random.ts";
 import { Interpreted, randomImages } from "./support/interpreted.ts";
+import { diverseGraph } from "./support/diverse_graph.ts";
 import { randomGraph } from "./support/random_graph.ts";
 
 const IMAGES = 3;
@@ -115,6 +116,12 @@ describe("differentiate, against finite differences in f64", () => {
   it("on random networks: residual, option A, grouped, depthwise, dilated, pooled", () => {
     for (let seed = 0; seed < 8; seed++) {
       expect(checkGradients(randomGraph(seed, 3), step(), seed)).toBeGreaterThan(1e-3);
+    }
+  });
+
+  it("on networks of every operator", () => {
+    for (let seed = 0; seed < 8; seed++) {
+      expect(checkGradients(diverseGraph(seed, 3), step(), seed)).toBeGreaterThan(1e-3);
     }
   });
 

@@ -9,12 +9,14 @@ import { allConvolutionExamples } from "./support/convolution_examples.ts";
 import type { NamedExample } from "./support/example_arguments.ts";
 import { type Argument, runNative, runOracle } from "./support/one_instruction.ts";
 import { allOtherExamples } from "./support/other_examples.ts";
+import { allOperatorExamples } from "./support/operator_examples.ts";
 import { allPictureExamples } from "./support/picture_examples.ts";
 
 const EXAMPLES: readonly NamedExample[] = (["f32", "bf16"] as const).flatMap((dtype) => [
   ...allConvolutionExamples(dtype),
   ...allPictureExamples(dtype),
   ...allOtherExamples(dtype),
+  ...allOperatorExamples(dtype),
 ]);
 
 /** Largest error, as a share of the largest expected magnitude. */

@@ -12,6 +12,7 @@ import type { Graph } from "../src/graph/graph.ts";
 import { GraphBuilder } from "../src/models/builder.ts";
 import { createModel } from "../src/models/models.ts";
 import { RandomStream } from "../src/random.ts";
+import { diverseGraph } from "./support/diverse_graph.ts";
 import { randomImages } from "./support/interpreted.ts";
 import {
   largestDifference,
@@ -85,6 +86,18 @@ describe("ONNX export", () => {
       expect(await agreement(randomGraph(seed, 3))).toBeLessThan(1e-4);
     }
     expect(await agreement(pruned())).toBeLessThan(1e-4);
+  });
+
+  it("agrees on networks of every activation, products, concatenations and shuffles", async () => {
+    for (let seed = 0; seed < 30; seed++) {
+      const opset = 13 + seed % 10;
+      expect(await agreement(diverseGraph(seed), { opset }), `seed ${seed}`).toBeLessThan(1e-4);
+    }
+    const builder = new GraphBuilder("flat product", [3, 4, 4], 1);
+    const gates = builder.linear("gates", builder.flatten("flat", builder.input), 3);
+    const product = builder.multiply("product", gates, builder.input);
+    const flat = builder.flatten("flatten", product);
+    expect(await agreement(builder.finish(builder.linear("out", flat, 2)))).toBeLessThan(1e-5);
   });
 
   it("reads back as the same graph, names and weights included", () => {

@@ -10,6 +10,7 @@ import type { TypedArray } from "../src/native/session.ts";
 import type { EntryRequest } from "../src/program/compile.ts";
 import { RandomStream } from "../src/random.ts";
 import { Interpreted, randomImages, toNhwc } from "./support/interpreted.ts";
+import { diverseGraph } from "./support/diverse_graph.ts";
 import { randomGraph } from "./support/random_graph.ts";
 
 const IMAGES = 6;
@@ -122,7 +123,7 @@ function error(actual: ArrayLike<number>, expected: ArrayLike<number>, floor: nu
 }
 
 function prepare(seed: number) {
-  const graph = randomGraph(seed, 3);
+  const graph = seed < 6 ? randomGraph(seed, 3) : diverseGraph(seed, 3);
   const oracle = new Interpreted(graph, requests(graph), { slice: 2 });
   const images = randomImages(graph, IMAGES, new RandomStream(seed, "native"));
   return { graph, oracle, steps: script(oracle, images) };
@@ -131,7 +132,7 @@ function prepare(seed: number) {
 describe("native programs", () => {
   for (const engine of ENGINES) {
     it(`give what the f64 oracle gives, engine ${engine}`, async () => {
-      for (let seed = 0; seed < 6; seed++) {
+      for (let seed = 0; seed < 12; seed++) {
         const { graph, oracle, steps } = prepare(seed);
         const expected = interpretScript(oracle, steps);
         const options = { dtype: "f32", engine, threads: 2, slice: 2 } as const;

@@ -3,6 +3,7 @@ import { prunableGroups } from "../src/graph/channels.ts";
 import { RandomStream } from "../src/random.ts";
 import { evaluateGraph } from "./oracle/graph.ts";
 import { Interpreted, randomImages, toNhwc } from "./support/interpreted.ts";
+import { diverseGraph } from "./support/diverse_graph.ts";
 import { randomGraph } from "./support/random_graph.ts";
 
 function largestDifference(a: Float64Array, b: Float64Array): number {
@@ -13,8 +14,8 @@ function largestDifference(a: Float64Array, b: Float64Array): number {
 
 describe("compiled programs, against the graph oracle in f64", () => {
   it("compute the graph's logits, fused and folded or not", () => {
-    for (let seed = 0; seed < 20; seed++) {
-      const graph = randomGraph(seed);
+    for (let seed = 0; seed < 40; seed++) {
+      const graph = seed < 20 ? randomGraph(seed) : diverseGraph(seed);
       const random = new RandomStream(seed, "values");
       const images = randomImages(graph, 2, random);
       // Fetching every value leaves nothing to fuse.
@@ -37,8 +38,8 @@ describe("compiled programs, against the graph oracle in f64", () => {
 
   it("give masked losses, coalition by coalition, from a prefix run once", () => {
     let games = 0;
-    for (let seed = 0; seed < 12; seed++) {
-      const graph = randomGraph(seed);
+    for (let seed = 0; seed < 24; seed++) {
+      const graph = seed < 12 ? randomGraph(seed) : diverseGraph(seed);
       const random = new RandomStream(seed, "coalitions");
       const images = randomImages(graph, 2, random);
       const labels = [1, 3];
@@ -86,7 +87,7 @@ describe("compiled programs, against the graph oracle in f64", () => {
       });
       if (masks.some((mask) => mask.size > 0)) games++;
     }
-    expect(games).toBeGreaterThan(8);
+    expect(games).toBeGreaterThan(18);
   });
 
   it("mask a whole forward pass with one row", () => {

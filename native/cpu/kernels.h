@@ -35,5 +35,10 @@ KernelPointer rank_kernel(const Call&);                          // rank.cpp
 KernelPointer normal_equations_kernel(const Call&);              // normal_equations.cpp
 KernelPointer sgd_kernel(const Call&);                           // update.cpp
 KernelPointer adamw_kernel(const Call&);                         // update.cpp
+KernelPointer activation_kernel(const Call&);                    // activation.cpp
+KernelPointer activation_backward_kernel(const Call&);           // activation.cpp
+KernelPointer multiply_kernel(const Call&);                      // multiply.cpp
+KernelPointer multiply_backward_kernel(const Call&);             // multiply.cpp
+KernelPointer concat_kernel(const Call&);                        // concat.cpp
 
 }  // namespace secateur

@@ -71,21 +71,24 @@ export function concentrate(
   });
 }
 
-/** Layers whose output reaches `value` without crossing another site of the group. */
+/** Layers whose output reaches `value` as channels of the group, without crossing another site. */
 function producersOf(
   value: string,
   group: ChannelGroup,
   writers: ReadonlyMap<string, Node>,
 ): string[] {
   const producers = new Set(group.producers);
+  const own = new Set(group.players.flatMap((player) => player.channels.map(({ value }) => value)));
   const found: string[] = [];
   const pending = [value];
   while (pending.length > 0) {
     const node = writers.get(pending.pop()!);
     if (node === undefined) continue;
     if (producers.has(node.name)) found.push(node.name);
-    else if (node.op !== "channel_map") {
-      pending.push(...node.inputs.filter((input) => !group.sites.includes(input)));
+    else {
+      pending.push(
+        ...node.inputs.filter((input) => own.has(input) && !group.sites.includes(input)),
+      );
     }
   }
   return found;

@@ -5,7 +5,7 @@
 
 import { z } from "zod";
 import { reasonOf, SecateurError } from "../errors.ts";
-import type { Graph, Node } from "../graph/graph.ts";
+import { ACTIVATION_KINDS, type Graph, type Node } from "../graph/graph.ts";
 import { operatorOf } from "../graph/operators/table.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import { elementCount, type Tensor } from "../tensor.ts";
@@ -20,6 +20,7 @@ const GRAPH_KEY = "secateur.graph";
 const MOST_NODES = 10_000;
 const LARGEST_EXTENT = 2 ** 16;
 const LARGEST_VALUE = 2 ** 26;
+const MOST_JOINED = 1024;
 const MOST_CHANNELS = 2 ** 22;
 
 /** Letters, marks and spaces as layer names use them, so that sentences stay one line. */
@@ -57,7 +58,21 @@ const node = z.discriminatedUnion("op", [
     momentum: z.number().min(0).max(1),
   }),
   z.strictObject({ ...layer, op: z.literal("relu"), inputs: one }),
+  z.strictObject({
+    ...layer,
+    op: z.literal("activation"),
+    inputs: one,
+    kind: z.enum(ACTIVATION_KINDS),
+    alpha: z.number().optional(),
+    beta: z.number().optional(),
+  }),
   z.strictObject({ ...layer, op: z.literal("add"), inputs: z.tuple([name, name]) }),
+  z.strictObject({ ...layer, op: z.literal("multiply"), inputs: z.tuple([name, name]) }),
+  z.strictObject({
+    ...layer,
+    op: z.literal("concat"),
+    inputs: z.array(name).min(1).max(MOST_JOINED),
+  }),
   z.strictObject({ ...layer, ...window, op: z.literal("max_pool"), inputs: one }),
   z.strictObject({
     ...layer,

@@ -27,9 +27,9 @@ export interface Player {
   readonly slices: readonly ParameterSlice[];
 }
 
-/** Players of one coupled set of values. */
+/** Players whose channels the same layers make; any but one of them may go. */
 export interface ChannelGroup {
-  /** Name of the first layer that produces these channels. */
+  /** Name of the first layer that produces these channels, numbered where it has several groups. */
   readonly name: string;
   /** inner: channels of one layer; stream: several layers add into them. */
   readonly kind: "inner" | "stream";
@@ -89,6 +89,7 @@ function declare(graph: Graph, shapes: ReadonlyMap<string, Shape>): Declarations
   }
   const channels = new DisjointSets(total);
   const slices = new Map<number, ParameterSlice[]>();
+  const owners = new Map<string, number>();
   const mixedBy = new Map<string, string[]>();
   const producedBy = new Map<string, string>();
   const pins = new Map([[graph.input.name, "it is the model's input"]]);
@@ -102,7 +103,14 @@ function declare(graph: Graph, shapes: ReadonlyMap<string, Shape>): Declarations
   for (const node of graph.nodes) {
     const rules: ChannelRules = {
       couple: (valueA, a, valueB, b) => channels.join(at(valueA, a), at(valueB, b)),
-      owns: (value, channel, slice) => append(slices, at(value, channel), slice),
+      owns: (value, channel, slice) => {
+        append(slices, at(value, channel), slice);
+        // Layers that share a weight lose the same slices of it.
+        const key = `${slice.parameter}\n${slice.axis}\n${slice.index}`;
+        const first = owners.get(key);
+        if (first === undefined) owners.set(key, at(value, channel));
+        else channels.join(first, at(value, channel));
+      },
       mixes: (value) => append(mixedBy, value, node.name),
       produces: (value) => producedBy.set(value, node.name),
       pin: (value, reason) => pins.set(value, reason),
@@ -124,79 +132,126 @@ function siteOf(value: string, writers: ReadonlyMap<string, Node>): string {
   return value;
 }
 
-/** Sets of values that share a coupled channel, each in the graph's order. */
-function coupledValues(declared: Declarations, shapes: ReadonlyMap<string, Shape>): string[][] {
-  const values = declared.values;
-  const sets = new DisjointSets(values.length);
-  const firstWith = new Map<number, number>();
-  values.forEach((value, index) => {
-    const base = declared.base.get(value)!;
-    for (let c = 0; c < shapes.get(value)![0]; c++) {
-      const root = declared.channels.find(base + c);
-      const first = firstWith.get(root);
-      if (first === undefined) firstWith.set(root, index);
-      else sets.join(first, index);
-    }
-  });
-  const members = new Map<number, string[]>();
-  values.forEach((value, index) => {
-    const root = sets.find(index);
-    members.set(root, [...members.get(root) ?? [], value]);
-  });
-  return [...members.values()];
+/** Everything that goes with one channel, before it belongs to a group. */
+interface DraftPlayer {
+  readonly channels: Site[];
+  readonly slices: ParameterSlice[];
+  /** Values it has channels in, in the graph's order. */
+  readonly values: Set<string>;
 }
 
-/** Gathers the players of one set of coupled values, ordered by their first channel. */
-function playersOf(
-  values: readonly string[],
-  sites: ReadonlySet<string>,
+/** Coupled sets of channels that some layer makes, in the order of their first channels. */
+function draftPlayers(
   declared: Declarations,
   shapes: ReadonlyMap<string, Shape>,
-): Player[] {
-  interface Draft {
-    channels: Site[];
-    sites: Site[];
-    slices: ParameterSlice[];
-  }
-  const drafts = new Map<number, Draft>();
-  for (const value of values) {
+): DraftPlayer[] {
+  const drafts = new Map<number, DraftPlayer>();
+  for (const value of declared.values) {
     const base = declared.base.get(value)!;
     for (let channel = 0; channel < shapes.get(value)![0]; channel++) {
       const root = declared.channels.find(base + channel);
       let draft = drafts.get(root);
-      if (draft === undefined) drafts.set(root, draft = { channels: [], sites: [], slices: [] });
+      if (draft === undefined) {
+        drafts.set(root, draft = { channels: [], slices: [], values: new Set() });
+      }
       draft.channels.push({ value, channel });
-      if (sites.has(value)) draft.sites.push({ value, channel });
       draft.slices.push(...declared.slices.get(base + channel) ?? []);
+      draft.values.add(value);
     }
   }
-  return [...drafts.values()];
+  return [...drafts.values()].filter(({ values }) =>
+    [...values].some((value) => declared.producedBy.has(value))
+  );
 }
 
-/** One group from one set of coupled values, or undefined when no layer makes its channels. */
-function groupOf(
-  values: readonly string[],
-  graph: Graph,
+const pinOf = ({ values }: DraftPlayer, { pins }: Declarations): string | undefined =>
+  pins.get([...values].find((value) => pins.has(value)) ?? "");
+
+/** Players of the same layers form a group; those that must stay form one of their own. */
+function groupPlayers(players: readonly DraftPlayer[], declared: Declarations): DraftPlayer[][] {
+  const groups = new Map<string, DraftPlayer[]>();
+  for (const player of players) {
+    const layers = [...player.values].filter((value) => declared.producedBy.has(value));
+    const key = JSON.stringify([layers, pinOf(player, declared) ?? null]);
+    const known = groups.get(key);
+    if (known === undefined) groups.set(key, [player]);
+    else known.push(player);
+  }
+  return [...groups.values()];
+}
+
+/**
+ * Splits groups until every value holds the whole of one, or a channel that cannot go. As every
+ * group keeps a player, no value then loses its last channel, not even a slice of another value.
+ */
+function splitForValues(
+  groups: readonly DraftPlayer[][],
+  declared: Declarations,
   shapes: ReadonlyMap<string, Shape>,
+): DraftPlayer[][] {
+  const split = [...groups];
+  for (const value of declared.values) {
+    const inside = split.map((group) => group.filter((player) => player.values.has(value)));
+    const whole = inside.some((players, index) =>
+      players.length > 0 && players.length === split[index].length
+    );
+    const removable = whole ? 0 : channelsIn(inside.flat(), value);
+    if (removable < shapes.get(value)![0]) continue;
+    const largest = inside.reduce(
+      (best, players, index) => players.length > inside[best].length ? index : best,
+      0,
+    );
+    const rest = split[largest].filter((player) => !player.values.has(value));
+    split.splice(largest, 1, inside[largest], rest);
+  }
+  return split;
+}
+
+function channelsIn(players: readonly DraftPlayer[], value: string): number {
+  return players.reduce(
+    (sum, { channels }) => sum + channels.filter((site) => site.value === value).length,
+    0,
+  );
+}
+
+/** A group from its players. */
+function groupOf(
+  players: readonly DraftPlayer[],
+  graph: Graph,
   declared: Declarations,
   writers: ReadonlyMap<string, Node>,
-): ChannelGroup | undefined {
+): ChannelGroup {
+  const members = new Set(players.flatMap(({ values }) => [...values]));
+  const values = declared.values.filter((value) => members.has(value));
   const producers = values.flatMap((value) => declared.producedBy.get(value) ?? []);
-  if (producers.length === 0) return undefined;
   const mixed = values.filter((value) => declared.mixedBy.has(value));
   const sites = new Set(mixed.map((value) => siteOf(value, writers)));
-  const pinnedValue = values.find((value) => declared.pins.has(value));
   const consumers = new Set(mixed.flatMap((value) => declared.mixedBy.get(value)!));
   const added = values.some((value) => writers.get(value)?.op === "add");
+  const pinned = pinOf(players[0], declared);
   return {
     name: producers[0],
     kind: added ? "stream" : "inner",
     producers,
     consumers: graph.nodes.map((node) => node.name).filter((name) => consumers.has(name)),
     sites: values.filter((value) => sites.has(value)),
-    players: playersOf(values, sites, declared, shapes),
-    ...(pinnedValue === undefined ? {} : { pinned: declared.pins.get(pinnedValue)! }),
+    players: players.map(({ channels, slices }) => ({
+      channels,
+      sites: channels.filter(({ value }) => sites.has(value)),
+      slices,
+    })),
+    ...(pinned === undefined ? {} : { pinned }),
   };
+}
+
+/** Names that differ: the second group of a layer gets "#2" and so on. */
+function named(groups: readonly ChannelGroup[]): ChannelGroup[] {
+  const seen = new Map<string, number>();
+  return groups.map((group) => {
+    const count = (seen.get(group.name) ?? 0) + 1;
+    seen.set(group.name, count);
+    return count === 1 ? group : { ...group, name: `${group.name}#${count}` };
+  });
 }
 
 /** The channel groups of a graph, in the order of their first producing layer. */
@@ -204,8 +259,11 @@ export function channelGroups(graph: Graph): ChannelGroup[] {
   const shapes = shapesOf(graph);
   const declared = declare(graph, shapes);
   const writers = new Map(graph.nodes.map((node) => [node.output, node]));
-  return coupledValues(declared, shapes)
-    .flatMap((values) => groupOf(values, graph, shapes, declared, writers) ?? []);
+  const groups = groupPlayers(draftPlayers(declared, shapes), declared);
+  return named(
+    splitForValues(groups, declared, shapes)
+      .map((players) => groupOf(players, graph, declared, writers)),
+  );
 }
 
 /** Which groups may be pruned: inner channels only, or residual streams too. */

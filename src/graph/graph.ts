@@ -54,9 +54,51 @@ export interface ReluNode extends NodeBase {
   readonly op: "relu";
 }
 
+/**
+ * sigmoid; silu: x sigmoid(x); hard_sigmoid: clip(alpha x + beta, 0, 1); hard_swish: x times that;
+ * gelu by the error function; gelu_tanh, its approximation; leaky_relu of slope alpha; clip to
+ * [alpha, beta]; tanh; elu of alpha.
+ */
+export type ActivationKind = typeof ACTIVATION_KINDS[number];
+
+/** In the order native/operations.def numbers them. */
+export const ACTIVATION_KINDS = [
+  "sigmoid",
+  "silu",
+  "hard_sigmoid",
+  "hard_swish",
+  "gelu",
+  "gelu_tanh",
+  "leaky_relu",
+  "clip",
+  "tanh",
+  "elu",
+] as const;
+
+/** Element by element; what alpha and beta are when left out says operators/activation.ts. */
+export interface ActivationNode extends NodeBase {
+  readonly op: "activation";
+  readonly kind: ActivationKind;
+  readonly alpha?: number;
+  readonly beta?: number;
+}
+
 /** Sum of two values of one shape. */
 export interface AddNode extends NodeBase {
   readonly op: "add";
+}
+
+/**
+ * Product of two values of one shape, or of a picture and one number a channel ([channels] or
+ * [channels, 1, 1], on either side), as in squeeze-and-excitation.
+ */
+export interface MultiplyNode extends NodeBase {
+  readonly op: "multiply";
+}
+
+/** Channels of all inputs, one after another. */
+export interface ConcatNode extends NodeBase {
+  readonly op: "concat";
 }
 
 /** Padding never wins the maximum. */
@@ -90,8 +132,9 @@ export interface SliceNode extends NodeBase {
 }
 
 /**
- * Output channel k is input channel `from[k]`, or zero where from[k] is -1. The zero-padded
- * (option-A) shortcut of CIFAR ResNets; it does not couple its channels, surgery rewrites `from`.
+ * Output channel k is input channel `from[k]`, or zero where from[k] is -1. Without zeros it is a
+ * slice, a split's part or a shuffle of channels, and couples them. With zeros it is the
+ * zero-padded (option-A) shortcut of CIFAR ResNets, which does not. Surgery rewrites `from`.
  */
 export interface ChannelMapNode extends NodeBase {
   readonly op: "channel_map";
@@ -115,7 +158,10 @@ export type Node =
   | ConvolutionNode
   | BatchNormNode
   | ReluNode
+  | ActivationNode
   | AddNode
+  | MultiplyNode
+  | ConcatNode
   | MaxPoolNode
   | AveragePoolNode
   | GlobalAveragePoolNode

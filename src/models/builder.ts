@@ -1,4 +1,4 @@
-import type { Graph, Node, Padding, Pair, Shape } from "../graph/graph.ts";
+import type { ActivationKind, Graph, Node, Padding, Pair, Shape } from "../graph/graph.ts";
 import { operatorOf } from "../graph/operators/table.ts";
 import { RandomStream } from "../random.ts";
 import type { Tensor } from "../tensor.ts";
@@ -87,6 +87,24 @@ export class GraphBuilder {
 
   relu(name: string, value: string): string {
     return this.#append({ op: "relu", name, inputs: [value], output: name });
+  }
+
+  activation(
+    name: string,
+    value: string,
+    kind: ActivationKind,
+    parameters: { readonly alpha?: number; readonly beta?: number } = {},
+  ): string {
+    const inputs = [value];
+    return this.#append({ op: "activation", name, inputs, output: name, kind, ...parameters });
+  }
+
+  multiply(name: string, a: string, b: string): string {
+    return this.#append({ op: "multiply", name, inputs: [a, b], output: name });
+  }
+
+  concat(name: string, values: readonly string[]): string {
+    return this.#append({ op: "concat", name, inputs: values, output: name });
   }
 
   add(name: string, a: string, b: string): string {

@@ -7,6 +7,7 @@
 
 import { SecateurError } from "../errors.ts";
 import type { Draft, DraftInstruction } from "./draft.ts";
+import { elementsOf } from "./program.ts";
 
 /** What to differentiate. */
 export interface DifferentiateOptions {
@@ -27,7 +28,10 @@ export interface Differentiated {
 }
 
 /** Arguments that receive gradients; everything else is a constant of the step. */
-const DIFFERENTIABLE = ["x", "a", "b", "residual", "packed", "bias", "scale", "offset"];
+const DIFFERENTIABLE = [
+  ...["x", "a", "b", "c", "d", "e", "f", "g", "h"],
+  ...["residual", "packed", "bias", "scale", "offset"],
+];
 
 class Differentiation {
   readonly draft: Draft;
@@ -176,6 +180,50 @@ function unaryRule(
   };
 }
 
+function multiplyRule(pass: Differentiation, forward: DraftInstruction, dy: string): void {
+  const { a, b } = forward.inputs;
+  if (pass.wants(a)) {
+    const y = pass.gradientLike(a);
+    pass.emit(forward, "multiply", { a: dy, b }, { y });
+    pass.contribute(forward, a, y);
+  }
+  if (!pass.wants(b)) return;
+  const dx = pass.gradientLike(b);
+  if (elementsOf(pass.draft.get(a)) === elementsOf(pass.draft.get(b))) {
+    pass.emit(forward, "multiply", { a: dy, b: a }, { y: dx });
+  } else pass.emit(forward, "multiply_backward", { dy, x: a }, { dx });
+  pass.contribute(forward, b, dx);
+}
+
+/** Every operand's gradient is a slice of dy's channels. */
+function concatRule(pass: Differentiation, forward: DraftInstruction, dy: string): void {
+  const { draft } = pass;
+  const [in_channels, in_width = 1, in_height = 1] = draft.get(dy).shape.toReversed();
+  let offset = 0;
+  for (const operand of Object.values(forward.inputs)) {
+    const out_channels = draft.get(operand).shape.at(-1)!;
+    const first = offset;
+    offset += out_channels;
+    if (!pass.wants(operand)) continue;
+    const channels = Int32Array.from({ length: out_channels }, (_, c) => first + c);
+    const map = draft.constant(`map/${forward.layer}/${first}`, [out_channels], channels);
+    const y = pass.gradientLike(operand);
+    pass.emit(forward, "gather", { x: dy, map }, { y }, {
+      in_height,
+      in_width,
+      in_channels,
+      out_height: in_height,
+      out_width: in_width,
+      out_channels,
+      start_row: 0,
+      start_column: 0,
+      stride_height: 1,
+      stride_width: 1,
+    });
+    pass.contribute(forward, operand, y);
+  }
+}
+
 const RULES: Partial<Record<DraftInstruction["op"], Rule>> = {
   convolution: convolutionRule,
   batch_norm_apply: batchNormRule,
@@ -186,6 +234,9 @@ const RULES: Partial<Record<DraftInstruction["op"], Rule>> = {
       if (pass.wants(operand)) pass.contribute(forward, operand, dz);
     }
   },
+  activation: unaryRule("activation_backward", ({ inputs }) => ({ x: inputs.x })),
+  multiply: multiplyRule,
+  concat: concatRule,
   max_pool: unaryRule("max_pool_backward", ({ outputs }) => ({ winners: outputs.winners })),
   average_pool: unaryRule("average_pool_backward", () => ({})),
   gather: unaryRule("gather_backward", ({ inputs }) => ({ map: inputs.map })),

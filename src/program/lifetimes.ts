@@ -19,6 +19,8 @@ const IN_PLACE: Partial<Record<OperationName, readonly (readonly [string, string
   relu: [["y", "x"]],
   relu_backward: [["dx", "dy"]],
   gate: [["y", "x"]],
+  activation: [["y", "x"]],
+  activation_backward: [["dx", "dy"]],
   batch_norm_apply: [["y", "x"], ["y", "residual"]],
   batch_norm_inference: [["y", "x"], ["y", "residual"]],
   batch_norm_backward_apply: [["dx", "dy"], ["dresidual", "dy"]],

@@ -9,7 +9,12 @@ import { SecateurError } from "../errors.ts";
 import type { Graph, Node } from "../graph/graph.ts";
 import type { NodeOf } from "../graph/operators/operator.ts";
 import type { Draft, DraftInstruction } from "./draft.ts";
+import { lowerElementwise } from "./lower_elementwise.ts";
 import { type LoweredValue, Lowering, type LowerOptions, nhwc } from "./lowering.ts";
+import { OPERATIONS } from "./operations.ts";
+
+/** Inputs of a concat instruction. */
+const CONCAT_INPUTS = OPERATIONS.concat.inputs.map((name) => name.replace("?", ""));
 
 /** The instructions of a graph, and where its values went. */
 export interface Lowered {
@@ -190,28 +195,42 @@ function lowerGather(
   });
 }
 
+/** As many at a time as the instruction takes. */
+function lowerConcat(lowering: Lowering, node: NodeOf<"concat">): void {
+  const { draft, instructions, options: { entry, images, dtype } } = lowering;
+  const pictures = node.inputs.map((_, index) => lowering.picture(node, index));
+  if (pictures.length === 1) {
+    lowering.values.set(node.output, pictures[0]);
+    return;
+  }
+  let rest = pictures;
+  while (rest.length > CONCAT_INPUTS.length) {
+    const first = rest.slice(0, CONCAT_INPUTS.length);
+    const channels = first.reduce((sum, picture) => sum + picture.channels, 0);
+    const [{ height, width }] = first;
+    const y = draft.value({
+      name: `${entry}/${node.output}:${channels}`,
+      dtype,
+      shape: nhwc(height, width, channels),
+      images,
+      place: "activations",
+    });
+    const inputs = concatInputs(first);
+    instructions.push({ op: "concat", inputs, outputs: { y }, attributes: {}, layer: node.name });
+    const joined = { name: y, height, width, channels, flattened: false };
+    rest = [joined, ...rest.slice(first.length)];
+  }
+  lowering.emit(node, "concat", concatInputs(rest));
+}
+
+function concatInputs(values: readonly LoweredValue[]): Record<string, string> {
+  return Object.fromEntries(values.map(({ name }, index) => [CONCAT_INPUTS[index], name]));
+}
+
 function lowerFlatten(lowering: Lowering, node: NodeOf<"flatten">): void {
   const x = lowering.input(node);
   const flattened = x.flattened || x.height > 1 || x.width > 1;
   lowering.values.set(node.output, { ...x, flattened });
-}
-
-function lowerElementwise(lowering: Lowering, node: NodeOf<"relu"> | NodeOf<"add">): void {
-  const a = lowering.input(node);
-  if (node.op === "relu") {
-    lowering.emit(node, "relu", { x: a.name }, {}, { like: a });
-    return;
-  }
-  const b = lowering.input(node, 1);
-  const same = a.flattened === b.flattened && a.height === b.height && a.width === b.width;
-  if (!same) {
-    throw new SecateurError(
-      "graph-unsupported",
-      `${node.name} of ${lowering.graph.name} adds a flattened picture of ` +
-        `${a.height}x${a.width}x${a.channels} to features of ${b.height}x${b.width}x${b.channels}.`,
-    );
-  }
-  lowering.emit(node, "add", { a: a.name, b: b.name }, { relu: 0 }, { like: a });
 }
 
 function lowerNode(lowering: Lowering, node: Node): void {
@@ -223,8 +242,12 @@ function lowerNode(lowering: Lowering, node: Node): void {
     case "batch_norm":
       return lowerBatchNorm(lowering, node);
     case "relu":
+    case "activation":
     case "add":
+    case "multiply":
       return lowerElementwise(lowering, node);
+    case "concat":
+      return lowerConcat(lowering, node);
     case "max_pool":
     case "average_pool":
     case "global_average_pool":

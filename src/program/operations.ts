@@ -117,6 +117,11 @@ export const OPERATIONS = {
     "",
     "weight_decay",
   ),
+  activation: operation("image", "x", "y", "kind", "alpha beta"),
+  activation_backward: operation("image", "dy x", "dx", "kind", "alpha beta"),
+  multiply: operation("image", "a b", "y"),
+  multiply_backward: operation("image", "dy x", "dx"),
+  concat: operation("image", "a b c? d? e? f? g? h?", "y"),
 } as const satisfies Record<string, Operation>;
 
 export type OperationName = keyof typeof OPERATIONS;

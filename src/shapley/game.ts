@@ -19,6 +19,9 @@ import type { Coalition, Game } from "./estimate.ts";
 /** Coalitions stacked as one batch. */
 const STACK = 8;
 
+/** Of channels that belong to other groups. */
+const NOBODY = -1;
+
 /** Which player each channel of a site belongs to; sites alike share one feed of gates. */
 interface GateMap {
   readonly feed: string;
@@ -28,7 +31,7 @@ interface GateMap {
 function gateMaps(graph: Graph, group: ChannelGroup): Map<string, GateMap> {
   const shapes = shapesOf(graph);
   const players = new Map(
-    group.sites.map((value) => [value, new Int32Array(shapes.get(value)![0])]),
+    group.sites.map((value) => [value, new Int32Array(shapes.get(value)![0]).fill(NOBODY)]),
   );
   group.players.forEach(({ sites }, player) => {
     for (const { value, channel } of sites) players.get(value)![channel] = player;
@@ -129,7 +132,9 @@ export class NetworkGame implements Game {
 function gateRows(stack: readonly Coalition[], players: Int32Array): Float32Array {
   const rows = new Float32Array(STACK * players.length).fill(1);
   stack.forEach((coalition, c) => {
-    players.forEach((player, channel) => rows[c * players.length + channel] = coalition[player]);
+    players.forEach((player, channel) => {
+      if (player !== NOBODY) rows[c * players.length + channel] = coalition[player];
+    });
   });
   return rows;
 }

@@ -27,7 +27,9 @@ function maskRows(graph: Graph, removals: readonly Removal[]): Map<string, Float
   const rows = new Map<string, Float32Array>();
   for (const { group, removed } of removals) {
     for (const value of group.sites) {
-      rows.set(value, new Float32Array(shapes.get(value)![0]).fill(1));
+      // Groups may share a site.
+      const row = rows.get(value) ?? new Float32Array(shapes.get(value)![0]).fill(1);
+      rows.set(value, row);
     }
     for (const player of removed) {
       for (const { value, channel } of group.players[player].sites) rows.get(value)![channel] = 0;

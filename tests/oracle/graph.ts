@@ -4,7 +4,9 @@
  */
 
 import type { Graph, Node, Shape } from "../../src/graph/graph.ts";
+import { activationParameters } from "../../src/graph/operators/activation.ts";
 import { shapesOf } from "../../src/graph/shapes.ts";
+import { ACTIVATIONS } from "./activations.ts";
 
 /** Channels to zero in each value. */
 export type Masks = ReadonlyMap<string, ReadonlySet<number>>;
@@ -122,6 +124,24 @@ function linear(node: NodeOf<"linear">, { weights, inputs, out }: Context) {
   );
 }
 
+/** One number a channel repeats over the channel's pixels. */
+function multiply({ inputs: [a, b], shapes: [shapeA, shapeB], out }: Context) {
+  const area = size(out) / out[0];
+  const at = (shape: Shape, index: number) =>
+    size(shape) === size(out) ? index : Math.floor(index / area);
+  return new Float64Array(size(out)).map((_, i) => a[at(shapeA, i)] * b[at(shapeB, i)]);
+}
+
+function concat({ inputs, out }: Context) {
+  const y = new Float64Array(size(out));
+  let offset = 0;
+  for (const input of inputs) {
+    y.set(input, offset);
+    offset += input.length;
+  }
+  return y;
+}
+
 function compute(node: Node, context: Context): Float64Array {
   const { inputs, out } = context;
   switch (node.op) {
@@ -131,6 +151,14 @@ function compute(node: Node, context: Context): Float64Array {
       return batchNorm(node, context);
     case "relu":
       return inputs[0].map((value) => Math.max(0, value));
+    case "activation": {
+      const { alpha, beta } = activationParameters(node);
+      return inputs[0].map((value) => ACTIVATIONS[node.kind](value, alpha, beta));
+    }
+    case "multiply":
+      return multiply(context);
+    case "concat":
+      return concat(context);
     case "add":
       return inputs[0].map((value, index) => value + inputs[1][index]);
     case "max_pool":

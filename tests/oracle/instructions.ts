@@ -22,6 +22,8 @@ import {
   maxPool,
   maxPoolBackward,
 } from "./pool_instructions.ts";
+import { ACTIVATION_KINDS } from "../../src/graph/graph.ts";
+import { ACTIVATIONS, SLOPES } from "./activations.ts";
 import { rankOf, singularValues } from "./svd.ts";
 
 export type { Operand } from "./convolution_instructions.ts";
@@ -197,6 +199,46 @@ const adamw: Oracle = (input, output, _ints, { weight_decay }) => {
   });
 };
 
+const activation: Oracle = ({ x }, { y }, { kind }, { alpha, beta }) => {
+  const f = ACTIVATIONS[ACTIVATION_KINDS[kind]];
+  y.data.set(x.data.map((value) => f(value, alpha, beta)));
+};
+
+const activationBackward: Oracle = ({ dy, x }, { dx }, { kind }, { alpha, beta }) => {
+  const slope = SLOPES[ACTIVATION_KINDS[kind]];
+  dx.data.set(dy.data.map((value, i) => value * slope(x.data[i], alpha, beta)));
+};
+
+/** Where the factor of element i of `x` is in `b`: as many, or one a channel and image. */
+function factorOf(x: Operand, b: Operand): (i: number) => number {
+  if (b.data.length === x.data.length) return (i) => i;
+  const each = elementsOf(x), channels = channelsOf(x);
+  return (i) => Math.floor(i / each) * channels + i % channels;
+}
+
+const multiply: Oracle = ({ a, b }, { y }) => {
+  const factor = factorOf(a, b);
+  y.data.set(a.data.map((value, i) => value * b.data[factor(i)]));
+};
+
+const multiplyBackward: Oracle = ({ dy, x }, { dx }) => {
+  const factor = factorOf(x, dx);
+  dx.data.fill(0);
+  dy.data.forEach((value, i) => dx.data[factor(i)] += value * x.data[i]);
+};
+
+const concat: Oracle = (input, { y }) => {
+  const operands = Object.values(input).filter((operand) => operand !== undefined);
+  const pixels = y.data.length / channelsOf(y);
+  let at = 0;
+  for (let pixel = 0; pixel < pixels; pixel++) {
+    for (const operand of operands) {
+      const channels = channelsOf(operand);
+      for (let c = 0; c < channels; c++) y.data[at++] = operand.data[pixel * channels + c];
+    }
+  }
+};
+
 const ORACLES: Readonly<Record<OperationName, Oracle>> = {
   fold_batch_norm: foldBatchNorm,
   pack_convolution: (input, output) => output.packed.data.set(input.weight.data),
@@ -229,6 +271,11 @@ const ORACLES: Readonly<Record<OperationName, Oracle>> = {
   normal_equations: (i, o, ints) => normalEquations(ints, i.x, i.target, o.gram, o.cross),
   sgd,
   adamw,
+  activation,
+  activation_backward: activationBackward,
+  multiply,
+  multiply_backward: multiplyBackward,
+  concat,
 };
 
 function byName<T>(names: readonly string[], items: readonly T[]): Record<string, T> {

@@ -6,7 +6,7 @@ import { RandomStream } from "../../src/random.ts";
 import type { Tensor } from "../../src/tensor.ts";
 
 /** Batch norms get random statistics, scales near one and real offsets, so nothing is neutral. */
-function unsettle(graph: Graph, random: RandomStream): Graph {
+export function unsettle(graph: Graph, random: RandomStream): Graph {
   const parameters = new Map<string, Tensor>();
   for (const [name, tensor] of graph.parameters) {
     const draw = (make: () => number): Tensor => ({

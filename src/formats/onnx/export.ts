@@ -136,9 +136,15 @@ function graphProto(graph: Graph, batch: number | string): GraphProto {
     initializer.push(tensor(name, "i64", [values.length], data));
     return name;
   };
+  const numbers = (wanted: string, dims: readonly number[], values: readonly number[]) => {
+    const name = fresh.take(wanted);
+    initializer.push(tensor(name, "f32", dims, Float32Array.from(values)));
+    return name;
+  };
   const context = {
     shapes,
     integers,
+    numbers,
     parameter: (name: string) => renamed.get(name)!,
     value: (wanted: string) => fresh.take(wanted),
   };

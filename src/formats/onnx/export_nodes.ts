@@ -1,43 +1,9 @@
 /** One layer of a graph as ONNX nodes. */
 
-import { create } from "@bufbuild/protobuf";
-import type { Node, Shape } from "../../graph/graph.ts";
-import { ATTRIBUTE } from "./attributes.ts";
-import {
-  type AttributeProto,
-  AttributeProtoSchema,
-  type NodeProto,
-  NodeProtoSchema,
-} from "./onnx_pb.ts";
-
-/** What exporting a layer may add to the model beside its nodes. */
-export interface ExportContext {
-  /** Per-image shapes of the graph's values. */
-  readonly shapes: ReadonlyMap<string, Shape>;
-  /** Adds an i64 vector as an initializer; returns its name. */
-  integers(name: string, values: readonly number[]): string;
-  /** The initializer of a parameter. */
-  parameter(name: string): string;
-  /** A name for a value between the nodes of one layer. */
-  value(name: string): string;
-}
-
-const int = (name: string, value: number): AttributeProto =>
-  create(AttributeProtoSchema, { name, type: ATTRIBUTE.int, i: BigInt(value) });
-
-const ints = (name: string, values: readonly number[]): AttributeProto =>
-  create(AttributeProtoSchema, { name, type: ATTRIBUTE.ints, ints: values.map(BigInt) });
-
-const float = (name: string, value: number): AttributeProto =>
-  create(AttributeProtoSchema, { name, type: ATTRIBUTE.float, f: value });
-
-function onnxNode(
-  opType: string,
-  { name, inputs, output }: { name: string; inputs: readonly string[]; output: string },
-  attribute: AttributeProto[] = [],
-): NodeProto {
-  return create(NodeProtoSchema, { name, opType, input: [...inputs], output: [output], attribute });
-}
+import type { Node } from "../../graph/graph.ts";
+import { exportActivation, exportMultiply } from "./export_elementwise.ts";
+import { type ExportContext, float, int, ints, onnxNode } from "./node_proto.ts";
+import type { NodeProto } from "./onnx_pb.ts";
 
 /** The inputs of a layer with weights, and perhaps a bias. */
 function weighted(
@@ -130,6 +96,12 @@ export function exportNode(node: Node, context: ExportContext): NodeProto[] {
       return [exportBatchNorm(node, context)];
     case "relu":
       return [onnxNode("Relu", node)];
+    case "activation":
+      return exportActivation(node, context);
+    case "multiply":
+      return exportMultiply(node, context);
+    case "concat":
+      return [onnxNode("Concat", node, [int("axis", 1)])];
     case "add":
       return [onnxNode("Add", node)];
     case "max_pool":

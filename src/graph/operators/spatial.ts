@@ -38,8 +38,9 @@ export const slice = moving<NodeOf<"slice">>(({ starts, ends, strides }, input) 
 });
 
 /**
- * Rearranges channels, with zeros where nothing comes in. Source and target do not couple: a
- * source that goes leaves a zero behind, which is what its mask did.
+ * Rearranges channels, with zeros where nothing comes in. A map that has such zeros does not couple
+ * source and target: a source that goes leaves a zero behind, which is what its mask did. One that
+ * has none couples them, so that slices and shuffles lose channels together with their source.
  */
 export const channelMap: Operator<NodeOf<"channel_map">> = {
   trainable: () => [],
@@ -54,7 +55,9 @@ export const channelMap: Operator<NodeOf<"channel_map">> = {
   },
   macs: () => 0,
   channels(node, _inputs, _output, rules) {
-    rules.mixes(node.inputs[0]);
+    const [value] = node.inputs;
+    if (node.from.includes(-1)) rules.mixes(value);
+    else node.from.forEach((source, c) => rules.couple(value, source, node.output, c));
   },
   cut(node, _inputs, kept) {
     const position = new Map(kept(node.inputs[0]).map((channel, index) => [channel, index]));

@@ -1,8 +1,11 @@
 import type { Node, OperatorName } from "../graph.ts";
+import { activation } from "./activation.ts";
 import { batchNorm } from "./batch_norm.ts";
+import { concat } from "./concat.ts";
 import { convolution } from "./convolution.ts";
 import { add, relu } from "./elementwise.ts";
 import { flatten, linear } from "./linear.ts";
+import { multiply } from "./multiply.ts";
 import type { NodeOf, Operator } from "./operator.ts";
 import { averagePool, globalAveragePool, maxPool } from "./pool.ts";
 import { channelMap, pad, slice } from "./spatial.ts";
@@ -11,7 +14,10 @@ const OPERATORS: { readonly [Name in OperatorName]: Operator<NodeOf<Name>> } = {
   convolution,
   batch_norm: batchNorm,
   relu,
+  activation,
   add,
+  multiply,
+  concat,
   max_pool: maxPool,
   average_pool: averagePool,
   global_average_pool: globalAveragePool,

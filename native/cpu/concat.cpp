@@ -1,0 +1,61 @@
+// Pictures side by side along their channels.
+
+#include <cstring>
+#include <vector>
+
+#include "cpu/kernels.h"
+
+namespace secateur {
+
+namespace {
+
+class Concat final : public Kernel {
+ public:
+  // Bytes of a pixel of each input, in order; 0 where absent.
+  Concat(std::vector<size_t> bytes, int64_t pixels)
+      : bytes_(std::move(bytes)), pixels_(pixels) {
+    for (const size_t each : bytes_) together_ += each;
+  }
+
+  void run(const Slice& slice) const override {
+    auto* first = static_cast<std::byte*>(slice.outputs[0]);
+    const int64_t pixels = slice.images * pixels_;
+    for (size_t input = 0; input < bytes_.size(); ++input) {
+      const size_t bytes = bytes_[input];
+      const auto* from = static_cast<const std::byte*>(slice.inputs[input]);
+      std::byte* to = first;
+      for (int64_t pixel = 0; pixel < pixels && bytes > 0; ++pixel) {
+        std::memcpy(to, from, bytes);
+        from += bytes;
+        to += together_;
+      }
+      first += bytes;
+    }
+  }
+
+ private:
+  const std::vector<size_t> bytes_;
+  const int64_t pixels_;
+  size_t together_ = 0;
+};
+
+}  // namespace
+
+KernelPointer concat_kernel(const Call& call) {
+  const Extents out = call.output_extents(0);
+  const size_t each = is_bf16(*call.output(0)) ? 2 : 4;
+  std::vector<size_t> bytes;
+  int64_t channels = 0;
+  for (size_t input = 0; input < call.instruction.inputs.size(); ++input) {
+    bytes.push_back(0);
+    if (call.input(input) == nullptr) continue;
+    const Extents extents = call.input_extents(input);
+    call.require_input(input, {out.height, out.width, extents.channels});
+    channels += extents.channels;
+    bytes.back() = static_cast<size_t>(extents.channels) * each;
+  }
+  call.require_output(0, {out.height, out.width, channels});
+  return std::make_unique<Concat>(std::move(bytes), out.pixels());
+}
+
+}  // namespace secateur
