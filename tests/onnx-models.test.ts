@@ -1,15 +1,21 @@
 /** Whole networks as exporters write them: the same logits as the checkpoints they came from. */
 
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { SecateurError } from "../src/errors.ts";
 import { readWeights } from "../src/formats/checkpoint.ts";
 import { encodeOnnx } from "../src/formats/onnx/export.ts";
 import { parseOnnx, readOnnx } from "../src/formats/onnx/read.ts";
+import { prunableGroups } from "../src/graph/channels.ts";
 import { costOf } from "../src/graph/cost.ts";
+import { cutGraph } from "../src/graph/cut.ts";
 import type { Graph } from "../src/graph/graph.ts";
 import { bindWeights } from "../src/models/bind.ts";
 import { createModel } from "../src/models/models.ts";
 import { LoadedModel } from "../src/native/loaded_model.ts";
+import { writeCheckedOnnx } from "../src/pruning/export.ts";
 import { RandomStream } from "../src/random.ts";
 import { dataFolder } from "./support/data.ts";
 import { randomImages, toNhwc } from "./support/interpreted.ts";
@@ -53,6 +59,38 @@ async function logitsOf(graph: Graph, images: readonly Float64Array[]): Promise<
   return results[logits!] as Float32Array;
 }
 
+/** Every third channel of every group removed. */
+function pruned(graph: Graph): Graph {
+  return cutGraph(
+    graph,
+    prunableGroups(graph, "all").map((group) => ({
+      group,
+      removed: group.players.map((_, player) => player).filter((player) => player % 3 === 0),
+    })),
+  );
+}
+
+describe("checked export", () => {
+  it("writes what onnxruntime and the engine agree on, and nothing else", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "secateur-onnx-"));
+    try {
+      const graph = pruned(createModel("resnet8", { classes: 3, shape: [3, 8, 8] }));
+      const path = join(folder, "pruned.onnx");
+      const { difference, tolerance } = await writeCheckedOnnx(path, graph, { opset: 18 });
+      expect(difference).toBeLessThan(tolerance);
+      expect((await readOnnx(path)).notes).toMatchObject({ opset: 18, batch: "N" });
+      const broken = new Map(graph.parameters);
+      const [name, { shape, data }] = [...broken].find(([each]) => each === "linear.bias")!;
+      broken.set(name, { shape, data: Float32Array.from(data).fill(NaN) });
+      await expect(writeCheckedOnnx(join(folder, "b.onnx"), { ...graph, parameters: broken }))
+        .rejects.toBeInstanceOf(SecateurError);
+      expect(readdirSync(folder)).toEqual(["pruned.onnx"]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
+
 describe.skipIf(data === undefined)("exported networks", () => {
   it.each(EXPORTED)("$file gives the checkpoint's logits", async (exported) => {
     const { graph, notes } = await readOnnx(
@@ -66,6 +104,19 @@ describe.skipIf(data === undefined)("exported networks", () => {
     expect(notes.foldedBatchNorm.length).toBe(exported.folded);
     expect(notes.batch).toBe("N");
     expect(costOf(graph).macs).toBe(costOf(original).macs);
+  });
+
+  it.each(EXPORTED)("$file can be pruned and exported again", async ({ file }) => {
+    const { graph } = await readOnnx(join(data!, "onnx-models", `${file}.onnx`));
+    const groups = prunableGroups(graph, "all");
+    expect(groups.length).toBeGreaterThan(file.startsWith("resnet56") ? 27 : 9);
+    const cut = pruned(graph);
+    expect(costOf(cut).macs).toBeLessThan(0.6 * costOf(graph).macs);
+    const written = encodeOnnx(cut);
+    expect(parseOnnx(written, `${file}.onnx`).graph.nodes).toEqual(cut.nodes);
+    const images = randomImages(cut, 2, new RandomStream(4, file));
+    const theirs = await runOnnx(written, images, cut.input.shape);
+    expect(largestDifference(await logitsOf(cut, images), theirs)).toBeLessThan(1e-4);
   });
 
   it("keeps the checkpoint's names where the exporter kept them", async () => {

@@ -1,0 +1,91 @@
+/** The pruned model as ONNX, shown to compute what it computes here. */
+
+import { writeFileAtomic } from "../formats/atomic.ts";
+import { encodeOnnx, type ExportOptions } from "../formats/onnx/export.ts";
+import { runInOnnxRuntime } from "../formats/onnx/runtime.ts";
+import { SecateurError } from "../errors.ts";
+import type { Graph } from "../graph/graph.ts";
+import { LoadedModel } from "../native/loaded_model.ts";
+import { RandomStream } from "../random.ts";
+import { elementCount } from "../tensor.ts";
+
+const IMAGES = 4;
+/** Largest difference allowed between two f32 engines, as a share of the largest logit. */
+const TOLERANCE = 1e-4;
+
+export interface CheckedExportOptions extends ExportOptions {
+  readonly threads?: number;
+}
+
+/** What was compared, for reports. */
+export interface ExportCheck {
+  readonly images: number;
+  /** Largest |difference| of logits over the largest |logit|, or over 1 if that is larger. */
+  readonly difference: number;
+  readonly tolerance: number;
+}
+
+/** Random pictures, normal as normalised ones are, as [images][height][width][channels]. */
+function randomPictures(graph: Graph, images: number): Float32Array {
+  const random = new RandomStream(0, `export ${graph.name}`);
+  return Float32Array.from(
+    { length: images * elementCount(graph.input.shape) },
+    () => random.normal(),
+  );
+}
+
+async function ownLogits(
+  graph: Graph,
+  pictures: Float32Array,
+  images: number,
+  threads: number | undefined,
+): Promise<Float32Array> {
+  const request = { kind: "forward", name: "export", images } as const;
+  const compute = { dtype: "f32", ...(threads === undefined ? {} : { threads }) } as const;
+  using model = LoadedModel.open(graph, [request], compute);
+  const { feeds, logits } = model.entry("export");
+  const results = await model.run("export", {
+    feeds: { [feeds.images!]: pictures },
+    fetch: [logits!],
+  });
+  return results[logits!] as Float32Array;
+}
+
+function relativeDifference(actual: Float32Array, expected: Float32Array): number {
+  if (actual.length !== expected.length) return Infinity;
+  let difference = 0, scale = 1;
+  for (let i = 0; i < expected.length; i++) {
+    const each = Math.abs(actual[i] - expected[i]);
+    difference = each <= difference ? difference : each; // NaN stays
+    scale = Math.max(scale, Math.abs(expected[i]));
+  }
+  return difference / scale;
+}
+
+/**
+ * Writes a graph as ONNX, atomically, after onnxruntime has computed the same logits from it as the
+ * f32 engine here, on random pictures.
+ * @throws SecateurError `check-failed` when it has not, and then nothing is written; what encodeOnnx,
+ * runInOnnxRuntime and LoadedModel.open throw; `file-unwritable`.
+ */
+export async function writeCheckedOnnx(
+  path: string,
+  graph: Graph,
+  { threads, ...options }: CheckedExportOptions = {},
+): Promise<ExportCheck> {
+  const images = typeof options.batch === "number" ? options.batch : IMAGES;
+  const model = encodeOnnx(graph, options);
+  const pictures = randomPictures(graph, images);
+  const expected = await ownLogits(graph, pictures, images, threads);
+  const actual = await runInOnnxRuntime(model, pictures, graph.input.shape);
+  const difference = relativeDifference(actual, expected);
+  if (!(difference <= TOLERANCE)) {
+    throw new SecateurError(
+      "check-failed",
+      `${path}: expected onnxruntime to compute the same logits to ${TOLERANCE} of the largest, ` +
+        `but they differ by ${difference}; nothing was written, so report the model.`,
+    );
+  }
+  await writeFileAtomic(path, model);
+  return { images, difference, tolerance: TOLERANCE };
+}
