@@ -22,11 +22,18 @@ export type Target =
   /** At most this much in the case's unit, whatever the peer takes. */
   | { readonly kind: "figure"; readonly most: number };
 
-/** A peer of a case, and what is asked against it. */
+/** A peer of a case in PyTorch, and what is asked against it. */
 export interface PeerCase {
   readonly name: string;
   readonly target?: Target;
   open(interpreter: PeerInterpreter): Promise<Contestant>;
+}
+
+/** Another size or setting of secateur's own to compare with. */
+export interface OwnCase {
+  readonly name: string;
+  readonly target?: Target;
+  open(): Promise<Contestant>;
 }
 
 /** One line of a benchmark, or one for each peer. */
@@ -41,6 +48,7 @@ export interface Case {
   readonly details: Readonly<Record<string, unknown>>;
   ours(): Promise<Contestant>;
   readonly peers: readonly PeerCase[];
+  readonly own?: readonly OwnCase[];
   /** Asked of our figure when there is no peer to ask it against. */
   readonly target?: Target;
 }

@@ -3,7 +3,7 @@
 import { timingOf } from "../src/report/latency.ts";
 import type { Timing } from "../src/report/report.ts";
 import { alternate, ratios } from "./alternate.ts";
-import type { BenchmarkOptions, Case, Contestant, Target } from "./contestant.ts";
+import type { BenchmarkOptions, Case, Contestant, OwnCase, Target } from "./contestant.ts";
 import type { PeerInterpreter } from "./peer_process.ts";
 import { openPeer } from "./peers.ts";
 
@@ -65,11 +65,11 @@ async function openAll(
 /** The rows of a case: one for each peer, or one alone. */
 export async function measureCase(one: Case, options: MeasureOptions): Promise<Row[]> {
   const { interpreter, rounds } = options;
-  const peers = interpreter === undefined ? [] : one.peers;
-  const contestants = await openAll([
-    () => one.ours(),
-    ...peers.map((peer) => () => peer.open(interpreter!)),
-  ]);
+  const peers: OwnCase[] = [...one.own ?? []];
+  if (interpreter !== undefined) {
+    peers.push(...one.peers.map((peer) => ({ ...peer, open: () => peer.open(interpreter) })));
+  }
+  const contestants = await openAll([() => one.ours(), ...peers.map(({ open }) => open)]);
   try {
     const ceiling = await openCeiling(one, options);
     if (ceiling) contestants.push(ceiling);

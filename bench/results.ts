@@ -71,8 +71,8 @@ export function resultTable(results: readonly BenchmarkResult[]): string {
   const heads = [
     words("work"),
     figures("ours"),
-    words("peer"),
-    figures("peer's"),
+    words("against"),
+    figures("theirs"),
     figures("ratio"),
     figures("target"),
     words("reached"),

@@ -5,6 +5,7 @@ import { data } from "./data.ts";
 import { inference } from "./inference.ts";
 import { memory } from "./memory.ts";
 import { rank } from "./rank.ts";
+import { scaling } from "./scaling.ts";
 import { shapley } from "./shapley.ts";
 import { start } from "./start.ts";
 import { step } from "./step.ts";
@@ -17,4 +18,5 @@ export const BENCHMARKS: readonly Benchmark[] = [
   data,
   start,
   memory,
+  scaling,
 ];

@@ -1,3 +1,4 @@
+import type { Graph } from "../../src/graph/graph.ts";
 import { LoadedModel } from "../../src/native/loaded_model.ts";
 import {
   type Benchmark,
@@ -10,11 +11,11 @@ import { openPeer } from "../peers.ts";
 import { type Network, networkOf, noisePictures, type Precision, precisions } from "./network.ts";
 
 /** Pictures from JavaScript to logits in JavaScript; peers keep theirs in their own memory. */
-function openOurs(
-  { graph }: Network,
+export function openInference(
+  graph: Graph,
   images: number,
   dtype: Precision["dtype"],
-  { threads, seconds }: BenchmarkOptions,
+  { threads, seconds }: Pick<BenchmarkOptions, "threads" | "seconds">,
 ): Contestant {
   const requests = [{ kind: "forward" as const, name: "forward", images }];
   const model = LoadedModel.open(graph, requests, { dtype, threads });
@@ -43,7 +44,7 @@ function caseOf(network: Network, images: number, precision: Precision, options:
     better: "higher",
     operations: { count: 2 * macs, dtype: amx ? dtype : "f32" },
     details: { network: title, images, dtype },
-    ours: () => Promise.resolve(openOurs(network, images, dtype, options)),
+    ours: () => Promise.resolve(openInference(network.graph, images, dtype, options)),
     peers: [{
       name: "PyTorch",
       ...(dtype === "f32" || amx ? { target } : {}),

@@ -30,7 +30,7 @@ function sampledLayers(groups: readonly ChannelGroup[], every: number): Sample[]
 }
 
 /** Coalitions of random walks, as the estimator meets them. */
-function coalitionsOf(players: number, count: number): Coalition[] {
+export function coalitionsOf(players: number, count: number): Coalition[] {
   const coalitions: Coalition[] = [];
   for (let walk = 0; coalitions.length < count; walk++) {
     const order = new RandomStream(0, "bench walk", walk).permutation(players);

@@ -1,3 +1,4 @@
+import type { Graph } from "../../src/graph/graph.ts";
 import { LoadedModel } from "../../src/native/loaded_model.ts";
 import type { StepRequest } from "../../src/program/requests.ts";
 import {
@@ -31,11 +32,12 @@ export function stepRequest(images: number): StepRequest {
 /** Learning rate and momentum; small, for noise teaches nothing and must not diverge. */
 export const HYPER: Float32Array = Float32Array.of(1e-4, 0.9);
 
-function openOurs(
-  { graph }: Network,
+/** Pictures from JavaScript, losses back to it. */
+export function openStep(
+  graph: Graph,
   images: number,
   dtype: Precision["dtype"],
-  { threads, seconds }: BenchmarkOptions,
+  { threads, seconds }: Pick<BenchmarkOptions, "threads" | "seconds">,
 ): Contestant {
   const model = LoadedModel.open(graph, [stepRequest(images)], { dtype, threads });
   const { feeds, loss } = model.entry("step");
@@ -68,7 +70,7 @@ function caseOf(network: Network, images: number, precision: Precision, options:
     // Forward, gradient of the inputs, gradient of the weights.
     operations: { count: 6 * macs, dtype: amx ? dtype : "f32" },
     details: { network: title, images, dtype },
-    ours: () => Promise.resolve(openOurs(network, images, dtype, options)),
+    ours: () => Promise.resolve(openStep(network.graph, images, dtype, options)),
     peers: [{
       name: "PyTorch",
       ...(dtype === "f32" || amx ? { target } : {}),
