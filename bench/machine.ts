@@ -14,7 +14,7 @@ export interface Machine {
   readonly instructionSets: readonly string[];
   readonly cores: number;
   readonly memoryBytes: number;
-  /** Work of others in the last minute: figures taken above 0.5 or so are noise. */
+  /** Work of others in the minute before: figures taken above a tenth or so are noise. */
   readonly load: number;
 }
 

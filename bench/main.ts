@@ -12,7 +12,7 @@ import { makeFolder, writeFileAtomic } from "../src/formats/atomic.ts";
 import { ROOT } from "../src/native/sources.ts";
 import { BENCHMARKS } from "./benchmarks/all.ts";
 import type { Benchmark, BenchmarkOptions } from "./contestant.ts";
-import { provenance } from "./machine.ts";
+import { type Provenance, provenance } from "./machine.ts";
 import { measureCase, type MeasureOptions, type Row } from "./measure.ts";
 import { type BenchCommand, withOptions } from "./options.ts";
 import type { PeerInterpreter } from "./peer_process.ts";
@@ -51,16 +51,16 @@ function interpreterFor({ peers, installPeers: install }: BenchCommand) {
 async function measureBenchmark(
   benchmark: Benchmark,
   options: MeasureOptions,
+  origin: Provenance,
 ): Promise<BenchmarkResult> {
-  const { threads, rounds, quick, interpreter } = options;
-  const before = provenance(interpreter?.versions);
+  const { threads, rounds, quick } = options;
   const rows: Row[] = [];
   for (const one of await benchmark.cases(options)) {
     say(one.name);
     rows.push(...await measureCase(one, options));
   }
   const date = new Date().toISOString();
-  return { schema: 1, benchmark: benchmark.name, date, ...before, threads, rounds, quick, rows };
+  return { schema: 1, benchmark: benchmark.name, date, ...origin, threads, rounds, quick, rows };
 }
 
 /** Runs benchmarks one after the other; one that fails is told and does not stop the others. */
@@ -73,11 +73,13 @@ async function measureAll(command: BenchCommand, options: BenchmarkOptions): Pro
     rounds: command.rounds ?? (quick ? 1 : 7),
     ...(interpreter ? { interpreter } : {}),
   };
+  // Once, before anything is measured: later the load would be our own.
+  const origin = provenance(interpreter?.versions);
   const results: BenchmarkResult[] = [];
   let failed = false;
   for (const benchmark of benchmarks) {
     try {
-      const result = await measureBenchmark(benchmark, measuring);
+      const result = await measureBenchmark(benchmark, measuring, origin);
       results.push(result);
       if (out !== undefined) say(`written: ${await writeResult(out, result)}`);
     } catch (thrown) {
