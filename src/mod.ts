@@ -24,7 +24,7 @@ export { holdOutLastPerClass, stratifiedSample } from "./data/split.ts";
 export { type CalibrationBatch, calibrationBatches, calibrationSet } from "./data/calibration.ts";
 
 export type { Graph, Node, Shape } from "./graph/graph.ts";
-export { channelGroups, type ChannelGroup, prunableGroups } from "./graph/channels.ts";
+export { type ChannelGroup, channelGroups, prunableGroups } from "./graph/channels.ts";
 export { type Cost, costOf } from "./graph/cost.ts";
 export { cutGraph, parameterCuts, type Removal } from "./graph/cut.ts";
 export { shapesOf } from "./graph/shapes.ts";

@@ -60,6 +60,21 @@ export function coupleChannelwise(
   for (let c = 0; c < channels; c++) rules.couple(input, c, node.output, c);
 }
 
+/** An operator of one input without weights that treats every channel alike and keeps zero zero. */
+export function channelwise<N extends Node>(shape: (node: N, input: Shape) => Shape): Operator<N> {
+  return {
+    trainable: () => [],
+    buffers: () => [],
+    keepsZero: true,
+    shape: (node, [input]) => shape(node, input),
+    macs: () => 0,
+    channels(node, [input], _output, rules) {
+      coupleChannelwise(node, node.inputs[0], input[0], rules);
+    },
+    cut: (node) => node,
+  };
+}
+
 /** Output extent of a sliding window along one axis. */
 export function windowExtent(
   input: number,

@@ -1,29 +1,13 @@
-import type { Node, Shape } from "../graph.ts";
-import { coupleChannelwise, expectPicture, type NodeOf, type Operator } from "./operator.ts";
-
-/** What operators share that only move pixels. */
-function moving<N extends Node>(shape: (node: N, input: Shape) => Shape): Operator<N> {
-  return {
-    trainable: () => [],
-    buffers: () => [],
-    keepsZero: true,
-    shape: (node, [input]) => shape(node, input),
-    macs: () => 0,
-    channels(node, [input], _output, rules) {
-      coupleChannelwise(node, node.inputs[0], input[0], rules);
-    },
-    cut: (node) => node,
-  };
-}
+import { channelwise, expectPicture, type NodeOf, type Operator } from "./operator.ts";
 
 /** Zero padding of height and width. */
-export const pad = moving<NodeOf<"pad">>(({ padding }, input) => {
+export const pad = channelwise<NodeOf<"pad">>(({ padding }, input) => {
   const [channels, height, width] = expectPicture(input);
   return [channels, height + padding[0] + padding[2], width + padding[1] + padding[3]];
 });
 
 /** Strided slice of height and width. */
-export const slice = moving<NodeOf<"slice">>(({ starts, ends, strides }, input) => {
+export const slice = channelwise<NodeOf<"slice">>(({ starts, ends, strides }, input) => {
   const [channels, height, width] = expectPicture(input);
   const extent = (axis: 0 | 1, available: number) => {
     const inside = starts[axis] >= 0 && starts[axis] < ends[axis] && ends[axis] <= available;
