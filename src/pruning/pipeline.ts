@@ -174,16 +174,15 @@ class PruningRun {
     return { loss, top1, top5, correct, total };
   }
 
-  /** Both sets; the held-out figures may be known already. */
-  async #measure(moment: string, graph: Graph, known?: Evaluation): Promise<Measured> {
-    const heldOut = known ?? await this.#evaluate(graph, this.#input.heldOut, "evaluation");
+  async #measure(graph: Graph): Promise<Measured> {
+    const heldOut = await this.#evaluate(graph, this.#input.heldOut, "evaluation");
     const test = await this.#evaluate(graph, this.#input.test, "evaluation");
     return { heldOut, test };
   }
 
   async #baseline(graph: Graph): Promise<void> {
     const images = this.#input.heldOut.count + this.#input.test.count;
-    const measured = await this.#stage("baseline", 0, () => this.#measure("original", graph));
+    const measured = await this.#stage("baseline", 0, () => this.#measure(graph));
     this.#measured.set("original", measured);
     const { seconds } = this.#stages.at(-1)!;
     this.#passSeconds = seconds / images;
@@ -239,7 +238,7 @@ class PruningRun {
       return checkCut(graph, cut, removals, batch, this.#compute);
     });
     const measured = await this.#stage("evaluation after the cut", 0, () => {
-      return this.#measure("afterCut", cut);
+      return this.#measure(cut);
     });
     this.#measured.set("afterCut", measured);
     return { cut, check };
@@ -253,7 +252,7 @@ class PruningRun {
     lossBefore: number,
   ): Promise<Graph> {
     const measured = await this.#stage(`evaluation ${moment}`, 0, () => {
-      return this.#measure(moment, after);
+      return this.#measure(after);
     });
     this.#measured.set(moment, measured);
     if (!(measured.heldOut.loss < lossBefore)) return before;
@@ -315,7 +314,7 @@ class PruningRun {
       const [moment, trained] of [[moments[0], result.last], [moments[1], result.best]] as const
     ) {
       const measured = await this.#stage(`evaluation ${moment}`, 0, () => {
-        return this.#measure(moment, trained);
+        return this.#measure(trained);
       });
       this.#measured.set(moment, measured);
     }

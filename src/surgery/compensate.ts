@@ -158,7 +158,6 @@ function interceptHome(graph: Graph, layer: Layer) {
 /** Parameters of the compensated layer, or none when its intercept has nowhere to go. */
 async function compensated(
   cut: Graph,
-  original: Graph,
   layer: Layer,
   parameters: ReadonlyMap<string, Tensor>,
   sums: { gram: Float64Array; cross: Float64Array },
@@ -248,7 +247,7 @@ export async function compensate(
       gram: await student.session.read(entry.gram!) as Float64Array,
       cross: await student.session.read(entry.cross!) as Float64Array,
     };
-    const changed = await compensated(cut, original, layer, parameters, sums);
+    const changed = await compensated(cut, layer, parameters, sums);
     for (const [name, tensor] of changed) parameters.set(name, tensor);
     student.write(changed);
     const done = index + 1;
