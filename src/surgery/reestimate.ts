@@ -12,13 +12,14 @@ export interface ReestimateOptions extends RunOptions, ComputeOptions {
 
 /**
  * The graph with batch-norm statistics measured anew on the given pictures: the cumulative
- * average over batches, as PyTorch's momentum=None gives.
+ * average over batches, as PyTorch's momentum=None gives. A graph without batch norm stays as it is.
  */
 export async function reestimate(
   graph: Graph,
   dataset: Dataset,
   options: ReestimateOptions,
 ): Promise<Graph> {
+  if (graph.nodes.every(({ op }) => op !== "batch_norm")) return graph;
   const { normalisation, signal, onProgress } = options;
   const images = Math.min(options.batch ?? 128, dataset.count);
   using model = LoadedModel.open(graph, [
