@@ -4,6 +4,7 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { normalisations } from "../src/data/dataset.ts";
 import { SecateurError } from "../src/errors.ts";
 import { readWeights } from "../src/formats/checkpoint.ts";
 import { encodeOnnx } from "../src/formats/onnx/export.ts";
@@ -13,13 +14,16 @@ import { costOf } from "../src/graph/cost.ts";
 import { cutGraph } from "../src/graph/cut.ts";
 import type { Graph } from "../src/graph/graph.ts";
 import { bindWeights } from "../src/models/bind.ts";
+import { GraphBuilder } from "../src/models/builder.ts";
 import { createModel } from "../src/models/models.ts";
 import { LoadedModel } from "../src/native/loaded_model.ts";
 import { writeCheckedOnnx } from "../src/pruning/export.ts";
 import { RandomStream } from "../src/random.ts";
+import { reestimate } from "../src/surgery/reestimate.ts";
 import { dataFolder } from "./support/data.ts";
 import { randomImages, toNhwc } from "./support/interpreted.ts";
 import { largestDifference, runOnnx, sameParameters } from "./support/onnx.ts";
+import { smallPictures } from "./support/small_pictures.ts";
 
 const data = dataFolder();
 const IMAGES = 8;
@@ -88,6 +92,20 @@ describe("checked export", () => {
     } finally {
       rmSync(folder, { recursive: true });
     }
+  });
+});
+
+describe("a network without batch norm", () => {
+  it("has nothing to re-estimate", async () => {
+    const builder = new GraphBuilder("plain", [3, 8, 8]);
+    const value = builder.convolution("conv", builder.input, { out: 4, kernel: 3, bias: true });
+    const pooled = builder.globalAveragePool("pool", builder.relu("relu", value));
+    const graph = builder.finish(builder.linear("linear", builder.flatten("flat", pooled), 4));
+    const imported = parseOnnx(encodeOnnx(graph), "plain.onnx");
+    // The bias bears the name of the convolution's own, so no batch norm was folded.
+    expect(imported.notes.foldedBatchNorm).toEqual([]);
+    const options = { normalisation: normalisations.imagenet, dtype: "f32" } as const;
+    expect(await reestimate(imported.graph, smallPictures(16), options)).toBe(imported.graph);
   });
 });
 

@@ -6,11 +6,6 @@ import { readExternalData } from "./external.ts";
 import { type Imported, importModel, type ImportOptions } from "./import.ts";
 import { modelOf } from "./reader.ts";
 
-/** Whether bytes begin like an ONNX file, complete or not: with its format's version. */
-export function looksLikeOnnx(bytes: Uint8Array): boolean {
-  return bytes.length > 2 && bytes[0] === 0x08 && bytes[1] < 0x40;
-}
-
 /**
  * The graph of an ONNX file, with external data from its folder, and what else the file said.
  * @throws SecateurError `file-missing`, `file-unreadable`; `format-unknown` for other formats,
