@@ -230,9 +230,30 @@ describe("a stream of batches", () => {
       for (;;) if ((await epoch.next()).done) return;
     })()).rejects.toThrow("closed");
 
-    const broken = { ...pictures, pixels: null as unknown as Uint8Array };
+    // Pixels that begin past the end of their memory.
+    const pixels = { buffer: new SharedArrayBuffer(8), byteOffset: 64 } as unknown as Uint8Array;
+    const broken = { ...pictures, pixels };
     await withStream(broken, {}, async (stream) => {
       await expect(collect(stream, 0)).rejects.toThrow("preparing a batch failed");
+    });
+  });
+
+  it("hands a worker a data set of CIFAR-10's size", async () => {
+    const count = 46_000;
+    const pixels = new Uint8Array(new SharedArrayBuffer(count * 32 * 32 * 3));
+    const large = {
+      ...pictures,
+      height: 32,
+      width: 32,
+      count,
+      pixels,
+      labels: new Int32Array(count),
+    };
+    await withStream(large, {}, async (stream) => {
+      const epoch = stream.epoch(0);
+      const batch = await epoch.next();
+      expect(batch.value?.step).toBe(0);
+      await epoch.return();
     });
   });
 
