@@ -169,7 +169,7 @@ describe("native programs", () => {
         using model = LoadedModel.open(graph, requests(graph), { dtype, engine, slice: 2 });
         results.push(await run(model, steps));
       }
-      for (const name of ["forward: forward/loss", "game/suffix/3: game/suffix/3/loss"]) {
+      for (const name of ["forward: forward:loss", "game/suffix/3: game/suffix/3:loss"]) {
         const difference = error(results[1].get(name)!, results[0].get(name)!, 1e-2);
         expect(difference, name).toBeLessThan(0.05);
         expect(difference, name).toBeGreaterThan(0);

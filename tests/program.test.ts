@@ -38,6 +38,30 @@ function countOps(program: Program, entry: string): Record<string, number> {
 }
 
 describe("compile", () => {
+  it("takes values called like its own", () => {
+    const builder = new GraphBuilder("names", [3, 4, 4], 1);
+    let value = builder.relu(
+      "loss",
+      builder.convolution("labels", builder.input, {
+        out: 4,
+        kernel: 3,
+      }),
+    );
+    value = builder.flatten("gates", builder.globalAveragePool("teacher", value));
+    const graph = builder.finish(builder.linear("logits", value, 5));
+    const coalitions: EntryRequest = {
+      kind: "coalitions",
+      name: "game",
+      images: 4,
+      coalitions: [2],
+      gates: [{ value: "loss" }],
+      loss: { smoothing: 0 },
+    };
+    const names = compilePlain(graph, [FORWARD, STEP, coalitions]).program.values
+      .map(({ name }) => name);
+    expect(new Set(names).size).toBe(names.length);
+  });
+
   it("prints what it made", () => {
     const { program } = compilePlain(tiny(), [FORWARD]);
     const lines = print(program).split("\n").map((line) => line.replace(/ \{.*\}$/, ""));

@@ -20,7 +20,7 @@ export async function runEvaluate(
   const console: Console = openConsole(values.json);
   const options = { signal, onProgress: console.progress.bind(console) };
   try {
-    const source = await readSource(values);
+    const source = await readSource(values, console);
     const pictures = await openPictures(values, values.split, console, options);
     const graph = graphOf(source, fitOf(pictures));
     const { batch, dtype, threads } = values;

@@ -6,7 +6,7 @@ import type { Graph } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import { createModel } from "../models/models.ts";
 import { columns, count, figures, words } from "../report/columns.ts";
-import { openConsole } from "./console.ts";
+import { type Console, openConsole } from "./console.ts";
 import { graphOf, type ModelSource, readSource } from "./load.ts";
 import { INSPECT_OPTIONS } from "./model_options.ts";
 import { type OptionValues, parseOptions } from "./options.ts";
@@ -17,18 +17,18 @@ type InspectValues = OptionValues<typeof INSPECT_OPTIONS>;
 export async function runInspect(raw: Readonly<Record<string, unknown>>): Promise<void> {
   const values = parseOptions(INSPECT_OPTIONS, raw);
   const console = openConsole(values.json);
-  const found = describe(await inspected(values));
+  const found = describe(await inspected(values, console));
   console.result(found);
   console.text(printed(found));
 }
 
-async function inspected(values: InspectValues): Promise<Graph> {
+async function inspected(values: InspectValues, console: Console): Promise<Graph> {
   const { model, weights, classes, size } = values;
   const shape = [3, size, size];
   if (model !== undefined && weights === undefined) {
     return createModel(model, { classes: classes ?? 10, shape });
   }
-  const source = await readSource(values);
+  const source = await readSource(values, console);
   return graphOf(source, { classes: classes ?? classesOf(source, shape), shape });
 }
 

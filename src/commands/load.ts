@@ -7,6 +7,7 @@ import { holdOutLastPerClass } from "../data/split.ts";
 import { SecateurError } from "../errors.ts";
 import { readWeights } from "../formats/checkpoint.ts";
 import { readModel } from "../formats/model_file.ts";
+import { readOnnx } from "../formats/onnx/read.ts";
 import type { Graph, Shape } from "../graph/graph.ts";
 import { bindWeights } from "../models/bind.ts";
 import { createModel, MODEL_NAMES } from "../models/models.ts";
@@ -66,7 +67,10 @@ export function requireModelName(name: string): void {
  * Reads the weights named by the options, or the embedded ones. Throws "option-invalid" when
  * --model is needed or contradicts the file, and what reading checkpoints throws.
  */
-export async function readSource(values: ModelValues): Promise<ModelSource> {
+export async function readSource(
+  values: ModelValues,
+  console: Pick<Console, "text">,
+): Promise<ModelSource> {
   const { model } = values;
   if (model !== undefined) requireModelName(model);
   if (values.weights === undefined && model !== undefined) {
@@ -76,7 +80,7 @@ export async function readSource(values: ModelValues): Promise<ModelSource> {
     );
   }
   const source = values.weights ?? EMBEDDED_WEIGHTS;
-  const graph = await readModel(source);
+  const graph = isOnnx(source) ? await readOnnxGraph(source, console) : await readModel(source);
   if (graph === undefined) {
     const weights = await readWeights(source);
     if (model !== undefined) return { source, model, weights };
@@ -94,6 +98,25 @@ export async function readSource(values: ModelValues): Promise<ModelSource> {
     );
   }
   return { source, graph };
+}
+
+const isOnnx = (path: string): boolean => path.toLowerCase().endsWith(".onnx");
+
+/** The graph of an ONNX file; says what was understood of it beyond its nodes. */
+async function readOnnxGraph(path: string, console: Pick<Console, "text">): Promise<Graph> {
+  const { graph, notes } = await readOnnx(path);
+  const { foldedBatchNorm, removedSoftmax, producer, opset } = notes;
+  console.text(`${path}: opset ${opset}${producer === "" ? "" : `, written by ${producer}`}.`);
+  if (foldedBatchNorm.length > 0) {
+    console.text(
+      `Batch norm was folded into ${foldedBatchNorm.length} of its convolutions when it was ` +
+        `written; they are pruned and trained as they are.`,
+    );
+  }
+  if (removedSoftmax !== undefined) {
+    console.text(`Its final softmax (${removedSoftmax}) is left out: losses work on logits.`);
+  }
+  return graph;
 }
 
 /** The graph with its weights. Throws what `bindWeights` throws. */

@@ -10,6 +10,7 @@ import { prunableGroups } from "../graph/channels.ts";
 import type { Graph } from "../graph/graph.ts";
 import { loadAddon } from "../native/binding.ts";
 import type { RunOptions } from "../progress.ts";
+import { writeCheckedOnnx } from "../pruning/export.ts";
 import type { PruneOptions } from "../pruning/options.ts";
 import { prune, type Pruned, type PruneInput, type PruneRunOptions } from "../pruning/pipeline.ts";
 import { planOf } from "../pruning/plan.ts";
@@ -122,7 +123,7 @@ async function load(
   run: RunOptions,
 ): Promise<Loaded> {
   const normalisation = normalisationOf(values);
-  const source = await readSource(values);
+  const source = await readSource(values, console);
   const { training, heldOut, test, skipped } = await openParts(
     { ...values, holdOut: options.holdOut },
     console,
@@ -159,12 +160,14 @@ async function writeResults(
 ): Promise<void> {
   await makeFolder(folder);
   const path = (name: string) => join(folder, name);
+  // First, because it refuses to write what another runtime computes otherwise.
+  await writeCheckedOnnx(path("pruned.onnx"), pruned.graph);
   await writeModel(path("pruned.safetensors"), pruned.graph);
   const plan = { schema: 1, ...planOf(pruned.original, pruned.removals) };
   await writeFileAtomic(path("plan.json"), `${JSON.stringify(plan, null, 1)}\n`);
   await writeFileAtomic(path("report.json"), reportJson(report));
   await writeFileAtomic(path("report.html"), reportPage(report));
-  const names = ["pruned.safetensors", "plan.json", "report.json", "report.html"];
+  const names = ["pruned.onnx", "pruned.safetensors", "plan.json", "report.json", "report.html"];
   console.result(report.results);
   console.text(`${reportTable(report)}\nWritten: ${names.map(path).join(", ")}`);
 }

@@ -13,7 +13,7 @@ export const MODEL_OPTIONS = {
   weights: {
     schema: text("a file").optional(),
     value: "file",
-    help: "PyTorch or safetensors checkpoint, or a model that secateur wrote",
+    help: "PyTorch or safetensors checkpoint, ONNX model, or a model that secateur wrote",
   },
 } as const;
 

@@ -83,7 +83,7 @@ async function load(
   options: RunOptions,
 ): Promise<Pictures & { readonly graph: Graph }> {
   if (values.model !== undefined) requireModelName(values.model);
-  const source = values.weights === undefined ? undefined : await readSource(values);
+  const source = values.weights === undefined ? undefined : await readSource(values, console);
   const pictures = await openParts(values, console, options);
   const fit = fitOf(pictures.training);
   const graph = source

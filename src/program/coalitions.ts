@@ -59,7 +59,7 @@ export interface Suffix {
 /** Builds the suffix for one number of coalitions. */
 export function suffixOf(draft: Draft, split: Split, options: SuffixOptions): Suffix {
   const { entry, source, coalitions } = options;
-  const local = (name: string) => `${entry}/${name.slice(source.length + 1)}`;
+  const local = (name: string) => `${entry}${name.slice(source.length)}`;
   const moved = new Set(split.dependent.flatMap(({ outputs }) => Object.values(outputs)));
   const instructions: DraftInstruction[] = [...split.weights];
   const repeated = new Set<string>();

@@ -67,9 +67,10 @@ class Differentiation {
   /** Declares an image gradient shaped like `value`, with an unused name. */
   gradientLike(value: string): string {
     const { entry, images, dtype } = this.options;
-    const base = value.startsWith(`${entry}/`) ? value.slice(entry.length + 1) : value;
-    let name = `${entry}/grad/${base}`;
-    for (let n = 2; this.draft.values.has(name); n++) name = `${entry}/grad/${base}#${n}`;
+    const own = value.startsWith(`${entry}/`) || value.startsWith(`${entry}:`);
+    const base = own ? value.slice(entry.length + 1) : value;
+    let name = `${entry}:grad/${base}`;
+    for (let n = 2; this.draft.values.has(name); n++) name = `${entry}:grad/${base}#${n}`;
     const { shape } = this.draft.get(value);
     return this.draft.value({ name, dtype, shape, images, place: "activations" });
   }

@@ -99,14 +99,14 @@ function lossOf(
 ): { instruction: DraftInstruction; labels: string; teacher?: string; loss: string } {
   const { draft } = context;
   const labels = draft.value({
-    name: `${entry}/labels`,
+    name: `${entry}:labels`,
     dtype: "i32",
     shape: [1],
     images,
     place: "feeds",
   });
   const loss = draft.value({
-    name: `${entry}/loss`,
+    name: `${entry}:loss`,
     dtype: "f32",
     shape: [1],
     images,
@@ -115,7 +115,7 @@ function lossOf(
   const distill = options.distill ?? 0;
   const teacher = distill === 0
     ? undefined
-    : draft.value({ ...draft.get(logits), name: `${entry}/teacher`, place: "feeds" });
+    : draft.value({ ...draft.get(logits), name: `${entry}:teacher`, place: "feeds" });
   const instruction: DraftInstruction = {
     op: "softmax_cross_entropy",
     inputs: present({ logits, labels, teacher }),
@@ -190,7 +190,7 @@ export function buildStep(context: Context, request: StepRequest): Built {
   const forward = optimize(draft, lowered.instructions, new Set([logits]));
   const dlogits = draft.value({
     ...draft.get(logits),
-    name: `${name}/grad/logits`,
+    name: `${name}:grad/logits`,
     dtype,
     place: "activations",
   });
@@ -293,7 +293,7 @@ export function buildCoalitions(context: Context, request: CoalitionsRequest): B
       loss.loss,
     ]);
     const gates = new Map(
-      [...gated.feeds.keys()].map((label) => [label, `${entry}/gates/${label}`]),
+      [...gated.feeds.keys()].map((label) => [label, `${entry}:gates/${label}`]),
     );
     built.push({
       ...finish(context, entry, stacked, instructions, [logits, loss.loss]),

@@ -42,7 +42,7 @@ export function gatesFeed(
   channels: number,
 ): string {
   return draft.value({
-    name: `${entry}/gates/${label}`,
+    name: `${entry}:gates/${label}`,
     dtype: "f32",
     shape: [rows, channels],
     images: 0,
@@ -106,7 +106,7 @@ export function tap(draft: Draft, entry: string, graph: Lowered, taps: Taps): Ta
   const instructions: DraftInstruction[] = [];
   const result = (prefix: string, value: string, source: LoweredValue) => {
     const { images } = draft.get(source.name);
-    const name = `${entry}/${prefix}/${value}`;
+    const name = `${entry}:${prefix}/${value}`;
     const shape = [source.channels];
     return draft.value({ name, dtype: "f32", shape, images, place: "activations" });
   };
@@ -140,7 +140,7 @@ function meanOf(
   if (source.dtype !== "f32") {
     wide = draft.value({
       ...source,
-      name: `${entry}/f32/${layer}`,
+      name: `${entry}:f32/${layer}`,
       dtype: "f32",
       place: "activations",
     });

@@ -154,7 +154,7 @@ function lowerPool(
   // Only training walks back through the pool, and needs to know who won.
   const outputs: Record<string, string> = batchNorm === "running" ? {} : {
     winners: draft.value({
-      name: `${entry}/winners/${node.output}`,
+      name: `${entry}:winners/${node.output}`,
       dtype: "i32",
       shape: nhwc(outHeight, outWidth, channels),
       images,
@@ -274,7 +274,7 @@ function lowerLogits(lowering: Lowering): string {
   }
   if (draft.get(output.name).dtype === "f32") return output.name;
   const logits = draft.value({
-    name: `${entry}/logits`,
+    name: `${entry}:logits`,
     dtype: "f32",
     shape: [output.channels],
     images,
