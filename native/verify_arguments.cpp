@@ -41,6 +41,7 @@ Role role_of(std::string_view argument) {
       {"loss", Role::image_f32},       {"ranks", Role::image_f32},
       {"labels", Role::image_i32},     {"winners", Role::image_i32},
       {"packed", Role::packed},        {"map", Role::index},
+      {"rows", Role::index},           {"columns", Role::index},
       {"gram", Role::accumulator},     {"cross", Role::accumulator},
   };
   const auto name = bare(argument);

@@ -70,6 +70,41 @@ function oddGraph(seed: number): Graph {
   return { ...graph, nodes, parameters };
 }
 
+/** A network of upsampling, learned slopes and everything that looks at all channels. */
+function pixelGraph(seed: number): Graph {
+  const builder = new GraphBuilder("pixels", [2, 5, 4], seed);
+  const up = { out: 4, kernel: 3, stride: 2, padding: 1, outputPadding: 1, bias: true };
+  let value = builder.transposedConvolution("up", builder.input, { ...up, groups: 2 });
+  value = builder.prelu("slopes", builder.maxPool("max", value, 2, 2));
+  value = builder.layerNorm("layer", value, 1e-3);
+  value = builder.resize("linear", value, 2, "linear");
+  value = builder.transposedConvolution("deep", value, { ...up, groups: 4 });
+  const response = { size: 3, alpha: 0.4, beta: 0.75, bias: 1.5 };
+  value = builder.localResponseNorm("response", value, response);
+  value = builder.multiply("product", value, builder.softmax("shares", value));
+  value = builder.maxPool("small", value, 4, 4);
+  value = builder.resize("nearest", value, 1.6, "nearest");
+  const once = builder.convolution("once", value, { out: 4, kernel: 3, padding: 1 });
+  const again = builder.convolution("again", builder.activation("tanh", once, "tanh"), {
+    out: 4,
+    kernel: 3,
+    padding: 1,
+  });
+  const last = builder.convolution("last", builder.activation("elu", again, "elu"), {
+    out: 4,
+    kernel: 3,
+    padding: 1,
+  });
+  const graph = builder.finish(builder.linear("out", builder.flatten("flatten", last), 3));
+  // One kernel for three layers.
+  const nodes = graph.nodes.map((node) =>
+    node.op === "convolution" ? { ...node, weight: "once.weight" } : node
+  );
+  const parameters = new Map(graph.parameters);
+  for (const name of ["again.weight", "last.weight"]) parameters.delete(name);
+  return { ...graph, nodes, parameters };
+}
+
 function meanLoss(run: Interpreted): number {
   run.runToLoss("step");
   const losses = run.value(run.entry("step").loss);
@@ -122,6 +157,12 @@ describe("differentiate, against finite differences in f64", () => {
   it("on networks of every operator", () => {
     for (let seed = 0; seed < 8; seed++) {
       expect(checkGradients(diverseGraph(seed, 3), step(), seed)).toBeGreaterThan(1e-3);
+    }
+  });
+
+  it("through upsampling, layer and response norms, softmax, and shared weights", () => {
+    for (let seed = 0; seed < 3; seed++) {
+      expect(checkGradients(pixelGraph(seed), step(), seed)).toBeGreaterThan(1e-3);
     }
   });
 

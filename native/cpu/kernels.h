@@ -40,5 +40,18 @@ KernelPointer activation_backward_kernel(const Call&);           // activation.c
 KernelPointer multiply_kernel(const Call&);                      // multiply.cpp
 KernelPointer multiply_backward_kernel(const Call&);             // multiply.cpp
 KernelPointer concat_kernel(const Call&);                        // concat.cpp
+KernelPointer prelu_kernel(const Call&);                         // prelu.cpp
+KernelPointer prelu_backward_kernel(const Call&);                // prelu.cpp
+KernelPointer prelu_backward_slope_kernel(const Call&);          // prelu.cpp
+KernelPointer resize_kernel(const Call&);                        // resize.cpp
+KernelPointer resize_backward_kernel(const Call&);               // resize.cpp
+KernelPointer layer_norm_kernel(const Call&);                    // layer_norm.cpp
+KernelPointer layer_norm_backward_kernel(const Call&);           // layer_norm.cpp
+KernelPointer layer_norm_backward_parameters_kernel(const Call&);  // layer_norm.cpp
+KernelPointer local_response_norm_kernel(const Call&);           // local_response_norm.cpp
+KernelPointer local_response_norm_backward_kernel(const Call&);  // local_response_norm.cpp
+KernelPointer softmax_kernel(const Call&);                       // softmax.cpp
+KernelPointer softmax_backward_kernel(const Call&);              // softmax.cpp
+KernelPointer add_gradients_kernel(const Call&);                 // update.cpp
 
 }  // namespace secateur

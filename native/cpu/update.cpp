@@ -94,7 +94,28 @@ class AdamW final : public Kernel {
   const float weight_decay_;
 };
 
+class AddGradients final : public Kernel {
+ public:
+  explicit AddGradients(int64_t count) : count_(count) {}
+
+  void run(const Slice& slice) const override {
+    const float *const gradient = floats(slice, 0), *const more = floats(slice, 1);
+    auto* const sum = static_cast<float*>(slice.outputs[0]);
+    for (int64_t i = 0; i < count_; ++i) sum[i] = gradient[i] + more[i];
+  }
+
+ private:
+  const int64_t count_;
+};
+
 }  // namespace
+
+KernelPointer add_gradients_kernel(const Call& call) {
+  const auto& shape = call.input(0)->shape;
+  call.require_input(1, shape);
+  call.require_output(0, shape);
+  return std::make_unique<AddGradients>(call.input(0)->elements());
+}
 
 KernelPointer fold_batch_norm_kernel(const Call& call) {
   const Value& weight = *call.input(0);

@@ -5,7 +5,13 @@
 
 import { z } from "zod";
 import { reasonOf, SecateurError } from "../errors.ts";
-import { ACTIVATION_KINDS, type Graph, type Node } from "../graph/graph.ts";
+import {
+  ACTIVATION_KINDS,
+  type Graph,
+  type Node,
+  RESIZE_COORDINATES,
+  RESIZE_ROUNDINGS,
+} from "../graph/graph.ts";
 import { operatorOf } from "../graph/operators/table.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import { elementCount, type Tensor } from "../tensor.ts";
@@ -31,6 +37,7 @@ const shape = z.union([z.tuple([extent, extent, extent]), z.tuple([extent])]);
 const pair = z.tuple([extent, extent]);
 const padding = z.tuple([offset, offset, offset, offset]);
 const one = z.tuple([name]);
+const scale = z.number().positive().max(LARGEST_EXTENT);
 
 const layer = { name, output: name };
 const window = { kernel: pair, stride: pair, padding };
@@ -105,6 +112,46 @@ const node = z.discriminatedUnion("op", [
     weight: name,
     bias: name.optional(),
   }),
+  z.strictObject({ ...layer, op: z.literal("prelu"), inputs: one, slope: name }),
+  z.strictObject({
+    ...layer,
+    ...window,
+    op: z.literal("transposed_convolution"),
+    inputs: one,
+    dilation: pair,
+    outputPadding: z.tuple([offset, offset]),
+    groups: extent,
+    weight: name,
+    bias: name.optional(),
+  }),
+  z.strictObject({
+    ...layer,
+    op: z.literal("resize"),
+    inputs: one,
+    mode: z.enum(["nearest", "linear"]),
+    coordinates: z.enum(RESIZE_COORDINATES),
+    rounding: z.enum(RESIZE_ROUNDINGS),
+    size: pair,
+    scales: z.tuple([scale, scale]),
+  }),
+  z.strictObject({
+    ...layer,
+    op: z.literal("layer_norm"),
+    inputs: one,
+    scale: name,
+    offset: name,
+    epsilon: z.number().positive().max(1),
+  }),
+  z.strictObject({
+    ...layer,
+    op: z.literal("local_response_norm"),
+    inputs: one,
+    size: extent,
+    alpha: z.number(),
+    beta: z.number(),
+    bias: z.number(),
+  }),
+  z.strictObject({ ...layer, op: z.literal("softmax"), inputs: one }),
 ]);
 
 const storedGraph = z.strictObject({

@@ -153,6 +153,73 @@ export interface LinearNode extends NodeBase {
   readonly bias?: string;
 }
 
+/** slope [channels]: x where x >= 0, else x times the channel's slope. */
+export interface PreluNode extends NodeBase {
+  readonly op: "prelu";
+  readonly slope: string;
+}
+
+/**
+ * Transpose of a convolution of this geometry: weight [in, out / groups, kernel height, kernel
+ * width], bias [out]. Padding crops the output; outputPadding, below the stride, adds rows and
+ * columns at the bottom and right.
+ */
+export interface TransposedConvolutionNode extends NodeBase, Window {
+  readonly op: "transposed_convolution";
+  readonly dilation: Pair;
+  readonly outputPadding: Pair;
+  readonly groups: number;
+  readonly weight: string;
+  readonly bias?: string;
+}
+
+/** How a resized picture's cells lie over the original's, and how they round, as ONNX names it. */
+export const RESIZE_COORDINATES = [
+  "half_pixel",
+  "pytorch_half_pixel",
+  "align_corners",
+  "asymmetric",
+] as const;
+export const RESIZE_ROUNDINGS = [
+  "round_prefer_floor",
+  "round_prefer_ceil",
+  "floor",
+  "ceil",
+] as const;
+
+/** Interpolates to `size`; `scales` relate the coordinates, output to input. */
+export interface ResizeNode extends NodeBase {
+  readonly op: "resize";
+  readonly mode: "nearest" | "linear";
+  readonly coordinates: typeof RESIZE_COORDINATES[number];
+  /** Of nearest; linear does not round. */
+  readonly rounding: typeof RESIZE_ROUNDINGS[number];
+  readonly size: Pair;
+  readonly scales: Pair;
+}
+
+/** Over the channels of each pixel, with biased variance; scale and offset [channels]. */
+export interface LayerNormNode extends NodeBase {
+  readonly op: "layer_norm";
+  readonly scale: string;
+  readonly offset: string;
+  readonly epsilon: number;
+}
+
+/** x / (bias + alpha / size * sum of the squares of `size` channels around)^beta. */
+export interface LocalResponseNormNode extends NodeBase {
+  readonly op: "local_response_norm";
+  readonly size: number;
+  readonly alpha: number;
+  readonly beta: number;
+  readonly bias: number;
+}
+
+/** Over the channels of each pixel. */
+export interface SoftmaxNode extends NodeBase {
+  readonly op: "softmax";
+}
+
 /** One operator of a graph. */
 export type Node =
   | ConvolutionNode
@@ -169,7 +236,13 @@ export type Node =
   | SliceNode
   | ChannelMapNode
   | FlattenNode
-  | LinearNode;
+  | LinearNode
+  | PreluNode
+  | TransposedConvolutionNode
+  | ResizeNode
+  | LayerNormNode
+  | LocalResponseNormNode
+  | SoftmaxNode;
 
 export type OperatorName = Node["op"];
 

@@ -1,4 +1,13 @@
-import type { ActivationKind, Graph, Node, Padding, Pair, Shape } from "../graph/graph.ts";
+import type {
+  ActivationKind,
+  Graph,
+  LocalResponseNormNode,
+  Node,
+  Padding,
+  Pair,
+  ResizeNode,
+  Shape,
+} from "../graph/graph.ts";
 import { operatorOf } from "../graph/operators/table.ts";
 import { RandomStream } from "../random.ts";
 import type { Tensor } from "../tensor.ts";
@@ -97,6 +106,81 @@ export class GraphBuilder {
   ): string {
     const inputs = [value];
     return this.#append({ op: "activation", name, inputs, output: name, kind, ...parameters });
+  }
+
+  /** Slopes start at 0.25, as in the paper. */
+  prelu(name: string, value: string): string {
+    const slope = `${name}.weight`;
+    this.#constant(slope, this.shape(value)[0], 0.25);
+    return this.#append({ op: "prelu", name, inputs: [value], output: name, slope });
+  }
+
+  transposedConvolution(
+    name: string,
+    value: string,
+    options: ConvolutionOptions & { readonly outputPadding?: number },
+  ): string {
+    const { out, kernel, groups = 1, bias = false } = options;
+    this.#normal(`${name}.weight`, [this.shape(value)[0], out / groups, kernel, kernel]);
+    if (bias) this.#constant(`${name}.bias`, out, 0);
+    return this.#append({
+      op: "transposed_convolution",
+      name,
+      inputs: [value],
+      output: name,
+      weight: `${name}.weight`,
+      ...(bias ? { bias: `${name}.bias` } : {}),
+      kernel: both(kernel),
+      stride: both(options.stride ?? 1),
+      padding: around(options.padding ?? 0),
+      dilation: both(options.dilation ?? 1),
+      outputPadding: both(options.outputPadding ?? 0),
+      groups,
+    });
+  }
+
+  /** To `scale` times the size, cells aligned by their centres. */
+  resize(name: string, value: string, scale: number, mode: ResizeNode["mode"]): string {
+    const [, height, width] = this.shape(value);
+    return this.#append({
+      op: "resize",
+      name,
+      inputs: [value],
+      output: name,
+      mode,
+      coordinates: "half_pixel",
+      rounding: "round_prefer_floor",
+      size: [Math.floor(height * scale), Math.floor(width * scale)],
+      scales: both(scale),
+    });
+  }
+
+  layerNorm(name: string, value: string, epsilon = 1e-6): string {
+    const channels = this.shape(value)[0];
+    this.#constant(`${name}.weight`, channels, 1);
+    this.#constant(`${name}.bias`, channels, 0);
+    return this.#append({
+      op: "layer_norm",
+      name,
+      inputs: [value],
+      output: name,
+      scale: `${name}.weight`,
+      offset: `${name}.bias`,
+      epsilon,
+    });
+  }
+
+  localResponseNorm(
+    name: string,
+    value: string,
+    options: Pick<LocalResponseNormNode, "size" | "alpha" | "beta" | "bias">,
+  ): string {
+    const inputs = [value];
+    return this.#append({ op: "local_response_norm", name, inputs, output: name, ...options });
+  }
+
+  softmax(name: string, value: string): string {
+    return this.#append({ op: "softmax", name, inputs: [value], output: name });
   }
 
   multiply(name: string, a: string, b: string): string {

@@ -27,11 +27,20 @@ export interface Differentiated {
   readonly gradients: ReadonlyMap<string, string>;
 }
 
+/** Parameters among the arguments, which receive gradients. */
+const PARAMETERS = ["packed", "bias", "scale", "offset", "slope"];
 /** Arguments that receive gradients; everything else is a constant of the step. */
 const DIFFERENTIABLE = [
-  ...["x", "a", "b", "c", "d", "e", "f", "g", "h"],
-  ...["residual", "packed", "bias", "scale", "offset"],
+  ...["x", "a", "b", "c", "d", "e", "f", "g", "h", "residual"],
+  // What a transposed convolution reads.
+  "dy",
+  ...PARAMETERS,
 ];
+
+/** The value of images that an instruction writes; the winners of a pool have no gradient. */
+function writtenBy({ outputs }: DraftInstruction): string | undefined {
+  return outputs.y ?? outputs.dx;
+}
 
 class Differentiation {
   readonly draft: Draft;
@@ -39,7 +48,10 @@ class Differentiation {
   readonly instructions: DraftInstruction[] = [];
   /** Gradient of each image value so far. */
   readonly gradients: Map<string, string> = new Map();
-  readonly parameterGradients: Map<string, string> = new Map();
+  /** Of each trainable parameter, one from every layer that reads it. */
+  readonly parameterGradients: Map<string, readonly string[]> = new Map();
+  /** How many layers read a parameter. */
+  readonly #readers: Map<string, number> = new Map();
   /** Values that depend on a trainable parameter. */
   readonly dependent: Set<string>;
 
@@ -51,11 +63,16 @@ class Differentiation {
     this.draft = draft;
     this.options = options;
     this.dependent = new Set(options.trainable);
-    for (const { inputs, outputs } of forward) {
+    for (const instruction of forward) {
+      const { inputs } = instruction;
+      const y = writtenBy(instruction);
       const reached = DIFFERENTIABLE.some((key) =>
         inputs[key] !== undefined && this.dependent.has(inputs[key])
       );
-      if (reached && outputs.y !== undefined) this.dependent.add(outputs.y);
+      if (reached && y !== undefined) this.dependent.add(y);
+      for (const parameter of PARAMETERS.flatMap((key) => inputs[key] ?? [])) {
+        this.#readers.set(parameter, (this.#readers.get(parameter) ?? 0) + 1);
+      }
     }
   }
 
@@ -75,20 +92,43 @@ class Differentiation {
     return this.draft.value({ name, dtype, shape, images, place: "activations" });
   }
 
-  /** Declares a parameter's gradient; the gradients of frozen ones are by-products. */
+  /**
+   * Declares a gradient of a parameter; the gradients of frozen ones are by-products, and one that
+   * layers share has one from each.
+   */
   parameterGradient(parameter: string): string {
     const { shape } = this.draft.get(parameter);
-    const name = `grad/${parameter}`;
+    let name = `grad/${parameter}`;
     if (this.wants(parameter)) {
-      if (this.parameterGradients.has(parameter)) {
-        throw new SecateurError(
-          "graph-unsupported",
-          `Two layers share the parameter ${parameter}; training needs every layer to have its own.`,
-        );
-      }
-      this.parameterGradients.set(parameter, name);
+      const known = this.parameterGradients.get(parameter) ?? [];
+      if ((this.#readers.get(parameter) ?? 0) > 1) name += `#${known.length + 1}`;
+      this.parameterGradients.set(parameter, [...known, name]);
     }
     return this.draft.value({ name, dtype: "f32", shape, images: 0, place: "state" });
+  }
+
+  /** Adds up the gradients of shared parameters; one gradient each. */
+  sumParameterGradients(): Map<string, string> {
+    const sums = [...this.parameterGradients].map(([parameter, [first, ...others]]) => {
+      const { shape } = this.draft.get(parameter);
+      const total = others.reduce((gradient, more, index) => {
+        const last = index === others.length - 1;
+        const name = last ? `grad/${parameter}` : `grad/${parameter}#1+${index + 1}`;
+        const sum = this.draft.value({ name, dtype: "f32", shape, images: 0, place: "state" });
+        const inputs = { gradient, more };
+        const outputs = { sum };
+        this.instructions.push({
+          op: "add_gradients",
+          inputs,
+          outputs,
+          attributes: {},
+          layer: parameter,
+        });
+        return sum;
+      }, first);
+      return [parameter, total] as const;
+    });
+    return new Map(sums);
   }
 
   emit(
@@ -225,6 +265,49 @@ function concatRule(pass: Differentiation, forward: DraftInstruction, dy: string
   }
 }
 
+/** The transpose of a transposed convolution is the convolution. */
+function transposedRule(pass: Differentiation, forward: DraftInstruction, dy: string): void {
+  const { dy: x, packed: weight } = forward.inputs;
+  const geometry = forward.attributes;
+  if (pass.wants(x)) {
+    const y = pass.gradientLike(x);
+    pass.emit(forward, "convolution", { x: dy, packed: weight }, { y }, { ...geometry, relu: 0 });
+    pass.contribute(forward, x, y);
+  }
+  if (pass.wants(weight)) {
+    const dw = pass.parameterGradient(weight);
+    pass.emit(forward, "convolution_backward_weights", { x: dy, dy: x }, { dw }, geometry);
+  }
+}
+
+function preluRule(pass: Differentiation, forward: DraftInstruction, dy: string): void {
+  const { x, slope } = forward.inputs;
+  if (pass.wants(slope)) {
+    const dslope = pass.parameterGradient(slope);
+    pass.emit(forward, "prelu_backward_slope", { dy, x }, { dslope });
+  }
+  if (!pass.wants(x)) return;
+  const dx = pass.gradientLike(x);
+  pass.emit(forward, "prelu_backward", { dy, x, slope }, { dx });
+  pass.contribute(forward, x, dx);
+}
+
+function layerNormRule(pass: Differentiation, forward: DraftInstruction, dy: string): void {
+  const { x, scale, offset } = forward.inputs;
+  const { attributes } = forward;
+  if (pass.wants(scale) || pass.wants(offset)) {
+    const outputs = {
+      dscale: pass.parameterGradient(scale),
+      doffset: pass.parameterGradient(offset),
+    };
+    pass.emit(forward, "layer_norm_backward_parameters", { dy, x }, outputs, attributes);
+  }
+  if (!pass.wants(x)) return;
+  const dx = pass.gradientLike(x);
+  pass.emit(forward, "layer_norm_backward", { dy, x, scale }, { dx }, attributes);
+  pass.contribute(forward, x, dx);
+}
+
 const RULES: Partial<Record<DraftInstruction["op"], Rule>> = {
   convolution: convolutionRule,
   batch_norm_apply: batchNormRule,
@@ -238,6 +321,15 @@ const RULES: Partial<Record<DraftInstruction["op"], Rule>> = {
   activation: unaryRule("activation_backward", ({ inputs }) => ({ x: inputs.x })),
   multiply: multiplyRule,
   concat: concatRule,
+  convolution_backward_data: transposedRule,
+  prelu: preluRule,
+  layer_norm: layerNormRule,
+  local_response_norm: unaryRule("local_response_norm_backward", ({ inputs }) => ({ x: inputs.x })),
+  softmax: unaryRule("softmax_backward", ({ outputs }) => ({ y: outputs.y })),
+  resize: unaryRule("resize_backward", ({ inputs }) => {
+    const { x: _x, ...tables } = inputs;
+    return tables;
+  }),
   max_pool: unaryRule("max_pool_backward", ({ outputs }) => ({ winners: outputs.winners })),
   average_pool: unaryRule("average_pool_backward", () => ({})),
   gather: unaryRule("gather_backward", ({ inputs }) => ({ map: inputs.map })),
@@ -255,7 +347,7 @@ export function differentiate(
   const pass = new Differentiation(draft, forward, options);
   pass.gradients.set(options.seed.value, options.seed.gradient);
   for (const instruction of forward.toReversed()) {
-    const { y } = instruction.outputs;
+    const y = writtenBy(instruction);
     const dy = y === undefined ? undefined : pass.gradients.get(y);
     if (dy === undefined || !pass.wants(y)) continue;
     const rule = RULES[instruction.op];
@@ -267,5 +359,6 @@ export function differentiate(
     }
     rule(pass, instruction, dy);
   }
-  return { instructions: pass.instructions, gradients: pass.parameterGradients };
+  const gradients = pass.sumParameterGradients();
+  return { instructions: pass.instructions, gradients };
 }

@@ -10,6 +10,8 @@ import type { Graph, Node } from "../graph/graph.ts";
 import type { NodeOf } from "../graph/operators/operator.ts";
 import type { Draft, DraftInstruction } from "./draft.ts";
 import { lowerElementwise } from "./lower_elementwise.ts";
+import { lowerNormalisation } from "./lower_normalisation.ts";
+import { lowerResize, lowerTransposedConvolution } from "./lower_upsampling.ts";
 import { type LoweredValue, Lowering, type LowerOptions, nhwc } from "./lowering.ts";
 import { OPERATIONS } from "./operations.ts";
 
@@ -209,7 +211,7 @@ function lowerConcat(lowering: Lowering, node: NodeOf<"concat">): void {
     const channels = first.reduce((sum, picture) => sum + picture.channels, 0);
     const [{ height, width }] = first;
     const y = draft.value({
-      name: `${entry}/${node.output}:${channels}`,
+      name: `${entry}:joined/${channels}/${node.output}`,
       dtype,
       shape: nhwc(height, width, channels),
       images,
@@ -258,6 +260,15 @@ function lowerNode(lowering: Lowering, node: Node): void {
       return lowerGather(lowering, node);
     case "flatten":
       return lowerFlatten(lowering, node);
+    case "prelu":
+    case "layer_norm":
+    case "local_response_norm":
+    case "softmax":
+      return lowerNormalisation(lowering, node);
+    case "transposed_convolution":
+      return lowerTransposedConvolution(lowering, node);
+    case "resize":
+      return lowerResize(lowering, node);
   }
 }
 

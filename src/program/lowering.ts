@@ -92,7 +92,13 @@ export class Lowering {
     op: OperationName,
     inputs: Record<string, string | undefined>,
     attributes: Record<string, number> = {},
-    options: { dtype?: DType; outputs?: Record<string, string>; like?: LoweredValue } = {},
+    options: {
+      dtype?: DType;
+      outputs?: Record<string, string>;
+      like?: LoweredValue;
+      /** What the instruction calls the output; "y" by default. */
+      output?: string;
+    } = {},
   ): void {
     const { images, dtype, entry } = this.options;
     let written: LoweredValue;
@@ -109,7 +115,7 @@ export class Lowering {
     this.instructions.push({
       op,
       inputs: present(inputs),
-      outputs: { y: written.name, ...options.outputs },
+      outputs: { [options.output ?? "y"]: written.name, ...options.outputs },
       attributes,
       layer: node.name,
     });

@@ -22,6 +22,7 @@ const WINDOW = "in_height in_width channels out_height out_width kernel_height k
   "stride_height stride_width pad_top pad_left";
 const GATHER = "in_height in_width in_channels out_height out_width out_channels start_row " +
   "start_column stride_height stride_width";
+const RESIZE = "in_height in_width channels out_height out_width taps";
 
 function operation(
   kind: OperationKind,
@@ -122,6 +123,25 @@ export const OPERATIONS = {
   multiply: operation("image", "a b", "y"),
   multiply_backward: operation("image", "dy x", "dx"),
   concat: operation("image", "a b c? d? e? f? g? h?", "y"),
+  prelu: operation("image", "x slope", "y"),
+  prelu_backward: operation("image", "dy x slope", "dx"),
+  prelu_backward_slope: operation("reduction", "dy x", "dslope"),
+  resize: operation("image", "x rows row_shares columns column_shares", "y", RESIZE),
+  resize_backward: operation("image", "dy rows row_shares columns column_shares", "dx", RESIZE),
+  layer_norm: operation("image", "x scale offset", "y", "", "epsilon"),
+  layer_norm_backward: operation("image", "dy x scale", "dx", "", "epsilon"),
+  layer_norm_backward_parameters: operation(
+    "reduction",
+    "dy x",
+    "dscale doffset",
+    "",
+    "epsilon",
+  ),
+  local_response_norm: operation("image", "x", "y", "size", "alpha beta bias"),
+  local_response_norm_backward: operation("image", "dy x", "dx", "size", "alpha beta bias"),
+  softmax: operation("image", "x", "y"),
+  softmax_backward: operation("image", "dy y", "dx"),
+  add_gradients: operation("whole", "gradient more", "sum"),
 } as const satisfies Record<string, Operation>;
 
 export type OperationName = keyof typeof OPERATIONS;

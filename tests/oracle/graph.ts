@@ -7,6 +7,14 @@ import type { Graph, Node, Shape } from "../../src/graph/graph.ts";
 import { activationParameters } from "../../src/graph/operators/activation.ts";
 import { shapesOf } from "../../src/graph/shapes.ts";
 import { ACTIVATIONS } from "./activations.ts";
+import {
+  pixelwise,
+  resize,
+  responses,
+  shares,
+  standardised,
+  transposedConvolution,
+} from "./operators.ts";
 
 /** Channels to zero in each value. */
 export type Masks = ReadonlyMap<string, ReadonlySet<number>>;
@@ -142,6 +150,11 @@ function concat({ inputs, out }: Context) {
   return y;
 }
 
+function prelu(node: NodeOf<"prelu">, { weights, inputs: [x], out }: Context) {
+  const slope = weights.get(node.slope)!.data, area = size(out) / out[0];
+  return x.map((value, i) => value < 0 ? value * slope[Math.floor(i / area)] : value);
+}
+
 function compute(node: Node, context: Context): Float64Array {
   const { inputs, out } = context;
   switch (node.op) {
@@ -184,6 +197,30 @@ function compute(node: Node, context: Context): Float64Array {
       return inputs[0];
     case "linear":
       return linear(node, context);
+    case "prelu":
+      return prelu(node, context);
+    case "transposed_convolution": {
+      const weight = context.weights.get(node.weight)!.data;
+      const bias = node.bias === undefined ? undefined : context.weights.get(node.bias)!.data;
+      return transposedConvolution(node, inputs[0], context.shapes[0], out, weight, bias);
+    }
+    case "resize":
+      return resize(node, inputs[0], context.shapes[0], out);
+    case "layer_norm": {
+      const [scale, offset] = [node.scale, node.offset].map((name) => context.weights.get(name)!);
+      return pixelwise(
+        inputs[0],
+        out,
+        (pixel) =>
+          standardised(pixel, node.epsilon).map((value, c) =>
+            value * scale.data[c] + offset.data[c]
+          ),
+      );
+    }
+    case "local_response_norm":
+      return pixelwise(inputs[0], out, (pixel) => responses(pixel, node));
+    case "softmax":
+      return pixelwise(inputs[0], out, shares);
   }
 }
 

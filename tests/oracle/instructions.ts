@@ -24,6 +24,7 @@ import {
 } from "./pool_instructions.ts";
 import { ACTIVATION_KINDS } from "../../src/graph/graph.ts";
 import { ACTIVATIONS, SLOPES } from "./activations.ts";
+import * as pixel from "./pixel_instructions.ts";
 import { rankOf, singularValues } from "./svd.ts";
 
 export type { Operand } from "./convolution_instructions.ts";
@@ -276,6 +277,23 @@ const ORACLES: Readonly<Record<OperationName, Oracle>> = {
   multiply,
   multiply_backward: multiplyBackward,
   concat,
+  prelu: (i, o) => pixel.prelu(i.x, i.slope, o.y),
+  prelu_backward: (i, o) => pixel.preluBackward(i.dy, i.x, i.slope, o.dx),
+  prelu_backward_slope: (i, o) => pixel.preluBackwardSlope(i.dy, i.x, o.dslope),
+  resize: (i, o, ints) => pixel.resize(ints, i.x, i as pixel.Tables, o.y),
+  resize_backward: (i, o, ints) => pixel.resizeBackward(ints, i.dy, i as pixel.Tables, o.dx),
+  layer_norm: (i, o, _ints, floats) => pixel.layerNorm(i.x, i.scale, i.offset, o.y, floats),
+  layer_norm_backward: (i, o, _ints, floats) =>
+    pixel.layerNormBackward(i.dy, i.x, i.scale, o.dx, floats),
+  layer_norm_backward_parameters: (i, o, _ints, floats) =>
+    pixel.layerNormBackwardParameters(i.dy, i.x, o.dscale, o.doffset, floats),
+  local_response_norm: (i, o, ints, floats) => pixel.localResponseNorm(i.x, o.y, ints, floats),
+  local_response_norm_backward: (i, o, ints, floats) =>
+    pixel.localResponseNormBackward(i.dy, i.x, o.dx, ints, floats),
+  softmax: ({ x }, { y }) => pixel.softmax(x, y),
+  softmax_backward: ({ dy, y }, { dx }) => pixel.softmaxBackward(dy, y, dx),
+  add_gradients: ({ gradient, more }, { sum }) =>
+    sum.data.set(gradient.data.map((value, i) => value + more.data[i])),
 };
 
 function byName<T>(names: readonly string[], items: readonly T[]): Record<string, T> {

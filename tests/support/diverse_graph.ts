@@ -1,12 +1,24 @@
 /**
  * Random small networks of every operator and every way channels couple, for property tests:
- * random_graph.ts with concatenations, splits, shuffles, products and all activations.
+ * random_graph.ts with concatenations, splits, shuffles, products, all activations, upsampling,
+ * normalisation of channels and shared weights.
  */
 
 import { ACTIVATION_KINDS, type Graph } from "../../src/graph/graph.ts";
 import { GraphBuilder } from "../../src/models/builder.ts";
 import { RandomStream } from "../../src/random.ts";
 import { unsettle } from "./random_graph.ts";
+
+/** Makes layers named on the left use the weights of those on the right. */
+function tie(graph: Graph, tied: ReadonlyMap<string, string>): Graph {
+  const nodes = graph.nodes.map((node) => {
+    const other = node.op === "convolution" ? tied.get(node.name) : undefined;
+    return other === undefined ? node : { ...node, weight: `${other}.weight` };
+  });
+  const parameters = new Map(graph.parameters);
+  for (const name of tied.keys()) parameters.delete(`${name}.weight`);
+  return { ...graph, nodes: nodes as Graph["nodes"], parameters };
+}
 
 /** ReLU half of the time, else any other activation. */
 function activate(
@@ -16,6 +28,7 @@ function activate(
   random: RandomStream,
 ): string {
   if (random.integer(2) === 0) return builder.relu(name, value);
+  if (random.integer(8) === 0) return builder.prelu(name, value);
   const kind = ACTIVATION_KINDS[random.integer(ACTIVATION_KINDS.length)];
   const parameters = kind === "clip" ? { alpha: -0.7, beta: 1.5 } : {};
   return builder.activation(name, value, kind, parameters);
@@ -162,9 +175,55 @@ function pooled(builder: GraphBuilder, name: string, value: string, random: Rand
   return layer(builder, name, value, random, { out: 5, kernel: 1 });
 }
 
+/** Twice the size, by a transposed convolution or by resizing, where pictures are small. */
+function upsampled(builder: GraphBuilder, name: string, value: string, random: RandomStream) {
+  const [channels, height] = builder.shape(value);
+  if (height > 6) value = builder.maxPool(`${name}.pool`, value, 2, 2);
+  const kind = random.integer(4);
+  if (kind > 1) {
+    const mode = kind === 2 ? "nearest" : "linear";
+    const resized = builder.resize(`${name}.resize`, value, 2, mode);
+    return plain(builder, `${name}.smooth`, resized, random);
+  }
+  const options = { kernel: 3, stride: 2, padding: 1, outputPadding: random.integer(2) };
+  const bias = random.integer(2) === 0;
+  const depthwise = { ...options, out: channels, groups: channels, bias };
+  const dense = { ...options, out: 4, groups: channels % 2 === 0 ? 2 : 1, bias };
+  const up = builder.transposedConvolution(`${name}.up`, value, kind === 0 ? depthwise : dense);
+  return activate(builder, `${name}.act`, builder.batchNorm(`${name}.norm`, up), random);
+}
+
+/** Something that looks at all channels at once. */
+function normalised(builder: GraphBuilder, name: string, value: string, random: RandomStream) {
+  const kind = random.integer(3);
+  if (kind === 0) value = builder.layerNorm(`${name}.norm`, value, 1e-3);
+  else if (kind === 1) {
+    const options = { size: 3 + 2 * random.integer(2), alpha: 0.3, beta: 0.75, bias: 1 };
+    value = builder.localResponseNorm(`${name}.norm`, value, options);
+  } else {
+    const shares = builder.softmax(`${name}.softmax`, value);
+    value = builder.multiply(`${name}.product`, value, shares);
+  }
+  return plain(builder, `${name}.after`, value, random);
+}
+
+/** The same kernel twice in a row. */
+function recurrent(
+  builder: GraphBuilder,
+  name: string,
+  value: string,
+  random: RandomStream,
+  tied: Map<string, string>,
+) {
+  const options = { out: builder.shape(value)[0], kernel: 3 };
+  const once = layer(builder, `${name}.once`, value, random, options);
+  tied.set(`${name}.twice.conv`, `${name}.once.conv`);
+  return layer(builder, `${name}.twice`, once, random, options);
+}
+
 const BLOCKS = [
   ...[plain, separable, grouped, pooled, residual, residual],
-  ...[dense, branches, shuffled, excited],
+  ...[dense, branches, shuffled, excited, upsampled, normalised, recurrent],
 ];
 
 /** A network of `blocks` random blocks on [3, 8, 8] pictures with 4 classes. */
@@ -173,10 +232,12 @@ export function diverseGraph(seed: number, blocks = 4): Graph {
   const builder = new GraphBuilder(`diverse${seed}`, [3, 8, 8], seed);
   const out = 4 + 2 * random.integer(3);
   let value = layer(builder, "stem", builder.input, random, { out, kernel: 3 });
+  const tied = new Map<string, string>();
   for (let block = 0; block < blocks; block++) {
-    value = BLOCKS[random.integer(BLOCKS.length)](builder, `block${block}`, value, random);
+    value = BLOCKS[random.integer(BLOCKS.length)](builder, `block${block}`, value, random, tied);
   }
   if (random.integer(2) === 0) value = builder.globalAveragePool("pool", value);
   value = builder.flatten("flatten", value);
-  return unsettle(builder.finish(builder.linear("classifier", value, 4)), random);
+  const graph = builder.finish(builder.linear("classifier", value, 4));
+  return unsettle(tie(graph, tied), random);
 }

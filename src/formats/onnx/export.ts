@@ -122,7 +122,7 @@ class FreshNames {
   }
 }
 
-function graphProto(graph: Graph, batch: number | string): GraphProto {
+function graphProto(graph: Graph, batch: number | string, opset: number): GraphProto {
   const shapes = shapesOf(graph);
   // Parameters give way to values of the same name.
   const fresh = new FreshNames(shapes.keys());
@@ -142,6 +142,7 @@ function graphProto(graph: Graph, batch: number | string): GraphProto {
     return name;
   };
   const context = {
+    opset,
     shapes,
     integers,
     numbers,
@@ -174,7 +175,7 @@ export function encodeOnnx(graph: Graph, options: ExportOptions = {}): Uint8Arra
     producerName: "secateur",
     producerVersion: version,
     opsetImport: [{ domain: "", version: BigInt(opset) }],
-    graph: graphProto(graph, batch),
+    graph: graphProto(graph, batch, opset),
     metadataProps: Object.entries(metadata).map(([key, value]) => ({ key, value })),
   });
   return toBinary(ModelProtoSchema, model);

@@ -2,6 +2,14 @@
 
 import type { Node } from "../../graph/graph.ts";
 import { exportActivation, exportMultiply } from "./export_elementwise.ts";
+import {
+  exportLayerNorm,
+  exportPrelu,
+  exportResize,
+  exportResponseNorm,
+  exportSoftmax,
+  exportTransposedConvolution,
+} from "./export_operators.ts";
 import { type ExportContext, float, int, ints, onnxNode } from "./node_proto.ts";
 import type { NodeProto } from "./onnx_pb.ts";
 
@@ -119,5 +127,17 @@ export function exportNode(node: Node, context: ExportContext): NodeProto[] {
       return [onnxNode("Flatten", node, [int("axis", 1)])];
     case "linear":
       return [exportLinear(node, context)];
+    case "prelu":
+      return exportPrelu(node, context);
+    case "transposed_convolution":
+      return [exportTransposedConvolution(node, context)];
+    case "resize":
+      return [exportResize(node, context)];
+    case "layer_norm":
+      return exportLayerNorm(node, context);
+    case "local_response_norm":
+      return [exportResponseNorm(node)];
+    case "softmax":
+      return [exportSoftmax(node)];
   }
 }

@@ -12,6 +12,8 @@ import {
 
 /** What exporting a layer may add to the model beside its nodes. */
 export interface ExportContext {
+  /** Version of the operators that are written. */
+  readonly opset: number;
   /** Per-image shapes of the graph's values. */
   readonly shapes: ReadonlyMap<string, Shape>;
   /** Adds an i64 vector as an initializer; returns its name. */

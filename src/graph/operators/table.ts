@@ -6,9 +6,13 @@ import { convolution } from "./convolution.ts";
 import { add, relu } from "./elementwise.ts";
 import { flatten, linear } from "./linear.ts";
 import { multiply } from "./multiply.ts";
+import { layerNorm, localResponseNorm, softmax } from "./normalise.ts";
 import type { NodeOf, Operator } from "./operator.ts";
 import { averagePool, globalAveragePool, maxPool } from "./pool.ts";
+import { prelu } from "./prelu.ts";
+import { resize } from "./resize.ts";
 import { channelMap, pad, slice } from "./spatial.ts";
+import { transposedConvolution } from "./transposed_convolution.ts";
 
 const OPERATORS: { readonly [Name in OperatorName]: Operator<NodeOf<Name>> } = {
   convolution,
@@ -26,6 +30,12 @@ const OPERATORS: { readonly [Name in OperatorName]: Operator<NodeOf<Name>> } = {
   channel_map: channelMap,
   flatten,
   linear,
+  prelu,
+  transposed_convolution: transposedConvolution,
+  resize,
+  layer_norm: layerNorm,
+  local_response_norm: localResponseNorm,
+  softmax,
 };
 
 /** The operator of a node. */
