@@ -4,6 +4,7 @@ import { type Fusion, FUSIONS } from "../concentration/concentration.ts";
 import type { Budget } from "../concentration/ratios.ts";
 import { SecateurError } from "../errors.ts";
 import type { PruneOptions } from "../pruning/options.ts";
+import { defaultWarmup } from "../training/schedule.ts";
 import {
   between,
   flag,
@@ -115,9 +116,9 @@ const FINE_TUNING_TABLE = {
     help: "epochs of fine-tuning (default 20; 5 for the embedded default)",
   },
   lr: {
-    schema: positive(100).default(0.05),
+    schema: positive(100).default(0.02),
     value: "rate",
-    help: "peak learning rate of fine-tuning (default 0.05)",
+    help: "peak learning rate of fine-tuning (default 0.02)",
   },
   ...TRAINING_OPTIONS,
   distill: {
@@ -190,12 +191,14 @@ export function pruneOptions(
   raw: Readonly<Record<string, unknown>>,
   embedded: boolean,
 ): PruneOptions {
-  const { lr, epochs, pairs, calibration, ...method } = parseOptions(METHOD_TABLE, raw);
+  const { lr, pairs, calibration, warmup, ...method } = parseOptions(METHOD_TABLE, raw);
   const defaults = embedded ? DEFAULTS.embedded : DEFAULTS.own;
+  const epochs = method.epochs ?? defaults.epochs;
   return {
     ...method,
     budget: budgetOf(raw),
-    epochs: epochs ?? defaults.epochs,
+    epochs,
+    warmup: warmup ?? defaultWarmup(epochs),
     pairs: pairs ?? defaults.pairs,
     calibration: calibration ?? defaults.calibration,
     learningRate: lr,

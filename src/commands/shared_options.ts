@@ -83,9 +83,9 @@ export const TRAINING_OPTIONS = {
     help: "weight decay, not on batch norm and biases (default 0.0005)",
   },
   warmup: {
-    schema: whole(0, 1000).default(0),
+    schema: between(0, 1000).optional(),
     value: "epochs",
-    help: "epochs of linear warm-up (default 0)",
+    help: "epochs of linear warm-up (default 1, or a quarter of fewer than 4)",
   },
   holdOut: {
     schema: whole(0, 1_000_000).optional(),

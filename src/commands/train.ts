@@ -8,6 +8,7 @@ import { createModel } from "../models/models.ts";
 import { loadAddon } from "../native/binding.ts";
 import type { RunOptions } from "../progress.ts";
 import { evaluate, type TimedEvaluation } from "../training/evaluate.ts";
+import { defaultWarmup } from "../training/schedule.ts";
 import { train, type TrainResult } from "../training/train.ts";
 import { type Console, openConsole } from "./console.ts";
 import {
@@ -67,7 +68,7 @@ function trainingOptions(values: TrainValues) {
     batch,
     optimizer: { kind: optimizer, weightDecay },
     learningRate: lr ?? (optimizer === "sgd" ? 0.1 : 0.001),
-    warmupEpochs: warmup,
+    warmupEpochs: warmup ?? defaultWarmup(epochs),
     smoothing,
     augment,
     seed,

@@ -14,3 +14,11 @@ export function learningRate({ peak, warmupSteps, totalSteps }: Schedule, step: 
   const progress = (step - warmupSteps) / Math.max(1, totalSteps - warmupSteps);
   return peak * (1 + Math.cos(Math.PI * Math.min(1, progress))) / 2;
 }
+
+/**
+ * Epochs of warm-up where none are asked for: one, or a quarter of a run shorter than four. A
+ * network that has just been cut does not bear the peak rate at once.
+ */
+export function defaultWarmup(epochs: number): number {
+  return Math.min(1, epochs / 4);
+}
