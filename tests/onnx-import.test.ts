@@ -107,7 +107,7 @@ describe("ONNX import", () => {
     expect(refusal).toMatchObject({ code: "graph-unsupported" });
     const { message } = refusal as SecateurError;
     expect(message).toContain("3 are not supported: ");
-    for (const each of [`"gate" (Sigmoid)`, `"scale" (Mul)`, `"last" (Tanh)`]) {
+    for (const each of [`"gate" (Hardmax)`, `"scale" (Pow)`, `"last" (Sinh)`]) {
       expect(message).toContain(each);
     }
     expect(message).not.toContain("Erf");

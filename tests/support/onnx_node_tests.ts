@@ -100,9 +100,12 @@ function runFolded(test: NodeTest): HostArray[] {
 }
 
 /** Operators to which the axes mean nothing, so that any tensor can be viewed as pictures. */
-const ELEMENTWISE = new Set(["Add", "Dropout", "Identity", "Relu", "Sum"]);
+const ELEMENTWISE = new Set([
+  ...["Add", "Dropout", "Identity", "Mul", "Relu", "Sum"],
+  ...["Clip", "Elu", "Gelu", "HardSigmoid", "LeakyRelu", "Sigmoid", "Tanh"],
+]);
 /** Those whose inputs are all data. */
-const SUMS = new Set(["Add", "Sum"]);
+const SUMS = new Set(["Add", "Mul", "Sum"]);
 
 function viewed(op: string, { shape, data, dtype }: HostArray): HostArray {
   if (!ELEMENTWISE.has(op)) return { shape, data, dtype };

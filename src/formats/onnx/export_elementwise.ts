@@ -2,7 +2,7 @@
 
 import type { Node } from "../../graph/graph.ts";
 import { activationParameters } from "../../graph/operators/activation.ts";
-import { type ExportContext, float, onnxNode } from "./node_proto.ts";
+import { type ExportContext, float, onnxNode, text } from "./node_proto.ts";
 import type { NodeProto } from "./onnx_pb.ts";
 
 type Activation = Node & { op: "activation" };
@@ -56,6 +56,10 @@ export function exportActivation(node: Activation, context: ExportContext): Node
     const [opType, ...names] = alone;
     const given = { alpha, beta };
     return parts.end(opType, [x], Object.fromEntries(names.map((name) => [name, given[name]])));
+  }
+  if (node.kind.startsWith("gelu") && context.opset >= 20) {
+    const approximate = text("approximate", node.kind === "gelu" ? "none" : "tanh");
+    return [onnxNode("Gelu", node, [approximate])];
   }
   switch (node.kind) {
     case "clip":

@@ -1,20 +1,11 @@
 /** Transposed convolution, resizing and what looks at all channels, as ONNX nodes. */
 
-import { create } from "@bufbuild/protobuf";
 import { SecateurError } from "../../errors.ts";
 import type { Node } from "../../graph/graph.ts";
-import { ATTRIBUTE } from "./attributes.ts";
-import { type ExportContext, float, int, ints, onnxNode } from "./node_proto.ts";
-import { type AttributeProto, AttributeProtoSchema, type NodeProto } from "./onnx_pb.ts";
+import { type ExportContext, float, int, ints, onnxNode, text } from "./node_proto.ts";
+import type { NodeProto } from "./onnx_pb.ts";
 
 type NodeOf<Name extends Node["op"]> = Node & { op: Name };
-
-const string = (name: string, value: string): AttributeProto =>
-  create(AttributeProtoSchema, {
-    name,
-    type: ATTRIBUTE.string,
-    s: new TextEncoder().encode(value),
-  });
 
 /** ONNX aligns slopes with the last axes, so they get the picture's. */
 export function exportPrelu(node: NodeOf<"prelu">, context: ExportContext): NodeProto[] {
@@ -54,9 +45,9 @@ export function exportResize(node: NodeOf<"resize">, context: ExportContext): No
   });
   const name = context.numbers(`${node.name}.scales`, [4], [1, 1, ...scales]);
   return onnxNode("Resize", { ...node, inputs: [...node.inputs, "", name] }, [
-    string("mode", node.mode),
-    string("coordinate_transformation_mode", node.coordinates),
-    string("nearest_mode", node.rounding),
+    text("mode", node.mode),
+    text("coordinate_transformation_mode", node.coordinates),
+    text("nearest_mode", node.rounding),
   ]);
 }
 

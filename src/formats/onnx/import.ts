@@ -6,7 +6,9 @@ import type { Graph, Node, Shape } from "../../graph/graph.ts";
 import { quoted } from "../bytes.ts";
 import { type HostArray, Refusal } from "./array.ts";
 import { type Allocate, allocator, fold, folds, shapeOf } from "./fold.ts";
+import * as activations from "./import_activations.ts";
 import * as elementwise from "./import_elementwise.ts";
+import * as joins from "./import_joins.ts";
 import * as layout from "./import_layout.ts";
 import * as linear from "./import_linear.ts";
 import * as windows from "./import_windows.ts";
@@ -52,25 +54,42 @@ const IMPORTS: ReadonlyMap<string, ImportNode> = new Map<string, ImportNode>([
   ["AveragePool", windows.importPool],
   ["BatchNormalization", elementwise.importBatchNorm],
   ["Cast", elementwise.importCast],
+  ["Clip", activations.importClip],
+  ["Concat", joins.importConcat],
   ["Conv", windows.importConvolution],
+  ["ConvTranspose", joins.importTransposedConvolution],
   ["Dropout", elementwise.importDropout],
+  ["Elu", activations.importActivation],
   ["Flatten", linear.importFlatten],
   ["Gather", layout.importGather],
+  ["Gelu", activations.importGelu],
   ["Gemm", linear.importGemm],
   ["GlobalAveragePool", windows.importGlobalAveragePool],
+  ["GlobalMaxPool", windows.importGlobalMaxPool],
+  ["HardSigmoid", activations.importActivation],
+  ["HardSwish", activations.importHardSwish],
   ["Identity", elementwise.importIdentity],
+  ["LRN", activations.importResponseNorm],
+  ["LayerNormalization", activations.importLayerNorm],
+  ["LeakyRelu", activations.importActivation],
   ["LogSoftmax", elementwise.importSoftmax],
   ["MatMul", linear.importMatMul],
   ["MaxPool", windows.importPool],
+  ["Mul", activations.importMul],
+  ["PRelu", activations.importPrelu],
   ["Pad", layout.importPad],
   ["ReduceMean", windows.importReduceMean],
   ["Relu", elementwise.importRelu],
   ["Reshape", linear.importReshape],
+  ["Resize", joins.importResize],
   ["Shape", importShape],
+  ["Sigmoid", activations.importActivation],
   ["Slice", layout.importSlice],
   ["Softmax", elementwise.importSoftmax],
+  ["Split", joins.importSplit],
   ["Squeeze", linear.importSqueeze],
   ["Sum", elementwise.importSum],
+  ["Tanh", activations.importActivation],
   ["Transpose", layout.importTranspose],
   ["Unsqueeze", linear.importSqueeze],
 ]);

@@ -90,16 +90,24 @@ export function importDropout(importer: Importer, node: OnnxNode): void {
 
 /**
  * Softmax or LogSoftmax over the classes at the very end: left out, since the graph's answer is
- * logits.
+ * logits. Elsewhere, a softmax over channels.
  */
 export function importSoftmax(importer: Importer, node: OnnxNode): void {
   const x = importer.feature(node);
   const axis = node.attributes.int("axis", importer.opset < 13 ? 1 : -1);
+  const rank = x.shape.length;
   const last = node.outputs[0] === importer.model.output.name &&
     importer.uses(node.outputs[0]) === 1;
-  if (!last || x.shape.length !== 2 || (axis !== 1 && axis !== -1)) {
-    throw new Refusal(`is not over the classes at the end (it reads ${shown(x.shape.slice(1))})`);
+  const classes = rank === 2 && (axis === 1 || axis === -1);
+  if (last && classes) {
+    importer.removedSoftmax = node.name;
+    importer.alias(node, x);
+    return;
   }
-  importer.removedSoftmax = node.name;
-  importer.alias(node, x);
+  // Before operator set 13 all axes from this one on were taken together.
+  const channels = classes || (rank === 4 && (axis === 1 || axis === -3) && importer.opset >= 13);
+  if (node.op !== "Softmax" || !channels) {
+    throw new Refusal(`is not over channels or classes (it reads ${shown(x.shape.slice(1))})`);
+  }
+  importer.emit(node, { op: "softmax", inputs: [x.name] });
 }

@@ -194,10 +194,20 @@ export function importGather(importer: Importer, node: OnnxNode): void {
   importer.emit(node, { op: "channel_map", inputs: [x.name], from });
 }
 
-/** Transpose that leaves the axes where they are. */
+/** [batch, groups, channels, height, width] with the two exchanged: a shuffle of channels. */
+function importShuffle(importer: Importer, node: OnnxNode, x: FeatureValue): void {
+  const [batch, groups, channels, ...area] = x.shape;
+  const from = countUp(groups * channels)
+    .map((c) => (c % groups) * channels + Math.floor(c / groups));
+  const shuffled = importer.emit(node, { op: "channel_map", inputs: [x.name], from });
+  importer.alias(node, { ...shuffled, shape: [batch, channels, groups, ...area] });
+}
+
+/** Transpose that leaves the axes where they are, or shuffles channels. */
 export function importTranspose(importer: Importer, node: OnnxNode): void {
   const x = importer.feature(node);
   const axes = node.attributes.ints("perm", x.shape.map((_, axis) => x.shape.length - 1 - axis));
+  if (x.shape.length === 5 && axes.join() === "0,2,1,3,4") return importShuffle(importer, node, x);
   if (axes.length !== x.shape.length || axes.some((axis, position) => axis !== position)) {
     throw new Refusal(`moves axes (${axes.slice(0, 8).join(", ")})`);
   }

@@ -111,11 +111,19 @@ export function addConstant(
   importer.alias(node, { kind: "feature", name, shape });
 }
 
+/** [batch, channels, ...] seen as [batch, groups, channels / groups, ...], or back. */
+function regroupsChannels(from: readonly number[], to: readonly number[]): boolean {
+  const [few, many] = from.length < to.length ? [from, to] : [to, from];
+  return few.length === 4 && many.length === 5 && few[0] === many[0] &&
+    few[1] === many[1] * many[2] && few[2] === many[3] && few[3] === many[4];
+}
+
 /** The elements of each image under another shape: as they are, or flattened. */
 function reshape(importer: Importer, node: OnnxNode, shape: readonly number[]): void {
   const x = importer.feature(node);
   const same = shape.length === x.shape.length && shape.every((e, axis) => e === x.shape[axis]);
   if (same) return importer.alias(node, x);
+  if (regroupsChannels(x.shape, shape)) return importer.alias(node, { ...x, shape });
   const flattens = shape.length === 2 && importer.isBatched(shape) &&
     shape[1] === elementCount(x.shape.slice(1));
   if (!flattens) {

@@ -149,6 +149,18 @@ export function importGlobalAveragePool(importer: Importer, node: OnnxNode): voi
   importer.emit(node, { op: "global_average_pool", inputs: [x.name] });
 }
 
+/** GlobalMaxPool. */
+export function importGlobalMaxPool(importer: Importer, node: OnnxNode): void {
+  const { name, shape: [, , height, width] } = importer.picture(node);
+  importer.emit(node, {
+    op: "max_pool",
+    inputs: [name],
+    kernel: [height, width],
+    stride: [1, 1],
+    padding: [0, 0, 0, 0],
+  });
+}
+
 /** ReduceMean over height and width, with or without keeping them. */
 export function importReduceMean(importer: Importer, node: OnnxNode): void {
   const x = importer.picture(node);

@@ -38,6 +38,14 @@ export const ints = (name: string, values: readonly number[]): AttributeProto =>
 export const float = (name: string, value: number): AttributeProto =>
   create(AttributeProtoSchema, { name, type: ATTRIBUTE.float, f: value });
 
+/** An attribute of a word. */
+export const text = (name: string, value: string): AttributeProto =>
+  create(AttributeProtoSchema, {
+    name,
+    type: ATTRIBUTE.string,
+    s: new TextEncoder().encode(value),
+  });
+
 /** One ONNX node of one output. */
 export function onnxNode(
   opType: string,
