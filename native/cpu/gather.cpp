@@ -32,6 +32,15 @@ struct GatherShape {
   }
 };
 
+// Whether the map is a run of channels, as slices and the parts of a concatenation are.
+bool is_run(const GatherShape& s, const int32_t* map) {
+  if (map[0] < 0) return false;
+  for (int64_t k = 1; k < s.out_channels; ++k) {
+    if (map[k] != map[0] + k) return false;
+  }
+  return true;
+}
+
 // The map is fed at run time, so it is checked there.
 void check_map(const GatherShape& s, const int32_t* map) {
   for (int64_t k = 0; k < s.out_channels; ++k) {
@@ -51,16 +60,22 @@ class Gather final : public Kernel {
   void run(const Slice& slice) const override {
     const auto* const map = static_cast<const int32_t*>(slice.inputs[1]);
     check_map(shape_, map);
+    const bool run = is_run(shape_, map);
+    const auto bytes = static_cast<size_t>(shape_.out_channels) * sizeof(T);
     for (int64_t image = 0; image < slice.images; ++image) {
       const T* const x = static_cast<const T*>(slice.inputs[0]) + image * shape_.in_elements();
       T* const y = static_cast<T*>(slice.outputs[0]) + image * shape_.out_elements();
       shape_.each_pixel([&](int64_t to, int64_t from) {
         T* const target = y + to * shape_.out_channels;
         if (from < 0) {
-          std::memset(target, 0, static_cast<size_t>(shape_.out_channels) * sizeof(T));
+          std::memset(target, 0, bytes);
           return;
         }
         const T* const source = x + from * shape_.in_channels;
+        if (run) {
+          std::memcpy(target, source + map[0], bytes);
+          return;
+        }
         for (int64_t k = 0; k < shape_.out_channels; ++k) {
           target[k] = map[k] < 0 ? T{} : source[map[k]];
         }
@@ -85,6 +100,7 @@ class GatherBackward final : public Kernel {
   void run(const Slice& slice) const override {
     const auto* const map = static_cast<const int32_t*>(slice.inputs[1]);
     check_map(shape_, map);
+    const bool run = is_run(shape_, map);
     float* const sums = static_cast<float*>(slice.scratch);
     for (int64_t image = 0; image < slice.images; ++image) {
       const T* const dy = static_cast<const T*>(slice.inputs[0]) + image * shape_.out_elements();
@@ -93,6 +109,10 @@ class GatherBackward final : public Kernel {
       shape_.each_pixel([&](int64_t from, int64_t to) {
         if (to < 0) return;
         const T* const source = dy + from * shape_.out_channels;
+        if (run) {
+          std::copy_n(source, shape_.out_channels, dx + to * shape_.in_channels + map[0]);
+          return;
+        }
         std::fill_n(sums, shape_.in_channels, 0.0f);
         for (int64_t k = 0; k < shape_.out_channels; ++k) {
           if (map[k] >= 0) sums[map[k]] += to_float(source[k]);

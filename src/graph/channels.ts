@@ -80,6 +80,19 @@ interface Declarations {
   readonly total: number;
 }
 
+/** Parameters that more than one layer reads. */
+function sharedParameters(graph: Graph): Set<string> {
+  const read = new Set<string>(), shared = new Set<string>();
+  for (const node of graph.nodes) {
+    const operator = operatorOf(node);
+    for (const name of new Set([...operator.trainable(node), ...operator.buffers(node)])) {
+      if (read.has(name)) shared.add(name);
+      read.add(name);
+    }
+  }
+  return shared;
+}
+
 function declare(graph: Graph, shapes: ReadonlyMap<string, Shape>): Declarations {
   const base = new Map<string, number>();
   let total = 0;
@@ -90,6 +103,7 @@ function declare(graph: Graph, shapes: ReadonlyMap<string, Shape>): Declarations
   const channels = new DisjointSets(total);
   const slices = new Map<number, ParameterSlice[]>();
   const owners = new Map<string, number>();
+  const shared = sharedParameters(graph);
   const mixedBy = new Map<string, string[]>();
   const producedBy = new Map<string, string>();
   const pins = new Map([[graph.input.name, "it is the model's input"]]);
@@ -105,6 +119,7 @@ function declare(graph: Graph, shapes: ReadonlyMap<string, Shape>): Declarations
       couple: (valueA, a, valueB, b) => channels.join(at(valueA, a), at(valueB, b)),
       owns: (value, channel, slice) => {
         append(slices, at(value, channel), slice);
+        if (!shared.has(slice.parameter)) return;
         // Layers that share a weight lose the same slices of it.
         const key = `${slice.parameter}\n${slice.axis}\n${slice.index}`;
         const first = owners.get(key);
@@ -190,21 +205,39 @@ function splitForValues(
   shapes: ReadonlyMap<string, Shape>,
 ): DraftPlayer[][] {
   const split = [...groups];
-  for (const value of declared.values) {
-    const inside = split.map((group) => group.filter((player) => player.values.has(value)));
-    const whole = inside.some((players, index) =>
-      players.length > 0 && players.length === split[index].length
+  const home = new Map(groups.flatMap((group) => group.map((player) => [player, group] as const)));
+  for (const [value, players] of playersByValue(home.keys())) {
+    const inside = new Map<DraftPlayer[], DraftPlayer[]>();
+    for (const player of players) {
+      const group = home.get(player)!;
+      const known = inside.get(group);
+      if (known === undefined) inside.set(group, [player]);
+      else known.push(player);
+    }
+    const parts = [...inside];
+    const whole = parts.some(([group, part]) => part.length === group.length);
+    if (whole || channelsIn(players, value) < shapes.get(value)![0]) continue;
+    const [group, part] = parts.reduce((best, each) =>
+      each[1].length > best[1].length ? each : best
     );
-    const removable = whole ? 0 : channelsIn(inside.flat(), value);
-    if (removable < shapes.get(value)![0]) continue;
-    const largest = inside.reduce(
-      (best, players, index) => players.length > inside[best].length ? index : best,
-      0,
-    );
-    const rest = split[largest].filter((player) => !player.values.has(value));
-    split.splice(largest, 1, inside[largest], rest);
+    const rest = group.filter((player) => !player.values.has(value));
+    split.splice(split.indexOf(group), 1, part, rest);
+    for (const piece of [part, rest]) for (const player of piece) home.set(player, piece);
   }
   return split;
+}
+
+/** The players that have channels in each value. */
+function playersByValue(players: Iterable<DraftPlayer>): Map<string, DraftPlayer[]> {
+  const byValue = new Map<string, DraftPlayer[]>();
+  for (const player of players) {
+    for (const value of player.values) {
+      const known = byValue.get(value);
+      if (known === undefined) byValue.set(value, [player]);
+      else known.push(player);
+    }
+  }
+  return byValue;
 }
 
 function channelsIn(players: readonly DraftPlayer[], value: string): number {

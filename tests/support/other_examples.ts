@@ -30,6 +30,14 @@ const GATHERS: readonly GatherCase[] = [
     map: [0, 1, 2, 3, 4],
   },
   {
+    name: "a slice of channels",
+    input: [3, 4, 20],
+    output: [3, 4],
+    start: [0, 0],
+    stride: [1, 1],
+    map: [3, 4, 5, 6, 7, 8, 9],
+  },
+  {
     name: "one channel used twice",
     input: [4, 4, 3],
     output: [2, 2],
