@@ -265,6 +265,29 @@ function batchStatistics(graph: Graph, images: readonly Float64Array[]) {
   return found;
 }
 
+describe("compensation of inputs that never vary", () => {
+  it("solves the intercept alone", async () => {
+    const builder = new GraphBuilder("constant", [3, 8, 8], 2);
+    let value = builder.convolution("a", builder.input, { out: 4, kernel: 1 });
+    value = builder.relu("relu", builder.batchNorm("norm", value));
+    value = builder.convolution("b", value, { out: 5, kernel: 1, bias: true });
+    value = builder.flatten("flatten", builder.globalAveragePool("pool", value));
+    const built = builder.finish(builder.linear("fc", value, 3));
+    const fill = (x: number): Tensor => ({ shape: [4], data: new Float32Array(4).fill(x) });
+    const parameters = new Map(built.parameters)
+      .set("norm.weight", fill(0)).set("norm.bias", fill(1));
+    const graph = { ...built, parameters };
+    const [group] = prunableGroups(graph, "all");
+    const removals = [{ group, removed: [1, 3] }];
+    const cut = cutGraph(graph, removals);
+    const dataset = smallPictures(24);
+    const options = { normalisation, batch: 8 };
+    const result = await compensate(graph, cut, removals, dataset, options);
+    expect(await distance(graph, cut, dataset)).toBeGreaterThan(1e-3);
+    expect(await distance(graph, result, dataset)).toBeLessThan(1e-9);
+  });
+});
+
 describe("re-estimation of batch norm", () => {
   it("is the average over batches of their own statistics", async () => {
     const dataset = smallPictures(28);

@@ -201,7 +201,6 @@ function groupPlayers(players: readonly DraftPlayer[], declared: Declarations): 
  */
 function splitForValues(
   groups: readonly DraftPlayer[][],
-  declared: Declarations,
   shapes: ReadonlyMap<string, Shape>,
 ): DraftPlayer[][] {
   const split = [...groups];
@@ -294,7 +293,7 @@ export function channelGroups(graph: Graph): ChannelGroup[] {
   const writers = new Map(graph.nodes.map((node) => [node.output, node]));
   const groups = groupPlayers(draftPlayers(declared, shapes), declared);
   return named(
-    splitForValues(groups, declared, shapes)
+    splitForValues(groups, shapes)
       .map((players) => groupOf(players, graph, declared, writers)),
   );
 }

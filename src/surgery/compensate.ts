@@ -109,7 +109,11 @@ async function solveGroup(equations: Equations, weights: Float32Array) {
       centredCross[i * out + o] -= known;
     }
   }
-  const change = await choleskySolve(centredGram, centredCross, n, out, RIDGE);
+  // Inputs that never vary, as behind saturated activations, leave the intercept alone to solve.
+  const varies = centredGram.some((figure, index) => index % (n + 1) === 0 && figure > 0);
+  const change = varies
+    ? await choleskySolve(centredGram, centredCross, n, out, RIDGE)
+    : new Float64Array(n * out);
   const solved = new Float32Array(out * n);
   const intercepts = new Float64Array(out);
   for (let o = 0; o < out; o++) {
