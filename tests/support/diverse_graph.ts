@@ -7,7 +7,7 @@
 import { ACTIVATION_KINDS, type Graph } from "../../src/graph/graph.ts";
 import { GraphBuilder } from "../../src/models/builder.ts";
 import { RandomStream } from "../../src/random.ts";
-import { unsettle } from "./random_graph.ts";
+import { type LayerOptions, normalisedLayer, unsettle } from "./random_graph.ts";
 
 /** Makes layers named on the left use the weights of those on the right. */
 function tie(graph: Graph, tied: ReadonlyMap<string, string>): Graph {
@@ -40,17 +40,10 @@ function layer(
   name: string,
   value: string,
   random: RandomStream,
-  options: { out: number; kernel: number; stride?: number; groups?: number; dilation?: number },
+  options: LayerOptions,
   activated = true,
 ): string {
-  const { kernel, dilation = 1 } = options;
-  const padding = dilation * (kernel - 1) / 2;
-  let result = builder.convolution(`${name}.conv`, value, {
-    ...options,
-    padding,
-    bias: options.out % 2 === 0,
-  });
-  result = builder.batchNorm(`${name}.bn`, result);
+  const result = normalisedLayer(builder, name, value, options);
   return activated ? activate(builder, `${name}.act`, result, random) : result;
 }
 

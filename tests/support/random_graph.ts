@@ -24,22 +24,37 @@ export function unsettle(graph: Graph, random: RandomStream): Graph {
   return { ...graph, parameters };
 }
 
+export interface LayerOptions {
+  readonly out: number;
+  readonly kernel: number;
+  readonly stride?: number;
+  readonly groups?: number;
+  readonly dilation?: number;
+}
+
+/** A convolution that keeps the picture's size at stride 1, with batch norm; biased or not. */
+export function normalisedLayer(
+  builder: GraphBuilder,
+  name: string,
+  value: string,
+  options: LayerOptions,
+): string {
+  const { kernel, dilation = 1 } = options;
+  const padding = dilation * (kernel - 1) / 2;
+  const bias = options.out % 2 === 0;
+  const result = builder.convolution(`${name}.conv`, value, { ...options, padding, bias });
+  return builder.batchNorm(`${name}.bn`, result);
+}
+
 /** One layer with batch norm and activation. */
 function layer(
   builder: GraphBuilder,
   name: string,
   value: string,
-  options: { out: number; kernel: number; stride?: number; groups?: number; dilation?: number },
+  options: LayerOptions,
   activate = true,
 ): string {
-  const { kernel, dilation = 1 } = options;
-  const padding = dilation * (kernel - 1) / 2;
-  let result = builder.convolution(`${name}.conv`, value, {
-    ...options,
-    padding,
-    bias: options.out % 2 === 0,
-  });
-  result = builder.batchNorm(`${name}.bn`, result);
+  const result = normalisedLayer(builder, name, value, options);
   return activate ? builder.relu(`${name}.relu`, result) : result;
 }
 
