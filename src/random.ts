@@ -4,37 +4,41 @@
  * name, counters - and never on how many were drawn before or on which thread.
  */
 
-const MULTIPLIER_0 = 0xd2511f53;
-const MULTIPLIER_1 = 0xcd9e8d57;
-const WEYL_0 = 0x9e3779b9;
-const WEYL_1 = 0xbb67ae85;
+const MULTIPLIER_0 = 0xd2511f53 | 0;
+const MULTIPLIER_1 = 0xcd9e8d57 | 0;
+const WEYL_0 = 0x9e3779b9 | 0;
+const WEYL_1 = 0xbb67ae85 | 0;
 
-/** High and low 32 bits of the product of two unsigned 32-bit integers. */
-function multiply32(a: number, b: number): [number, number] {
+/** High 32 bits of the product of two 32-bit integers taken as unsigned. */
+function multiplyHigh(a: number, b: number): number {
   const aLow = a & 0xffff, aHigh = a >>> 16;
   const bLow = b & 0xffff, bHigh = b >>> 16;
-  const low = aLow * bLow;
-  const middle = aHigh * bLow + (low >>> 16);
-  const carry = (middle & 0xffff) + aLow * bHigh;
-  const high = aHigh * bHigh + Math.floor(middle / 0x10000) + Math.floor(carry / 0x10000);
-  return [high >>> 0, (((carry & 0xffff) << 16) | (low & 0xffff)) >>> 0];
+  const middle = (Math.imul(aHigh, bLow) + (Math.imul(aLow, bLow) >>> 16)) | 0;
+  const carry = (Math.imul(aLow, bHigh) + (middle & 0xffff)) | 0;
+  return (Math.imul(aHigh, bHigh) + (middle >>> 16) + (carry >>> 16)) | 0;
 }
 
-/** One Philox 4x32-10 block: four uniform 32-bit integers from a counter and a key. */
-export function philox(
-  counter: readonly [number, number, number, number],
-  key: readonly [number, number],
-): [number, number, number, number] {
-  let [c0, c1, c2, c3] = counter;
-  let [k0, k1] = key;
+/**
+ * One Philox 4x32-10 block: replaces a counter of four 32-bit integers by as many uniform ones. In
+ * place and in signed integers, because the weights of a large model take hundreds of millions.
+ */
+export function philox(words: Int32Array, seed: number, name: number): void {
+  let c0 = words[0], c1 = words[1], c2 = words[2], c3 = words[3];
+  let key0 = seed | 0, key1 = name | 0;
   for (let round = 0; round < 10; round++) {
-    const [high0, low0] = multiply32(MULTIPLIER_0, c0);
-    const [high1, low1] = multiply32(MULTIPLIER_1, c2);
-    [c0, c1, c2, c3] = [(high1 ^ c1 ^ k0) >>> 0, low1, (high0 ^ c3 ^ k1) >>> 0, low0];
-    k0 = (k0 + WEYL_0) >>> 0;
-    k1 = (k1 + WEYL_1) >>> 0;
+    const high0 = multiplyHigh(MULTIPLIER_0, c0), high1 = multiplyHigh(MULTIPLIER_1, c2);
+    const low0 = Math.imul(MULTIPLIER_0, c0), low1 = Math.imul(MULTIPLIER_1, c2);
+    c0 = high1 ^ c1 ^ key0;
+    c1 = low1;
+    c2 = high0 ^ c3 ^ key1;
+    c3 = low0;
+    key0 = (key0 + WEYL_0) | 0;
+    key1 = (key1 + WEYL_1) | 0;
   }
-  return [c0 >>> 0, c1 >>> 0, c2 >>> 0, c3 >>> 0];
+  words[0] = c0;
+  words[1] = c1;
+  words[2] = c2;
+  words[3] = c3;
 }
 
 /** FNV-1a, 32 bits: turns a stream's name into half of its key. */
@@ -48,25 +52,35 @@ function hashName(name: string): number {
 
 /** A stream of random numbers that belongs to one purpose. */
 export class RandomStream {
-  readonly #key: readonly [number, number];
+  readonly #seed: number;
+  readonly #name: number;
   readonly #a: number;
   readonly #b: number;
   #block = 0;
-  #words: number[] = [];
+  readonly #words = new Int32Array(4);
+  /** How many of the words are used up. */
+  #used = 4;
 
   /** `a` and `b` distinguish sub-streams, such as epoch and sample. */
   constructor(seed: number, name: string, a = 0, b = 0) {
-    this.#key = [seed >>> 0, hashName(name)];
+    this.#seed = seed >>> 0;
+    this.#name = hashName(name);
     this.#a = a >>> 0;
     this.#b = b >>> 0;
   }
 
   /** The next uniform 32-bit unsigned integer. */
   uint32(): number {
-    if (this.#words.length === 0) {
-      this.#words = philox([this.#block++, this.#a, this.#b, 0], this.#key).reverse();
+    if (this.#used === 4) {
+      const words = this.#words;
+      words[0] = this.#block++;
+      words[1] = this.#a;
+      words[2] = this.#b;
+      words[3] = 0;
+      philox(words, this.#seed, this.#name);
+      this.#used = 0;
     }
-    return this.#words.pop()!;
+    return this.#words[this.#used++] >>> 0;
   }
 
   /** Uniform in [0, 1) with 53 bits. */

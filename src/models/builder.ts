@@ -9,9 +9,8 @@ import type {
   Shape,
 } from "../graph/graph.ts";
 import { operatorOf } from "../graph/operators/table.ts";
-import { RandomStream } from "../random.ts";
 import type { Tensor } from "../tensor.ts";
-import { elementCount } from "../tensor.ts";
+import { constantTensor, normalTensor } from "./initial.ts";
 
 /** Geometry of a convolution; extents given once hold for both axes. */
 export interface ConvolutionOptions {
@@ -24,8 +23,28 @@ export interface ConvolutionOptions {
   readonly bias?: boolean;
 }
 
-const both = (extent: number): Pair => [extent, extent];
+export interface BatchNormOptions {
+  /** Added to the variance; default 1e-5. */
+  readonly epsilon?: number;
+  /** Weight of a new statistic; default 0.1. */
+  readonly momentum?: number;
+}
+
+const both = (extent: number | Pair): Pair =>
+  typeof extent === "number" ? [extent, extent] : extent;
 const around = (extent: number): Padding => [extent, extent, extent, extent];
+
+/** Name, input and output of a layer whose value is called as it is. */
+const layer = (name: string, ...inputs: readonly string[]) => ({ name, inputs, output: name });
+
+/** Padding at the end for which a window count rounded down is PyTorch's, rounded up. */
+function paddingForCeil(extent: number, kernel: number, stride: number, padding: number): number {
+  const rest = (extent + 2 * padding - kernel) % stride;
+  if (rest === 0) return padding;
+  const last = extent + 2 * padding - kernel - rest + stride;
+  // PyTorch drops a last window that begins in the padding.
+  return last >= extent + padding ? padding : padding + stride - rest;
+}
 
 /**
  * Writes a graph layer by layer. Layer names become parameter names as in PyTorch state dicts
@@ -55,47 +74,45 @@ export class GraphBuilder {
   }
 
   convolution(name: string, value: string, options: ConvolutionOptions): string {
-    const { out, kernel, groups = 1, bias = false } = options;
-    const perGroup = this.shape(value)[0] / groups;
-    this.#normal(`${name}.weight`, [out, perGroup, kernel, kernel]);
-    if (bias) this.#constant(`${name}.bias`, out, 0);
+    const perGroup = this.shape(value)[0] / (options.groups ?? 1);
     return this.#append({
       op: "convolution",
-      name,
-      inputs: [value],
-      output: name,
-      weight: `${name}.weight`,
-      ...(bias ? { bias: `${name}.bias` } : {}),
-      kernel: both(kernel),
-      stride: both(options.stride ?? 1),
-      padding: around(options.padding ?? 0),
-      dilation: both(options.dilation ?? 1),
-      groups,
+      ...layer(name, value),
+      ...this.#weighted(name, [options.out, perGroup], options),
     });
   }
 
-  batchNorm(name: string, value: string): string {
+  transposedConvolution(
+    name: string,
+    value: string,
+    options: ConvolutionOptions & { readonly outputPadding?: number },
+  ): string {
+    const perGroup = options.out / (options.groups ?? 1);
+    return this.#append({
+      op: "transposed_convolution",
+      ...layer(name, value),
+      ...this.#weighted(name, [this.shape(value)[0], perGroup], options),
+      outputPadding: both(options.outputPadding ?? 0),
+    });
+  }
+
+  batchNorm(name: string, value: string, options: BatchNormOptions = {}): string {
     const channels = this.shape(value)[0];
-    this.#constant(`${name}.weight`, channels, 1);
-    this.#constant(`${name}.bias`, channels, 0);
-    this.#constant(`${name}.running_mean`, channels, 0);
-    this.#constant(`${name}.running_var`, channels, 1);
+    const { epsilon = 1e-5, momentum = 0.1 } = options;
     return this.#append({
       op: "batch_norm",
-      name,
-      inputs: [value],
-      output: name,
-      scale: `${name}.weight`,
-      offset: `${name}.bias`,
-      mean: `${name}.running_mean`,
-      variance: `${name}.running_var`,
-      epsilon: 1e-5,
-      momentum: 0.1,
+      ...layer(name, value),
+      scale: this.#constant(`${name}.weight`, channels, 1),
+      offset: this.#constant(`${name}.bias`, channels, 0),
+      mean: this.#constant(`${name}.running_mean`, channels, 0),
+      variance: this.#constant(`${name}.running_var`, channels, 1),
+      epsilon,
+      momentum,
     });
   }
 
   relu(name: string, value: string): string {
-    return this.#append({ op: "relu", name, inputs: [value], output: name });
+    return this.#append({ op: "relu", ...layer(name, value) });
   }
 
   activation(
@@ -104,68 +121,37 @@ export class GraphBuilder {
     kind: ActivationKind,
     parameters: { readonly alpha?: number; readonly beta?: number } = {},
   ): string {
-    const inputs = [value];
-    return this.#append({ op: "activation", name, inputs, output: name, kind, ...parameters });
+    return this.#append({ op: "activation", ...layer(name, value), kind, ...parameters });
   }
 
   /** Slopes start at 0.25, as in the paper. */
   prelu(name: string, value: string): string {
-    const slope = `${name}.weight`;
-    this.#constant(slope, this.shape(value)[0], 0.25);
-    return this.#append({ op: "prelu", name, inputs: [value], output: name, slope });
-  }
-
-  transposedConvolution(
-    name: string,
-    value: string,
-    options: ConvolutionOptions & { readonly outputPadding?: number },
-  ): string {
-    const { out, kernel, groups = 1, bias = false } = options;
-    this.#normal(`${name}.weight`, [this.shape(value)[0], out / groups, kernel, kernel]);
-    if (bias) this.#constant(`${name}.bias`, out, 0);
-    return this.#append({
-      op: "transposed_convolution",
-      name,
-      inputs: [value],
-      output: name,
-      weight: `${name}.weight`,
-      ...(bias ? { bias: `${name}.bias` } : {}),
-      kernel: both(kernel),
-      stride: both(options.stride ?? 1),
-      padding: around(options.padding ?? 0),
-      dilation: both(options.dilation ?? 1),
-      outputPadding: both(options.outputPadding ?? 0),
-      groups,
-    });
+    const slope = this.#constant(`${name}.weight`, this.shape(value)[0], 0.25);
+    return this.#append({ op: "prelu", ...layer(name, value), slope });
   }
 
   /** To `scale` times the size, cells aligned by their centres. */
-  resize(name: string, value: string, scale: number, mode: ResizeNode["mode"]): string {
+  resize(name: string, value: string, scale: number | Pair, mode: ResizeNode["mode"]): string {
     const [, height, width] = this.shape(value);
+    const scales = both(scale);
     return this.#append({
       op: "resize",
-      name,
-      inputs: [value],
-      output: name,
+      ...layer(name, value),
       mode,
       coordinates: "half_pixel",
       rounding: "round_prefer_floor",
-      size: [Math.floor(height * scale), Math.floor(width * scale)],
-      scales: both(scale),
+      size: [Math.floor(height * scales[0]), Math.floor(width * scales[1])],
+      scales,
     });
   }
 
   layerNorm(name: string, value: string, epsilon = 1e-6): string {
     const channels = this.shape(value)[0];
-    this.#constant(`${name}.weight`, channels, 1);
-    this.#constant(`${name}.bias`, channels, 0);
     return this.#append({
       op: "layer_norm",
-      name,
-      inputs: [value],
-      output: name,
-      scale: `${name}.weight`,
-      offset: `${name}.bias`,
+      ...layer(name, value),
+      scale: this.#constant(`${name}.weight`, channels, 1),
+      offset: this.#constant(`${name}.bias`, channels, 0),
       epsilon,
     });
   }
@@ -175,40 +161,60 @@ export class GraphBuilder {
     value: string,
     options: Pick<LocalResponseNormNode, "size" | "alpha" | "beta" | "bias">,
   ): string {
-    const inputs = [value];
-    return this.#append({ op: "local_response_norm", name, inputs, output: name, ...options });
+    return this.#append({ op: "local_response_norm", ...layer(name, value), ...options });
   }
 
   softmax(name: string, value: string): string {
-    return this.#append({ op: "softmax", name, inputs: [value], output: name });
+    return this.#append({ op: "softmax", ...layer(name, value) });
   }
 
   multiply(name: string, a: string, b: string): string {
-    return this.#append({ op: "multiply", name, inputs: [a, b], output: name });
+    return this.#append({ op: "multiply", ...layer(name, a, b) });
   }
 
   concat(name: string, values: readonly string[]): string {
-    return this.#append({ op: "concat", name, inputs: values, output: name });
+    return this.#append({ op: "concat", ...layer(name, ...values) });
   }
 
   add(name: string, a: string, b: string): string {
-    return this.#append({ op: "add", name, inputs: [a, b], output: name });
+    return this.#append({ op: "add", ...layer(name, a, b) });
   }
 
-  maxPool(name: string, value: string, kernel: number, stride: number, padding = 0): string {
+  /** `ceil`: a last window that begins inside the picture counts, cut off (PyTorch's ceil_mode). */
+  maxPool(
+    name: string,
+    value: string,
+    kernel: number,
+    stride: number,
+    padding = 0,
+    ceil = false,
+  ): string {
+    const [, ...extents] = this.shape(value);
+    const [bottom, right] = extents.map((extent) =>
+      ceil ? paddingForCeil(extent, kernel, stride, padding) : padding
+    );
     return this.#append({
       op: "max_pool",
-      name,
-      inputs: [value],
-      output: name,
+      ...layer(name, value),
       kernel: both(kernel),
       stride: both(stride),
-      padding: around(padding),
+      padding: [padding, padding, bottom, right],
+    });
+  }
+
+  averagePool(name: string, value: string, kernel: number | Pair, stride: number | Pair): string {
+    return this.#append({
+      op: "average_pool",
+      ...layer(name, value),
+      kernel: both(kernel),
+      stride: both(stride),
+      padding: around(0),
+      countPadding: true,
     });
   }
 
   globalAveragePool(name: string, value: string): string {
-    return this.#append({ op: "global_average_pool", name, inputs: [value], output: name });
+    return this.#append({ op: "global_average_pool", ...layer(name, value) });
   }
 
   /** Every `stride`-th row and column, from the first. */
@@ -216,9 +222,7 @@ export class GraphBuilder {
     const [, height, width] = this.shape(value);
     return this.#append({
       op: "slice",
-      name,
-      inputs: [value],
-      output: name,
+      ...layer(name, value),
       starts: [0, 0],
       ends: [height, width],
       strides: both(stride),
@@ -226,23 +230,19 @@ export class GraphBuilder {
   }
 
   channelMap(name: string, value: string, from: readonly number[]): string {
-    return this.#append({ op: "channel_map", name, inputs: [value], output: name, from });
+    return this.#append({ op: "channel_map", ...layer(name, value), from });
   }
 
   flatten(name: string, value: string): string {
-    return this.#append({ op: "flatten", name, inputs: [value], output: name });
+    return this.#append({ op: "flatten", ...layer(name, value) });
   }
 
   linear(name: string, value: string, out: number): string {
-    this.#normal(`${name}.weight`, [out, this.shape(value)[0]]);
-    this.#constant(`${name}.bias`, out, 0);
     return this.#append({
       op: "linear",
-      name,
-      inputs: [value],
-      output: name,
-      weight: `${name}.weight`,
-      bias: `${name}.bias`,
+      ...layer(name, value),
+      weight: this.#normal(`${name}.weight`, [out, this.shape(value)[0]]),
+      bias: this.#constant(`${name}.bias`, out, 0),
     });
   }
 
@@ -264,16 +264,27 @@ export class GraphBuilder {
     return node.output;
   }
 
-  #normal(name: string, shape: readonly number[]): void {
-    const random = new RandomStream(this.#seed, `initial ${name}`);
-    const deviation = Math.sqrt(2 / elementCount(shape.slice(1)));
-    const data = Float32Array.from({ length: elementCount(shape) }, () => {
-      return random.normal() * deviation;
-    });
-    this.#parameters.set(name, { shape, data });
+  /** Parameters and geometry of a convolution whose weights begin with these two extents. */
+  #weighted(name: string, channels: readonly [number, number], options: ConvolutionOptions) {
+    const { out, kernel, groups = 1, bias = false } = options;
+    return {
+      weight: this.#normal(`${name}.weight`, [...channels, kernel, kernel]),
+      ...(bias ? { bias: this.#constant(`${name}.bias`, out, 0) } : {}),
+      kernel: both(kernel),
+      stride: both(options.stride ?? 1),
+      padding: around(options.padding ?? 0),
+      dilation: both(options.dilation ?? 1),
+      groups,
+    };
   }
 
-  #constant(name: string, length: number, value: number): void {
-    this.#parameters.set(name, { shape: [length], data: new Float32Array(length).fill(value) });
+  #normal(name: string, shape: readonly number[]): string {
+    this.#parameters.set(name, normalTensor(this.#seed, name, shape));
+    return name;
+  }
+
+  #constant(name: string, length: number, value: number): string {
+    this.#parameters.set(name, constantTensor(length, value));
+    return name;
   }
 }

@@ -1,18 +1,19 @@
 import { SecateurError } from "../errors.ts";
 import type { Graph, Shape } from "../graph/graph.ts";
-import { cifarResNet } from "./resnet.ts";
+import { cifarResNet, resNet } from "./resnet.ts";
 import { cifarVgg } from "./vgg.ts";
 
 export interface ModelOptions {
   readonly classes: number;
-  /** [channels, height, width]; default [3, 32, 32]. */
+  /** [channels, height, width]; default that of the pictures the model was published for. */
   readonly shape?: Shape;
   readonly seed?: number;
 }
 
 type Build = (options: Required<ModelOptions>) => Graph;
 
-const MODELS: Readonly<Record<string, Build>> = {
+/** For CIFAR's pictures; names of parameters are those of common PyTorch implementations. */
+const SMALL_PICTURES: Readonly<Record<string, Build>> = {
   // The embedded default: small enough to train and prune in minutes on two cores.
   resnet8: (options) => cifarResNet({ ...options, depth: 8 }),
   resnet20: (options) => cifarResNet({ ...options, depth: 20 }),
@@ -22,21 +23,38 @@ const MODELS: Readonly<Record<string, Build>> = {
   resnet110: (options) => cifarResNet({ ...options, depth: 110 }),
   "resnet20-b": (options) => cifarResNet({ ...options, depth: 20, shortcut: "B" }),
   "resnet56-b": (options) => cifarResNet({ ...options, depth: 56, shortcut: "B" }),
-  vgg16: (options) => cifarVgg({ ...options, depth: 16 }),
-  vgg19: (options) => cifarVgg({ ...options, depth: 19 }),
+  "vgg16-cifar": (options) => cifarVgg({ ...options, depth: 16 }),
+  "vgg19-cifar": (options) => cifarVgg({ ...options, depth: 19 }),
+};
+
+/** For ImageNet's pictures, under torchvision's names and with its names of parameters. */
+const LARGE_PICTURES: Readonly<Record<string, Build>> = {
+  resnet18: (options) => resNet({ ...options, depth: 18 }),
+  resnet34: (options) => resNet({ ...options, depth: 34 }),
+  resnet50: (options) => resNet({ ...options, depth: 50 }),
+  resnet101: (options) => resNet({ ...options, depth: 101 }),
 };
 
 /** Names that `createModel` knows, for help and messages. */
-export const MODEL_NAMES: readonly string[] = Object.keys(MODELS);
+export const MODEL_NAMES: readonly string[] = [
+  ...Object.keys(SMALL_PICTURES),
+  ...Object.keys(LARGE_PICTURES),
+];
 
-/** A model by name with freshly initialised weights. Throws "option-invalid" for unknown names. */
+/**
+ * A model by name with freshly initialised weights, which are made when first read. Throws
+ * "option-invalid" for unknown names, "graph-unsupported" for pictures of a size it cannot take.
+ */
 export function createModel(name: string, options: ModelOptions): Graph {
-  const build = MODELS[name];
+  const small = Object.hasOwn(SMALL_PICTURES, name) ? SMALL_PICTURES[name] : undefined;
+  const large = Object.hasOwn(LARGE_PICTURES, name) ? LARGE_PICTURES[name] : undefined;
+  const build = small ?? large;
   if (build === undefined) {
     throw new SecateurError(
       "option-invalid",
       `There is no model named ${name}; choose one of ${MODEL_NAMES.join(", ")}.`,
     );
   }
-  return build({ shape: [3, 32, 32], seed: 0, ...options });
+  const shape = small === undefined ? [3, 224, 224] : [3, 32, 32];
+  return build({ shape, seed: 0, ...options });
 }
