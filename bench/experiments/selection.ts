@@ -4,11 +4,14 @@
  *
  *   deno run -A bench/experiments/selection.ts --weights FILE --model resnet56 \
  *     --data imagefolder:TAR --out bench/results/selection.json [--pairs 4] [--calibration 128]
+ *     [--store FOLDER]
  *
- * Every seed draws its own calibration pictures and permutations (and its own random channels).
+ * Every seed draws its own calibration pictures and permutations, and its own random channels:
+ * several draws, whose mean is that seed's figure, because a draw takes a pass over the held-out
+ * pictures while Shapley values take hundreds. With --store, samples are kept and gone on from.
  */
 
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp } from "node:fs/promises";
 import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -36,6 +39,9 @@ import { evaluate } from "../../src/training/evaluate.ts";
 
 const CRITERIA: readonly Criterion[] = ["shapley", "l1", "random", "reversed-shapley"];
 
+/** Keeps the random draws of one seed apart from those of the next. */
+const DRAWS_APART = 1000;
+
 const { values: args } = parseArgs({
   options: {
     weights: { type: "string" },
@@ -47,6 +53,8 @@ const { values: args } = parseArgs({
     pairs: { type: "string", default: "4" },
     calibration: { type: "string", default: "128" },
     seeds: { type: "string", default: "3" },
+    "random-draws": { type: "string", default: "8" },
+    store: { type: "string" },
   },
 });
 if (!args.weights || !args.data || !args.out) {
@@ -81,36 +89,51 @@ interface Row {
 }
 const rows: Row[] = [];
 
-async function measure(seed: number, ratios: Row["ratios"], criterion: Criterion, cut = graph) {
-  const { loss, top1 } = await evaluate(cut, heldOut, { normalisation });
+/** Cuts to `kept` by a criterion; its own seeds are the draws that the row is the mean of. */
+async function measure(
+  seed: number,
+  ratios: Row["ratios"],
+  criterion: Criterion,
+  kept: readonly number[],
+  estimates: Awaited<ReturnType<typeof shapleyOf>>,
+) {
+  const draws = criterion === "random" ? Number(args["random-draws"]) : 1;
+  let loss = 0;
+  let top1 = 0;
+  for (let draw = 0; draw < draws; draw++) {
+    const drawn = seed + DRAWS_APART * draw;
+    const removals = removalsBy(criterion, graph, groups, kept, drawn, estimates);
+    const measured = await evaluate(cutGraph(graph, removals), heldOut, { normalisation });
+    loss += measured.loss / draws;
+    top1 += measured.top1 / draws;
+  }
   rows.push({ seed, ratios, criterion, loss, top1 });
   console.log(seed, ratios, criterion, loss.toFixed(4), `${(100 * top1).toFixed(2)}%`);
 }
 
 const original = await evaluate(graph, heldOut, { normalisation });
 const seconds: number[] = [];
+const folder = args.store ?? await mkdtemp(join(tmpdir(), "selection-"));
 for (let seed = 1; seed <= Number(args.seeds); seed++) {
   const pictures = calibrationSet(training, Number(args.calibration), seed, "shapley");
   const batches = calibrationBatches(pictures, Math.min(128, pictures.count), normalisation);
-  const folder = await mkdtemp(join(tmpdir(), "selection-"));
+  const settings = JSON.stringify([args.weights, args.data, args.pairs, args.calibration]);
+  const store = await StageStore.open(join(folder, `seed-${seed}`), settings, true);
   const started = performance.now();
   const estimates = await shapleyOf(
     graph,
     groups,
     widths.kept,
     batches,
-    await StageStore.open(folder, "selection", false),
+    store,
     { seed, pairs: Number(args.pairs) },
   );
   seconds.push((performance.now() - started) / 1000);
-  await rm(folder, { recursive: true });
   for (const criterion of CRITERIA) {
-    const removals = removalsBy(criterion, graph, groups, widths.kept, seed, estimates);
-    await measure(seed, "concentration", criterion, cutGraph(graph, removals));
+    await measure(seed, "concentration", criterion, widths.kept, estimates);
   }
   for (const criterion of ["shapley", "l1"] as const) {
-    const removals = removalsBy(criterion, graph, groups, uniform.kept, seed, estimates);
-    await measure(seed, "uniform", criterion, cutGraph(graph, removals));
+    await measure(seed, "uniform", criterion, uniform.kept, estimates);
   }
 }
 
@@ -133,6 +156,7 @@ const result = {
   kept: Object.fromEntries(groups.map((group, i) => [group.name, widths.kept[i]])),
   pairs: Number(args.pairs),
   calibration: Number(args.calibration),
+  randomDraws: Number(args["random-draws"]),
   original: { loss: original.loss, top1: original.top1 },
   rows,
   summary: [
