@@ -114,7 +114,7 @@ async function readOnnxGraph(path: string, console: Pick<Console, "text">): Prom
     );
   }
   if (removedSoftmax !== undefined) {
-    console.text(`Its final softmax (${removedSoftmax}) is left out: losses work on logits.`);
+    console.text(`Its final softmax (${removedSoftmax.node}) is left out: losses work on logits.`);
   }
   return graph;
 }

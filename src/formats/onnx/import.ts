@@ -12,7 +12,7 @@ import * as joins from "./import_joins.ts";
 import * as layout from "./import_layout.ts";
 import * as linear from "./import_linear.ts";
 import * as windows from "./import_windows.ts";
-import { type FeatureValue, Importer, Names, OPEN_BATCH } from "./importer.ts";
+import { type FeatureValue, Importer, Names, OPEN_BATCH, type RemovedSoftmax } from "./importer.ts";
 import type { OnnxModel, OnnxNode, OnnxValue } from "./reader.ts";
 import { composeNeighbours } from "./simplify.ts";
 import type { TensorProto } from "./onnx_pb.ts";
@@ -30,7 +30,7 @@ export interface ImportNotes {
   /** Convolutions whose batch norm was probably folded into them at export. */
   readonly foldedBatchNorm: readonly string[];
   /** The final softmax that was left out, since graphs end in logits. */
-  readonly removedSoftmax?: string;
+  readonly removedSoftmax?: RemovedSoftmax;
   /** Nodes that the output does not need, left out. */
   readonly unusedNodes: number;
 }

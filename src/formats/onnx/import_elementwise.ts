@@ -100,7 +100,7 @@ export function importSoftmax(importer: Importer, node: OnnxNode): void {
     importer.uses(node.outputs[0]) === 1;
   const classes = rank === 2 && (axis === 1 || axis === -1);
   if (last && classes) {
-    importer.removedSoftmax = node.name;
+    importer.removedSoftmax = { node: node.name, op: node.op, output: node.outputs[0] };
     importer.alias(node, x);
     return;
   }

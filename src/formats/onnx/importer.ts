@@ -43,6 +43,14 @@ export interface UnknownValue {
 
 export type Value = FeatureValue | ConstantValue | UnknownValue;
 
+/** A softmax at the very end of a model, which its graph leaves out. */
+export interface RemovedSoftmax {
+  readonly node: string;
+  readonly op: string;
+  /** What the model calls its answer. */
+  readonly output: string;
+}
+
 type Unnamed<N> = N extends Node ? Omit<N, "name" | "output"> : never;
 
 /** Names that models are stored under elsewhere: printable, at most 256 characters. */
@@ -73,7 +81,7 @@ export class Importer {
   readonly nodes: Node[] = [];
   readonly parameters = new Map<string, Tensor>();
   /** A final softmax that was left out. */
-  removedSoftmax: string | undefined;
+  removedSoftmax: RemovedSoftmax | undefined;
   readonly #layerNames = new Names();
   readonly #valueNames = new Names();
   readonly #parameterNames = new Names();
