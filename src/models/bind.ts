@@ -5,10 +5,34 @@ import type { StateDict, Tensor } from "../tensor.ts";
 /** Bookkeeping that frameworks store and no operator reads. */
 const IGNORED = /(^|\.)num_batches_tracked$/;
 
+/** Parts of published checkpoints that only training used, by architecture. */
+const TRAINING_ONLY: Readonly<Record<string, RegExp>> = {
+  // The auxiliary classifiers of torchvision's state dict.
+  googlenet: /^aux[12]\./,
+};
+
+/** As in torchvision's DenseNet files, which are older than its code: `denselayer1.norm.1.weight`. */
+const OLD_DENSENET = /^(.*denselayer\d+\.(?:norm|conv))\.([12]\.\w+)$/;
+
 const listed = (names: readonly string[]): string => {
   const shown = names.slice(0, 3).join(", ");
   return names.length > 3 ? `${shown} and ${names.length - 3} more` : shown;
 };
+
+/** The tensors that an architecture may read, under today's names. */
+function relevant(graph: Graph, weights: StateDict): StateDict {
+  const trainingOnly = Object.hasOwn(TRAINING_ONLY, graph.name)
+    ? TRAINING_ONLY[graph.name]
+    : undefined;
+  const kept: StateDict = new Map();
+  for (const [name, tensor] of weights) {
+    const known = graph.parameters.has(name);
+    if (!known && (IGNORED.test(name) || trainingOnly?.test(name))) continue;
+    const renamed = name.replace(OLD_DENSENET, "$1$2");
+    kept.set(!known && graph.parameters.has(renamed) ? renamed : name, tensor);
+  }
+  return kept;
+}
 
 /**
  * The graph with the checkpoint's weights. Throws "weights-missing" when the checkpoint lacks
@@ -16,7 +40,8 @@ const listed = (names: readonly string[]): string => {
  * not fit; `source` names the file in those sentences.
  */
 export function bindWeights(graph: Graph, weights: StateDict, source: string): Graph {
-  const missing = [...graph.parameters.keys()].filter((name) => !weights.has(name));
+  const held = relevant(graph, weights);
+  const missing = [...graph.parameters.keys()].filter((name) => !held.has(name));
   if (missing.length > 0) {
     throw new SecateurError(
       "weights-missing",
@@ -24,8 +49,7 @@ export function bindWeights(graph: Graph, weights: StateDict, source: string): G
         `${graph.name} (${listed(missing)}): choose the --model it was trained as.`,
     );
   }
-  const unexpected = [...weights.keys()]
-    .filter((name) => !graph.parameters.has(name) && !IGNORED.test(name));
+  const unexpected = [...held.keys()].filter((name) => !graph.parameters.has(name));
   if (unexpected.length > 0) {
     throw new SecateurError(
       "weights-unexpected",
@@ -35,7 +59,7 @@ export function bindWeights(graph: Graph, weights: StateDict, source: string): G
   }
   const parameters = new Map<string, Tensor>();
   for (const [name, expected] of graph.parameters) {
-    const tensor = weights.get(name)!;
+    const tensor = held.get(name)!;
     const fits = tensor.shape.length === expected.shape.length &&
       tensor.shape.every((extent, axis) => extent === expected.shape[axis]);
     if (!fits) {

@@ -1,7 +1,12 @@
 import { SecateurError } from "../errors.ts";
 import type { Graph, Shape } from "../graph/graph.ts";
+import { cifarDenseNet40, denseNet121 } from "./densenet.ts";
+import { efficientNetB0 } from "./efficientnet.ts";
+import { googLeNet } from "./googlenet.ts";
+import { mobileNetV2, mobileNetV3 } from "./mobilenet.ts";
 import { cifarResNet, resNet } from "./resnet.ts";
-import { cifarVgg } from "./vgg.ts";
+import { shuffleNetV2 } from "./shufflenet.ts";
+import { cifarVgg, vgg } from "./vgg.ts";
 
 export interface ModelOptions {
   readonly classes: number;
@@ -25,6 +30,7 @@ const SMALL_PICTURES: Readonly<Record<string, Build>> = {
   "resnet56-b": (options) => cifarResNet({ ...options, depth: 56, shortcut: "B" }),
   "vgg16-cifar": (options) => cifarVgg({ ...options, depth: 16 }),
   "vgg19-cifar": (options) => cifarVgg({ ...options, depth: 19 }),
+  densenet40: cifarDenseNet40,
 };
 
 /** For ImageNet's pictures, under torchvision's names and with its names of parameters. */
@@ -33,6 +39,18 @@ const LARGE_PICTURES: Readonly<Record<string, Build>> = {
   resnet34: (options) => resNet({ ...options, depth: 34 }),
   resnet50: (options) => resNet({ ...options, depth: 50 }),
   resnet101: (options) => resNet({ ...options, depth: 101 }),
+  vgg16_bn: (options) => vgg({ ...options, depth: 16 }),
+  vgg19_bn: (options) => vgg({ ...options, depth: 19 }),
+  densenet121: denseNet121,
+  googlenet: googLeNet,
+  mobilenet_v2: mobileNetV2,
+  mobilenet_v3_small: (options) => mobileNetV3({ ...options, size: "small" }),
+  mobilenet_v3_large: (options) => mobileNetV3({ ...options, size: "large" }),
+  efficientnet_b0: efficientNetB0,
+  shufflenet_v2_x0_5: (options) => shuffleNetV2({ ...options, width: "0.5" }),
+  shufflenet_v2_x1_0: (options) => shuffleNetV2({ ...options, width: "1.0" }),
+  shufflenet_v2_x1_5: (options) => shuffleNetV2({ ...options, width: "1.5" }),
+  shufflenet_v2_x2_0: (options) => shuffleNetV2({ ...options, width: "2.0" }),
 };
 
 /** Names that `createModel` knows, for help and messages. */
