@@ -138,11 +138,14 @@ async function measureFamily(name: string) {
   await rm(folder, { recursive: true });
   const half = cutTo(graph, groups, LATENCY_BUDGET).cut;
   const variants = new Map([["original", graph], ["pruned", half]]);
+  const refused: { variant: string; reason: string }[] = [];
   for (const roundTo of ROUND_TO) {
-    variants.set(
-      `pruned, round to ${roundTo}`,
-      cutTo(graph, groups, LATENCY_BUDGET, roundTo).cut,
-    );
+    const variant = `pruned, round to ${roundTo}`;
+    try {
+      variants.set(variant, cutTo(graph, groups, LATENCY_BUDGET, roundTo).cut);
+    } catch (thrown) {
+      refused.push({ variant, reason: reasonOf(thrown) });
+    }
   }
   const latency = [];
   for (const batch of args.latency ? args.batches.split(",").map(Number) : []) {
@@ -159,6 +162,7 @@ async function measureFamily(name: string) {
     budgets,
     fineTuning: await fineTuned(half, pictures),
     costs: [...variants].map(([variant, each]) => ({ variant, ...totals(each) })),
+    refused,
     latency,
   };
 }
