@@ -2,7 +2,7 @@
 
 import { channelGroups } from "../graph/channels.ts";
 import { costOf } from "../graph/cost.ts";
-import type { Graph } from "../graph/graph.ts";
+import type { Graph, Shape } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import { createModel } from "../models/models.ts";
 import { columns, count, figures, words } from "../report/columns.ts";
@@ -24,18 +24,18 @@ export async function runInspect(raw: Readonly<Record<string, unknown>>): Promis
 
 async function inspected(values: InspectValues, console: Console): Promise<Graph> {
   const { model, weights, classes, size } = values;
-  const shape = [3, size, size];
+  const fit = size === undefined ? {} : { shape: [3, size, size] };
   if (model !== undefined && weights === undefined) {
-    return createModel(model, { classes: classes ?? 10, shape });
+    return createModel(model, { classes: classes ?? 10, ...fit });
   }
   const source = await readSource(values, console);
-  return graphOf(source, { classes: classes ?? classesOf(source, shape), shape });
+  return graphOf(source, { classes: classes ?? classesOf(source, fit), ...fit });
 }
 
 /** How many classes weights tell apart: rows of the layer that gives the model's answer. */
-function classesOf(source: ModelSource, shape: readonly number[]): number {
+function classesOf(source: ModelSource, fit: { readonly shape?: Shape }): number {
   if ("graph" in source) return shapesOf(source.graph).get(source.graph.output)![0];
-  const graph = createModel(source.model, { classes: 10, shape });
+  const graph = createModel(source.model, { classes: 10, ...fit });
   const last = graph.nodes.find((node) => node.output === graph.output);
   const weight = last?.op === "linear" ? source.weights.get(last.weight) : undefined;
   return weight?.shape[0] ?? 10;

@@ -10,7 +10,7 @@ import { readModel } from "../formats/model_file.ts";
 import { readOnnx } from "../formats/onnx/read.ts";
 import type { Graph, Shape } from "../graph/graph.ts";
 import { bindWeights } from "../models/bind.ts";
-import { createModel, MODEL_NAMES } from "../models/models.ts";
+import { createModel, MODEL_NAMES, type ModelOptions } from "../models/models.ts";
 import type { RunOptions } from "../progress.ts";
 import type { StateDict } from "../tensor.ts";
 import type { Console } from "./console.ts";
@@ -120,7 +120,7 @@ async function readOnnxGraph(path: string, console: Pick<Console, "text">): Prom
 }
 
 /** The graph with its weights. Throws what `bindWeights` throws. */
-export function graphOf(source: ModelSource, fit: Fit): Graph {
+export function graphOf(source: ModelSource, fit: ModelOptions): Graph {
   return "graph" in source
     ? source.graph
     : bindWeights(createModel(source.model, fit), source.weights, source.source);

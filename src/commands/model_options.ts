@@ -28,9 +28,9 @@ export const INSPECT_OPTIONS = {
     help: "classes of --model without --weights (default 10)",
   },
   size: {
-    schema: whole(8, 4096).default(32),
+    schema: whole(8, 4096).optional(),
     value: "pixels",
-    help: "height and width of the pictures --model takes (default 32)",
+    help: "height and width of the pictures --model takes (default: those it was published for)",
   },
   ...JSON_OPTION,
 } as const;
