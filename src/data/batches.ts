@@ -1,16 +1,16 @@
 /**
- * Batches of network inputs. `BatchStream` renders them on a thread of its own, a few ahead of the
- * training step; `batchOf` does it here and now, for evaluation and calibration.
+ * Batches of network inputs. `BatchStream` renders them a few ahead of the training step; `batchOf`
+ * and `readBatch` do it here and now, for evaluation and calibration.
  *
  * What a batch holds depends on seed, epoch and step alone. The order and the augmentation are
- * drawn on the main thread (a few microseconds a picture), the pixels are moved on the worker.
+ * drawn on the main thread (a few microseconds a picture), the pixels are moved or decoded elsewhere.
  */
-import { Worker } from "node:worker_threads";
 import { SecateurError } from "../errors.ts";
 import { RandomStream } from "../random.ts";
-import { drawAugmentation } from "./augment.ts";
-import type { Dataset, Normalisation } from "./dataset.ts";
-import { normalisationTable, renderBatch } from "./render.js";
+import { type BatchRenderer, rendererOf } from "./batch_renderer.ts";
+import type { Normalisation, PictureSet } from "./dataset.ts";
+
+export { batchOf, readBatch } from "./batch_renderer.ts";
 
 /** One batch, ready for the network. Its memory is taken back when the next one is asked for. */
 export interface Batch {
@@ -24,24 +24,6 @@ export interface Batch {
   readonly step: number;
 }
 
-/** The pictures `indices` as inputs `[n, height, width, 3]`, not augmented. */
-export function batchOf(
-  dataset: Dataset,
-  indices: Int32Array,
-  normalisation: Normalisation,
-): Float32Array<ArrayBuffer> {
-  const { height, width } = dataset;
-  for (const index of indices) {
-    if (index < 0 || index >= dataset.count) {
-      throw new RangeError(`picture ${index} of "${dataset.name}", which holds ${dataset.count}`);
-    }
-  }
-  const out = new Float32Array(indices.length * height * width * 3);
-  const table = normalisationTable(normalisation.mean, normalisation.std);
-  renderBatch(dataset.pixels, height, width, indices, table, undefined, out);
-  return out;
-}
-
 export interface BatchStreamOptions {
   readonly batchSize: number;
   readonly normalisation: Normalisation;
@@ -49,7 +31,10 @@ export interface BatchStreamOptions {
   readonly seed: number;
   /** Another order every epoch (default), or the data set's own. */
   readonly shuffle?: boolean;
-  /** Shift and mirror (augment.ts); off by default. */
+  /**
+   * Change pictures at random: those in memory are shifted and mirrored (augment.ts), those in files
+   * give a random part (geometry.ts). Off by default.
+   */
   readonly augment?: boolean;
   /** Leave out a last batch that is not full; kept by default. */
   readonly dropLast?: boolean;
@@ -69,37 +54,23 @@ interface Pending {
   readonly buffer: Promise<ArrayBuffer>;
 }
 
-/** A reply of batch_worker.js. */
-interface Reply {
-  readonly ticket: number;
-  readonly buffer?: ArrayBuffer;
-  readonly failure?: string;
-}
-
-interface Waiting {
-  resolve(buffer: ArrayBuffer): void;
-  reject(error: unknown): void;
-}
-
 /**
- * Renders the batches of one data set on a worker. One epoch is read at a time; `close` ends the
- * worker, which otherwise keeps the process alive.
+ * Renders the batches of one data set ahead. One epoch is read at a time; `close` ends a worker that
+ * otherwise keeps the process alive.
  */
 export class BatchStream {
   readonly stepsPerEpoch: number;
-  readonly #dataset: Dataset;
+  readonly #dataset: PictureSet;
   readonly #options: BatchStreamOptions;
   readonly #depth: number;
-  readonly #worker: Worker;
-  readonly #waiting = new Map<number, Waiting>();
+  readonly #renderer: BatchRenderer;
   /** Buffers free for the next batches; at most prefetch + 1 exist. */
   readonly #buffers: ArrayBuffer[] = [];
-  #ticket = 0;
   #reading = false;
-  #failure: Error | undefined;
+  #closed = false;
 
   /** @throws SecateurError `option-invalid` when a size makes no batch. */
-  constructor(dataset: Dataset, options: BatchStreamOptions) {
+  constructor(dataset: PictureSet, options: BatchStreamOptions) {
     const { batchSize, normalisation } = options;
     const steps = dataset.count / batchSize;
     this.stepsPerEpoch = options.dropLast ? Math.floor(steps) : Math.ceil(steps);
@@ -113,20 +84,7 @@ export class BatchStream {
     this.#dataset = dataset;
     this.#options = options;
     this.#depth = Math.max(1, options.prefetch ?? 3);
-    this.#worker = new Worker(new URL("./batch_worker.js", import.meta.url), {
-      workerData: {
-        // As bare memory: Deno walks the elements of a typed array given to a worker, and gives up
-        // on one of 100 MB.
-        memory: dataset.pixels.buffer,
-        offset: dataset.pixels.byteOffset,
-        height: dataset.height,
-        width: dataset.width,
-        table: normalisationTable(normalisation.mean, normalisation.std),
-      },
-    });
-    this.#worker.on("message", (reply: Reply) => this.#settle(reply));
-    this.#worker.on("error", (error: Error) => this.#fail(error));
-    this.#worker.on("exit", () => this.#fail(new Error("the batch worker has ended")));
+    this.#renderer = rendererOf(dataset, normalisation);
   }
 
   /**
@@ -172,23 +130,17 @@ export class BatchStream {
 
   /** Ends the worker; batches still awaited reject. */
   async close(): Promise<void> {
-    this.#fail(new Error("the batch stream is closed"));
+    this.#closed = true;
     this.#buffers.length = 0;
-    await this.#worker.terminate();
+    await this.#renderer.close();
   }
 
   #request(order: Int32Array, epoch: number, step: number): Pending {
-    const { batchSize, seed, augment } = this.#options;
+    const { batchSize, seed, augment = false } = this.#options;
     const indices = order.slice(step * batchSize, (step + 1) * batchSize);
-    const augmentation = augment ? drawAugmentation(seed, epoch, indices) : undefined;
     const { height, width } = this.#dataset;
     const buffer = this.#buffers.pop() ?? new ArrayBuffer(batchSize * height * width * 3 * 4);
-    const ticket = this.#ticket++;
-    const rendered = new Promise<ArrayBuffer>((resolve, reject) => {
-      if (this.#failure) return reject(this.#failure);
-      this.#waiting.set(ticket, { resolve, reject });
-      this.#worker.postMessage({ ticket, indices, augmentation, buffer }, [buffer]);
-    });
+    const rendered = this.#renderer.render({ indices, seed, epoch, augment, buffer });
     // Awaited later, in order; until then a failure must not count as unhandled.
     rendered.catch(() => {});
     return { indices, step, buffer: rendered };
@@ -207,21 +159,7 @@ export class BatchStream {
 
   /** Takes a batch's memory back; what the reader still holds of it becomes empty. */
   #recycle(buffer: ArrayBuffer): void {
-    if (this.#failure === undefined && buffer.byteLength > 0) this.#buffers.push(buffer);
-  }
-
-  #settle(reply: Reply): void {
-    const waiting = this.#waiting.get(reply.ticket);
-    this.#waiting.delete(reply.ticket);
-    if (reply.buffer) waiting?.resolve(reply.buffer);
-    else waiting?.reject(workerFailure(reply.failure ?? "no reason was given"));
-  }
-
-  /** Every batch awaited now or later rejects; the first cause is kept. */
-  #fail(error: Error): void {
-    this.#failure ??= workerFailure(error.message);
-    for (const waiting of this.#waiting.values()) waiting.reject(this.#failure);
-    this.#waiting.clear();
+    if (!this.#closed && buffer.byteLength > 0) this.#buffers.push(buffer);
   }
 
   #throwIfCancelled(signal: AbortSignal | undefined): void {
@@ -229,8 +167,4 @@ export class BatchStream {
       throw new SecateurError("cancelled", "Stopped while preparing batches, as asked.");
     }
   }
-}
-
-function workerFailure(reason: string): Error {
-  return new Error(`preparing a batch failed: ${reason}`);
 }

@@ -54,16 +54,20 @@ function childFolders(listing: FolderListing, parent: string): string[] {
   return [...children].filter((name) => name !== "" && !isHidden(name)).sort(byCodeUnits);
 }
 
-/** The classes of a split: the names of its folders, which must agree with the training folders. */
-function classesOf(listing: FolderListing, root: string, folder: string): string[] {
+/** The classes of a folder: the names of the folders in it. */
+function classesIn(listing: FolderListing, folder: string): string[] {
   const classes = childFolders(listing, folder);
-  if (classes.length === 0) {
-    throw new SecateurError(
-      "data-empty",
-      `Expected one folder per class in ${folder} of ${listing.name}, but it has none; ` +
-        `put pictures in ${folder}<class>/.`,
-    );
-  }
+  if (classes.length > 0) return classes;
+  throw new SecateurError(
+    "data-empty",
+    `Expected one folder per class in ${folder || "the top"} of ${listing.name}, but it has ` +
+      `none; put pictures in ${folder}<class>/.`,
+  );
+}
+
+/** Throws "data-mismatch" unless a split has the classes of the training folder beside it. */
+function requireAgreement(listing: FolderListing, root: string, folder: string): void {
+  const classes = childFolders(listing, folder);
   const training = childFolders(listing, `${root}train/`);
   const unknown = classes.filter((name) => !training.includes(name));
   const missing = training.filter((name) => !classes.includes(name));
@@ -74,25 +78,13 @@ function classesOf(listing: FolderListing, root: string, folder: string): string
     throw new SecateurError(
       "data-mismatch",
       `Expected the same class folders in every split of ${listing.name}, but ${folder} has ` +
-        `${what}; labels would not agree.`,
+        `${what}; labels would not agree, unless --labels gives them.`,
     );
   }
-  return classes;
 }
 
-/**
- * The pictures of a split, ordered by path, with labels that count the class folders in order of
- * name. Pictures may lie in folders within a class; files that are neither .jpg, .jpeg nor .png
- * are passed over, as is everything hidden.
- *
- * @param limitPerClass keeps the first pictures of each class only.
- * @throws SecateurError `data-empty` or `data-mismatch`.
- */
-export function labelledPaths(
-  listing: FolderListing,
-  split: "train" | "test",
-  limitPerClass = Infinity,
-): { readonly paths: LabelledPath[]; readonly classes: string[] } {
+/** The folder of a split within a folder that has several. */
+function splitFolder(listing: FolderListing, split: "train" | "test", agree: boolean): string {
   const root = rootOf(listing);
   const present = childFolders(listing, root);
   const named = SPLIT_FOLDERS[split].find((name) => present.includes(name));
@@ -105,7 +97,41 @@ export function labelledPaths(
     );
   }
   const folder = `${root}${named}/`;
-  const classes = classesOf(listing, root, folder);
+  classesIn(listing, folder);
+  if (agree) requireAgreement(listing, root, folder);
+  return folder;
+}
+
+/** The folder whose folders are classes: the top, or a single folder in which all of them lie. */
+function wholeFolder(listing: FolderListing): string {
+  const tops = childFolders(listing, "");
+  const inner = tops.length === 1 ? childFolders(listing, `${tops[0]}/`) : [];
+  return inner.length > 0 ? `${tops[0]}/` : "";
+}
+
+/** Which pictures of a folder are meant, and what is asked of its classes. */
+export interface FolderPart {
+  /** A split in a folder of splits, or the whole of a folder of classes. */
+  readonly part: "train" | "test" | "whole";
+  /** Keep the first pictures of each class only. */
+  readonly limitPerClass?: number;
+  /** The classes' labels come from elsewhere, so that splits may have different ones. */
+  readonly labelled?: boolean;
+}
+
+/**
+ * The pictures of a split, ordered by path, with labels that count the class folders in order of
+ * name. Pictures may lie in folders within a class; files that are neither .jpg, .jpeg nor .png
+ * are passed over, as is everything hidden.
+ *
+ * @throws SecateurError `data-empty` or `data-mismatch`.
+ */
+export function labelledPaths(
+  listing: FolderListing,
+  { part, limitPerClass = Infinity, labelled = false }: FolderPart,
+): { readonly paths: LabelledPath[]; readonly classes: string[] } {
+  const folder = part === "whole" ? wholeFolder(listing) : splitFolder(listing, part, !labelled);
+  const classes = classesIn(listing, folder);
   const labels = new Map(classes.map((name, label) => [name, label]));
   const counts = new Array<number>(classes.length).fill(0);
   const paths: LabelledPath[] = [];

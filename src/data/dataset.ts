@@ -1,4 +1,4 @@
-/** Labelled pictures in memory, and how their bytes become network inputs. */
+/** Labelled pictures, in memory or read when needed, and how their bytes become network inputs. */
 import { SecateurError } from "../errors.ts";
 
 /** A picture that could not be read, and why. */
@@ -7,16 +7,14 @@ export interface SkippedPicture {
   readonly reason: string;
 }
 
-/** Labelled pictures held decoded in memory. */
-export interface Dataset {
+/** What is known of labelled pictures of one size, wherever their bytes are. */
+interface LabelledPictures {
   /** What it is, for people: "cifar10-jpeg test". */
   readonly name: string;
   readonly height: number;
   readonly width: number;
   readonly channels: 3;
   readonly count: number;
-  /** `[count, height, width, 3]`, RGB; backed by a SharedArrayBuffer so that workers read it. */
-  readonly pixels: Uint8Array;
   /** `[count]`, each an index into `classes`. */
   readonly labels: Int32Array;
   readonly classes: readonly string[];
@@ -24,11 +22,59 @@ export interface Dataset {
   readonly skipped?: readonly SkippedPicture[];
 }
 
-/** Per-channel mean and standard deviation of pixels scaled to [0, 1]; the input is (x - mean) / std. */
+/** Labelled pictures held decoded in memory. */
+export interface Dataset extends LabelledPictures {
+  /** `[count, height, width, 3]`, RGB; backed by a SharedArrayBuffer so that workers read it. */
+  readonly pixels: Uint8Array;
+}
+
+/** Where a streamed data set's pictures come from. */
+export interface PictureSource {
+  /** Changes whenever the pictures do; for telling runs apart. */
+  readonly identity: string;
+  /**
+   * Pictures by their place in the source, decoded and cut to size: `[n, height, width, 3]`, RGB.
+   * With `draw`, another part of each, as training wants it.
+   * @throws SecateurError `image-unreadable`, `file-unreadable`, `cancelled`.
+   */
+  read(positions: Int32Array, draw?: Draw, signal?: AbortSignal): Promise<Uint8Array>;
+}
+
+/** What decides the random part that training takes of a picture. */
+export interface Draw {
+  readonly seed: number;
+  readonly epoch: number;
+  /** `[n]`: what each picture's draw is named by. */
+  readonly indices: Int32Array;
+}
+
+/** Labelled pictures in files, decoded each time they are needed, so that any number will do. */
+export interface StreamedDataset extends LabelledPictures {
+  readonly source: PictureSource;
+  /** `[count]`: places in the source. */
+  readonly positions: Int32Array;
+}
+
+/** Labelled pictures, wherever they are. */
+export type PictureSet = Dataset | StreamedDataset;
+
+export function isLoaded(dataset: PictureSet): dataset is Dataset {
+  return "pixels" in dataset;
+}
+
+/**
+ * Per-colour mean and standard deviation of pixels scaled to [0, 1]; the input is (x - mean) / std.
+ * Always listed red, green, blue; `channels` is the order in which a model takes them.
+ */
 export interface Normalisation {
   readonly mean: readonly [number, number, number];
   readonly std: readonly [number, number, number];
+  /** Default rgb. */
+  readonly channels?: ChannelOrder;
 }
+
+/** Order of the colours in a model's input. */
+export type ChannelOrder = "rgb" | "bgr";
 
 /**
  * Constants in common use. `imagenet` is also what the published CIFAR ResNets of
@@ -67,28 +113,60 @@ export function allocatePixels(
   );
 }
 
-/** The pictures at `indices`, in that order, copied into a data set of their own. */
-export function subset(dataset: Dataset, indices: Int32Array, name: string): Dataset {
+/** The pixels of loaded pictures at `indices`, copied. */
+function pixelsAt(dataset: Dataset, indices: Int32Array, name: string): Uint8Array {
   const { height, width } = dataset;
   const size = height * width * 3;
   const pixels = allocatePixels(indices.length, height, width, name);
-  const labels = new Int32Array(indices.length);
-  for (let i = 0; i < indices.length; i++) {
-    const from = indices[i];
-    if (from < 0 || from >= dataset.count) {
-      throw new RangeError(`picture ${from} of "${dataset.name}", which holds ${dataset.count}`);
-    }
+  indices.forEach((from, i) => {
     pixels.set(dataset.pixels.subarray(from * size, (from + 1) * size), i * size);
-    labels[i] = dataset.labels[from];
+  });
+  return pixels;
+}
+
+/** The pictures at `indices`, in that order, as a data set of their own. */
+export function subset<Kind extends PictureSet>(
+  dataset: Kind,
+  indices: Int32Array,
+  name: string,
+): Kind {
+  const { skipped: _, ...rest }: PictureSet = dataset;
+  for (const index of indices) requireIndex(dataset, index);
+  const labels = indices.map((index) => dataset.labels[index]);
+  const part = { ...rest, name, count: indices.length, labels };
+  if (isLoaded(dataset)) return { ...part, pixels: pixelsAt(dataset, indices, name) } as Kind;
+  const { positions } = dataset as StreamedDataset;
+  return { ...part, positions: indices.map((index) => positions[index]) } as Kind;
+}
+
+/** Throws a RangeError for a picture that is not there. */
+export function requireIndex(dataset: PictureSet, index: number): void {
+  if (index >= 0 && index < dataset.count) return;
+  throw new RangeError(`picture ${index} of "${dataset.name}", which holds ${dataset.count}`);
+}
+
+/**
+ * The data set in memory: itself, or its pictures read and kept, for those who use them often.
+ * @throws SecateurError what reading them throws; `option-invalid` when they do not fit in memory.
+ */
+export async function loaded(dataset: PictureSet, signal?: AbortSignal): Promise<Dataset> {
+  if (isLoaded(dataset)) return dataset;
+  const { source, positions, ...rest } = dataset;
+  const { name, count, height, width } = dataset;
+  const pixels = allocatePixels(count, height, width, name);
+  const size = height * width * 3;
+  for (let first = 0; first < count; first += PIECE) {
+    const piece = positions.subarray(first, first + PIECE);
+    pixels.set(await source.read(piece, undefined, signal), first * size);
   }
-  return {
-    name,
-    height,
-    width,
-    channels: 3,
-    count: indices.length,
-    pixels,
-    labels,
-    classes: dataset.classes,
-  };
+  return { ...rest, pixels };
+}
+
+/** Pictures read at once while a data set is loaded. */
+const PIECE = 64;
+
+/** Bytes that change whenever the pictures do. */
+export function contentOf(dataset: PictureSet): Uint8Array {
+  if (isLoaded(dataset)) return dataset.pixels;
+  return new TextEncoder().encode(`${dataset.source.identity}\0${dataset.positions.join()}`);
 }

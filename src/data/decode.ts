@@ -1,12 +1,12 @@
 /** Picture files to RGB bytes. */
-import sharp from "sharp";
+import { Buffer } from "node:buffer";
+import sharp, { type Sharp } from "sharp";
 import { reasonOf } from "../errors.ts";
+import type { Extent } from "./geometry.ts";
 import { SmallJpegDecoder } from "./jpeg.ts";
 
 /** A decoded picture: `[height, width, 3]`, RGB. */
-export interface Picture {
-  readonly width: number;
-  readonly height: number;
+export interface Picture extends Extent {
   readonly pixels: Uint8Array;
 }
 
@@ -18,6 +18,12 @@ const MOST_PIXELS = 2 ** 26;
 sharp.concurrency(1);
 sharp.cache(false);
 
+/** @throws Error for an empty file. */
+function opened(bytes: Uint8Array): Sharp {
+  if (bytes.length === 0) throw new Error("the file is empty");
+  return sharp(bytes, { ignoreIcc: true, limitInputPixels: MOST_PIXELS, failOn: "truncated" });
+}
+
 /**
  * Decodes JPEG and PNG files as PIL's `convert("RGB")` does: embedded colour profiles and
  * orientation tags are ignored, transparency is dropped, grey becomes RGB.
@@ -25,31 +31,51 @@ sharp.cache(false);
 export class PictureDecoder {
   readonly #smallJpeg = new SmallJpegDecoder();
 
-  /**
-   * @param size if given, a picture of another size is scaled to cover `size` x `size` and its
-   * middle is kept.
-   * @throws Error saying why the file cannot be decoded.
-   */
-  async decode(bytes: Uint8Array, size?: number): Promise<Picture> {
+  /** @throws Error saying why the file cannot be decoded. */
+  async decode(bytes: Uint8Array): Promise<Picture> {
     const small = await this.#smallJpeg.decode(bytes);
-    if (small && (size === undefined || (small.width === size && small.height === size))) {
-      return small;
-    }
-    if (bytes.length === 0) throw new Error("the file is empty");
-    let image = sharp(bytes, {
-      ignoreIcc: true,
-      limitInputPixels: MOST_PIXELS,
-      failOn: "truncated",
-    });
-    if (size !== undefined) image = image.resize(size, size, { fit: "cover" });
+    if (small) return small;
     try {
-      const { data, info } = await image.toColourspace("srgb").removeAlpha().raw().toBuffer({
-        resolveWithObject: true,
-      });
+      const { data, info } = await opened(bytes).toColourspace("srgb").removeAlpha().raw().toBuffer(
+        {
+          resolveWithObject: true,
+        },
+      );
       if (info.channels !== 3) throw new Error(`${info.channels} channels after conversion`);
       return { width: info.width, height: info.height, pixels: data };
     } catch (error) {
-      throw new Error(reasonOf(error).split("\n")[0].trim(), { cause: error });
+      throw unreadable(error);
     }
   }
+
+  /**
+   * A picture's size from its header, and that its file is whole; without decoding it where its
+   * end can be seen.
+   * @throws Error saying why the file cannot be decoded.
+   */
+  async measure(bytes: Uint8Array): Promise<Extent> {
+    let size;
+    try {
+      size = await opened(bytes).metadata();
+    } catch (error) {
+      throw unreadable(error);
+    }
+    const { width, height } = size;
+    if (width * height > MOST_PIXELS) {
+      throw new Error(`it has ${width}x${height} pixels, more than the ${MOST_PIXELS} accepted`);
+    }
+    if (!endsWhole(bytes)) await this.decode(bytes);
+    return { width, height };
+  }
+}
+
+/** The first line of what went wrong. */
+const unreadable = (error: unknown): Error =>
+  new Error(reasonOf(error).split("\n")[0].trim(), { cause: error });
+
+/** Whether the last bytes hold a JPEG's end marker or a PNG's end chunk. */
+function endsWhole(bytes: Uint8Array): boolean {
+  const tail = Buffer.from(bytes.subarray(-1024));
+  const isJpeg = bytes[0] === 0xff && bytes[1] === 0xd8;
+  return isJpeg ? tail.includes(Buffer.of(0xff, 0xd9)) : tail.includes("IEND");
 }

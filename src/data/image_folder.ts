@@ -3,18 +3,21 @@ import { setImmediate } from "node:timers/promises";
 import { reasonOf, SecateurError } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
 import { type CacheKey, readCached, writeCached } from "./cache.ts";
-import { type LabelledPath, labelledPaths } from "./class_folders.ts";
-import { allocatePixels, type Dataset, type SkippedPicture } from "./dataset.ts";
-import { type Picture, PictureDecoder } from "./decode.ts";
+import { type FolderPart, type LabelledPath, labelledPaths } from "./class_folders.ts";
+import { allocatePixels, type Dataset, type PictureSet, type SkippedPicture } from "./dataset.ts";
+import { PictureDecoder } from "./decode.ts";
+import { centredView, type Extent, type Framing, scaledExtent } from "./geometry.ts";
 import { openStore, type PictureStore } from "./picture_store.ts";
+import { viewOf } from "./resample.ts";
+import { type FolderPictures, streamFolder } from "./streamed_folder.ts";
 
-export interface ImageFolderOptions extends RunOptions {
-  /** Scale every picture to this height and width; without it all must agree. */
-  readonly size?: number;
+export interface ImageFolderOptions extends RunOptions, Framing {
   /** Refuse an unreadable picture instead of skipping and counting it. */
   readonly strict?: boolean;
   /** Only the first pictures of each class, by path. */
   readonly limitPerClass?: number;
+  /** The classes' labels come from elsewhere, so that splits may have different ones. */
+  readonly labelled?: boolean;
   /** Keep the decoded pictures for the next time (cache.ts); on by default. */
   readonly cache?: boolean;
 }
@@ -22,94 +25,22 @@ export interface ImageFolderOptions extends RunOptions {
 /** Files read and decoded at once: enough to keep the disk and sharp's threads busy. */
 const CONCURRENT = 16;
 
-/** Collects pictures that must have one size. */
-class Collector {
-  readonly #store: PictureStore;
-  readonly #paths: readonly LabelledPath[];
-  readonly #strict: boolean;
-  readonly #name: string;
-  readonly #read: Uint8Array;
-  readonly #reasons = new Map<number, string>();
-  #first: { readonly index: number; readonly width: number; readonly height: number } | undefined;
-  #pixels: Uint8Array | undefined;
+/** Pictures of at least this side are read when needed: few would fit in memory. */
+export const STREAMED_SIDE = 64;
 
-  constructor(store: PictureStore, paths: readonly LabelledPath[], name: string, strict: boolean) {
-    this.#store = store;
-    this.#paths = paths;
-    this.#name = name;
-    this.#strict = strict;
-    this.#read = new Uint8Array(paths.length);
-  }
-
-  /** @throws SecateurError `data-mismatch` when its size is not that of the others. */
-  add(index: number, picture: Picture): void {
-    const { width, height, pixels } = picture;
-    if (this.#first === undefined) {
-      this.#first = { index, width, height };
-      this.#pixels = allocatePixels(this.#paths.length, height, width, this.#name);
-    }
-    const first = this.#first;
-    if (width !== first.width || height !== first.height) {
-      throw new SecateurError(
-        "data-mismatch",
-        `Expected pictures of one size in ${this.#store.name}, but ` +
-          `${this.#paths[first.index].path} is ${first.width}x${first.height} and ` +
-          `${this.#paths[index].path} is ${width}x${height}; give --size to scale them.`,
-      );
-    }
-    this.#pixels!.set(pixels, index * pixels.length);
-    this.#read[index] = 1;
-  }
-
-  /** @throws SecateurError `image-unreadable` when none may be skipped. */
-  skip(index: number, reason: string): void {
-    const { path } = this.#paths[index];
-    if (this.#strict) {
-      throw new SecateurError(
-        "image-unreadable",
-        `Cannot read the picture ${path} of ${this.#store.name}: ${reason}; repair or remove it, ` +
-          `or let unreadable pictures be skipped.`,
-      );
-    }
-    this.#reasons.set(index, reason);
-  }
-
-  /** The data set without the skipped pictures. */
-  finish(classes: readonly string[]): Dataset {
-    const skipped: SkippedPicture[] = [...this.#reasons].sort(([a], [b]) => a - b)
-      .map(([index, reason]) => ({ path: this.#paths[index].path, reason }));
-    if (this.#first === undefined || this.#pixels === undefined) {
-      throw new SecateurError(
-        "image-unreadable",
-        `None of the ${this.#paths.length} pictures of ${this.#name} can be read; the first, ` +
-          `${skipped[0].path}: ${skipped[0].reason}.`,
-      );
-    }
-    const { width, height } = this.#first;
-    const size = width * height * 3;
-    const labels = new Int32Array(this.#paths.length - skipped.length);
-    let count = 0;
-    this.#paths.forEach(({ label }, index) => {
-      if (this.#read[index] === 0) return;
-      if (count < index) {
-        this.#pixels!.copyWithin(count * size, index * size, (index + 1) * size);
-      }
-      labels[count++] = label;
-    });
-    const pixels = this.#pixels.subarray(0, count * size);
-    const whole = { name: this.#name, width, height, channels: 3, count, pixels, labels, classes };
-    return (skipped.length > 0 ? { ...whole, skipped } : whole) as Dataset;
-  }
-}
-
-/** Reads, decodes and collects all pictures, many at once. */
-async function decodeAll(
-  store: PictureStore,
-  paths: readonly LabelledPath[],
-  collector: Collector,
-  options: ImageFolderOptions,
-): Promise<void> {
-  const decoder = new PictureDecoder();
+/**
+ * Does something with every picture, many at once. What it throws that is no SecateurError is a
+ * reason to skip the picture, or to refuse it when `strict`.
+ * @throws SecateurError `image-unreadable`, `cancelled`, and what `each` throws.
+ */
+async function forEachPicture(
+  folder: FolderPictures,
+  options: ImageFolderOptions & { readonly stage: string },
+  each: (bytes: Uint8Array, index: number) => Promise<void>,
+): Promise<SkippedPicture[]> {
+  const { store, paths } = folder;
+  const skipped = new Map<number, string>();
+  const files = await store.open();
   let next = 0, done = 0;
   const work = async (): Promise<void> => {
     while (next < paths.length) {
@@ -117,20 +48,16 @@ async function decodeAll(
       if (options.signal?.aborted) {
         throw new SecateurError("cancelled", `Stopped while reading ${store.name}, as asked.`);
       }
-      let picture: Picture | undefined;
       try {
-        picture = await decoder.decode(await store.read(paths[index].path), options.size);
+        await each(await files.read(paths[index].path), index);
       } catch (error) {
-        collector.skip(index, reasonOf(error));
+        if (error instanceof SecateurError) throw error;
+        if (options.strict) throw unreadable(folder, index, reasonOf(error));
+        skipped.set(index, reasonOf(error));
       }
-      if (picture) collector.add(index, picture);
       if (++done % 256 === 0) {
-        options.onProgress?.({
-          stage: "reading pictures",
-          done,
-          total: paths.length,
-          unit: "pictures",
-        });
+        const { stage } = options;
+        options.onProgress?.({ stage, done, total: paths.length, unit: "pictures" });
         // Small pictures decode without waiting for anything; let others have a turn.
         await setImmediate();
       }
@@ -144,39 +71,210 @@ async function decodeAll(
   const ends = await Promise.allSettled(
     Array.from({ length: CONCURRENT }, () => work().catch(stopOthers)),
   );
+  await files.close();
   for (const end of ends) if (end.status === "rejected") throw end.reason;
+  return [...skipped].sort(([a], [b]) => a - b)
+    .map(([index, reason]) => ({ path: paths[index].path, reason }));
+}
+
+function unreadable({ store, paths }: FolderPictures, index: number, reason: string) {
+  return new SecateurError(
+    "image-unreadable",
+    `Cannot read the picture ${paths[index].path} of ${store.name}: ${reason}; repair or remove ` +
+      `it, or let unreadable pictures be skipped.`,
+  );
+}
+
+/** Sizes of the pictures after scaling and cropping, which must agree. */
+class CommonSize {
+  readonly #folder: FolderPictures;
+  #first: { readonly index: number; readonly size: Extent } | undefined;
+
+  constructor(folder: FolderPictures) {
+    this.#folder = folder;
+  }
+
+  get size(): Extent | undefined {
+    return this.#first?.size;
+  }
+
+  /** @throws SecateurError `data-mismatch` when a picture's size is not that of the others. */
+  require(index: number, picture: Extent): void {
+    const { paths, store, framing } = this.#folder;
+    const view = centredView(picture, framing);
+    if (view === undefined) {
+      const { width, height } = scaledExtent(picture, framing.resize);
+      throw new SecateurError(
+        "data-mismatch",
+        `Expected pictures of at least ${framing.crop}x${framing.crop} to crop in ${store.name}, ` +
+          `but ${paths[index].path} is ${width}x${height}; give --resize to scale them, or a ` +
+          `smaller --crop.`,
+      );
+    }
+    const { width, height } = view.window;
+    this.#first ??= { index, size: { width, height } };
+    const { size, index: first } = this.#first;
+    if (width === size.width && height === size.height) return;
+    throw new SecateurError(
+      "data-mismatch",
+      `Expected pictures of one size in ${store.name}, but ${paths[first].path} is ` +
+        `${size.width}x${size.height} and ${paths[index].path} is ${width}x${height}; give ` +
+        `--resize and --crop to bring them to one.`,
+    );
+  }
+}
+
+/** Throws "image-unreadable" when nothing is left of a folder's pictures. */
+function requireAny(
+  { name, paths }: FolderPictures,
+  size: Extent | undefined,
+  skipped: readonly SkippedPicture[],
+): asserts size is Extent {
+  if (size !== undefined) return;
+  throw new SecateurError(
+    "image-unreadable",
+    `None of the ${paths.length} pictures of ${name} can be read; the first, ` +
+      `${skipped[0].path}: ${skipped[0].reason}.`,
+  );
+}
+
+/** Labels and classes of the pictures that were not skipped. */
+function remaining(folder: FolderPictures, skipped: readonly SkippedPicture[]) {
+  const gone = new Set(skipped.map(({ path }) => path));
+  const left = folder.paths.map((_, index) => index)
+    .filter((index) => !gone.has(folder.paths[index].path));
+  return {
+    left,
+    name: folder.name,
+    channels: 3 as const,
+    count: left.length,
+    labels: Int32Array.from(left, (index) => folder.paths[index].label),
+    classes: folder.classes,
+    ...(skipped.length > 0 ? { skipped } : {}),
+  };
+}
+
+/** All pictures decoded. */
+async function loadFolder(
+  folder: FolderPictures,
+  options: ImageFolderOptions,
+): Promise<Dataset> {
+  const decoder = new PictureDecoder();
+  const common = new CommonSize(folder);
+  let pixels = new Uint8Array(0);
+  const run = { ...options, stage: "reading pictures" };
+  const skipped = await forEachPicture(folder, run, async (bytes, index) => {
+    const picture = await decoder.decode(bytes);
+    common.require(index, picture);
+    const { width, height } = common.size!;
+    if (pixels.length === 0) {
+      pixels = allocatePixels(folder.paths.length, height, width, folder.name) as typeof pixels;
+    }
+    pixels.set(viewOf(picture, centredView(picture, folder.framing)!), index * width * height * 3);
+  });
+  const { size } = common;
+  requireAny(folder, size, skipped);
+  const bytes = size.width * size.height * 3;
+  const { left, ...known } = remaining(folder, skipped);
+  left.forEach((index, place) => {
+    if (place < index) pixels.copyWithin(place * bytes, index * bytes, (index + 1) * bytes);
+  });
+  return { ...known, ...size, pixels: pixels.subarray(0, left.length * bytes) };
+}
+
+/** All pictures measured, to be decoded when they are needed. */
+async function measureFolder(
+  folder: FolderPictures,
+  options: ImageFolderOptions,
+): Promise<PictureSet> {
+  const decoder = new PictureDecoder();
+  const common = new CommonSize(folder);
+  const extents = new Int32Array(folder.paths.length * 2);
+  const run = { ...options, stage: "checking pictures" };
+  const skipped = await forEachPicture(folder, run, async (bytes, index) => {
+    const extent = await decoder.measure(bytes);
+    common.require(index, extent);
+    extents.set([extent.width, extent.height], index * 2);
+  });
+  const { size } = common;
+  requireAny(folder, size, skipped);
+  const { left, ...known } = remaining(folder, skipped);
+  return {
+    ...known,
+    ...size,
+    source: streamFolder(folder, extents, size),
+    positions: Int32Array.from(left),
+  };
+}
+
+/** Whether the pictures are large: as the first that can be read is. */
+async function areLarge({ store, paths, framing }: FolderPictures): Promise<boolean> {
+  if (framing.crop !== undefined) return framing.crop >= STREAMED_SIDE;
+  const files = await store.open();
+  const decoder = new PictureDecoder();
+  try {
+    for (const { path } of paths) {
+      const picture = await files.read(path).then((bytes) => decoder.measure(bytes))
+        .catch(() => undefined);
+      if (picture === undefined) continue;
+      const { width, height } = scaledExtent(picture, framing.resize);
+      return Math.min(width, height) >= STREAMED_SIDE;
+    }
+    return false;
+  } finally {
+    await files.close();
+  }
 }
 
 /**
- * Reads one split of an image folder, in order of path; labels count the class folders by name.
- * Pictures that cannot be read are left out and listed in `skipped`, or refused when `strict`.
+ * Opens a part of an image folder, in order of path; labels count the class folders by name. Pictures
+ * are scaled so that their shorter side is `resize` and the middle `crop` x `crop` of them is taken,
+ * as torchvision does. Small ones are held decoded; those of 64 pixels and more are decoded whenever
+ * they are needed. Pictures that cannot be read are left out and listed in `skipped`, or refused when
+ * `strict`.
  *
  * @throws SecateurError `file-missing`, `file-unreadable`, `format-unknown`, `format-corrupt`,
  * `data-empty`, `data-mismatch`, `image-unreadable` or `cancelled`.
  */
 export async function readImageFolder(
   path: string,
-  split: "train" | "test",
+  part: FolderPart["part"],
   options: ImageFolderOptions = {},
-): Promise<Dataset> {
-  const store = await openStore(path);
-  try {
-    const { paths, classes } = labelledPaths(store, split, options.limitPerClass);
-    const title = path.replace(/\/+$/, "").split("/").at(-1)?.replace(/\.tar$/, "") || path;
-    const name = `${title} ${split}`;
-    const way = `${split}/${options.size ?? "as is"}/${options.limitPerClass ?? "all"}`;
-    const key: CacheKey | undefined = options.cache === false ? undefined : {
-      source: `${store.identity}\0${way}`,
-      stamp: await store.stamp(paths.map((picture) => picture.path)),
-    };
-    const known = key && await readCached(key);
-    if (known && !(options.strict && known.skipped)) return known;
-    const collector = new Collector(store, paths, name, options.strict ?? false);
-    await decodeAll(store, paths, collector, options);
-    const dataset = collector.finish(classes);
-    if (key) await writeCached(key, dataset);
-    return dataset;
-  } finally {
-    await store.close();
-  }
+): Promise<PictureSet> {
+  const folder = await openFolder(path, part, options);
+  if (await areLarge(folder)) return await measureFolder(folder, options);
+  const { resize, crop, limitPerClass } = options;
+  const way = `${part}/${resize ?? "as is"}/${crop ?? "whole"}/${limitPerClass ?? "all"}`;
+  const key: CacheKey | undefined = options.cache === false ? undefined : {
+    source: `${folder.store.identity}\0${way}`,
+    stamp: folder.stamp,
+  };
+  const known = key && await readCached(key);
+  if (known && !(options.strict && known.skipped)) return known;
+  const dataset = await loadFolder(folder, options);
+  if (key) await writeCached(key, dataset);
+  return dataset;
+}
+
+async function openFolder(
+  path: string,
+  part: FolderPart["part"],
+  { resize, crop, ...options }: ImageFolderOptions,
+): Promise<FolderPictures> {
+  const store: PictureStore = await openStore(path);
+  const found: { paths: LabelledPath[]; classes: string[] } = labelledPaths(store, {
+    part,
+    ...options,
+  });
+  const title = path.replace(/\/+$/, "").split("/").at(-1)?.replace(/\.tar$/, "") || path;
+  return {
+    store,
+    ...found,
+    name: part === "whole" ? title : `${title} ${part}`,
+    stamp: await store.stamp(found.paths.map((picture) => picture.path)),
+    framing: {
+      ...(resize === undefined ? {} : { resize }),
+      ...(crop === undefined ? {} : { crop }),
+    },
+  };
 }

@@ -16,6 +16,12 @@ export interface PictureStore {
   readonly folders: readonly string[];
   /** Changes when any of `paths` does. */
   stamp(paths: readonly string[]): Promise<string>;
+  /** Opens the files for reading; what is open holds at most one file of the system's. */
+  open(): Promise<OpenStore>;
+}
+
+/** A store while it is read. */
+export interface OpenStore {
   read(path: string): Promise<Uint8Array>;
   close(): Promise<void>;
 }
@@ -81,12 +87,15 @@ async function openFolder(root: string): Promise<PictureStore> {
       }
       return hash.digest("hex");
     },
-    async read(path) {
-      const { size } = await stat(join(root, path));
-      if (size > LARGEST_FILE) throw tooLarge(path, size);
-      return await readFile(join(root, path));
-    },
-    close: () => Promise.resolve(),
+    open: () =>
+      Promise.resolve({
+        async read(path) {
+          const { size } = await stat(join(root, path));
+          if (size > LARGEST_FILE) throw tooLarge(path, size);
+          return await readFile(join(root, path));
+        },
+        close: () => Promise.resolve(),
+      }),
   };
 }
 
@@ -94,6 +103,34 @@ async function openTar(
   path: string,
   status: { readonly size: number; readonly mtimeMs: number },
 ): Promise<PictureStore> {
+  const entries = await entriesOf(path);
+  const files = new Map<string, TarEntry>();
+  for (const entry of entries) if (entry.kind === "file") files.set(entry.path, entry);
+  const digest = createHash("sha256").update(`${status.size}\0${status.mtimeMs}`).digest("hex");
+  return {
+    name: path,
+    identity: await realpath(path),
+    files: [...files.keys()],
+    folders: entries.filter(({ kind }) => kind === "folder").map((entry) => entry.path),
+    stamp: (paths) => Promise.resolve(`${digest}/${paths.length}`),
+    async open() {
+      const file = await open(path, "r");
+      return {
+        async read(name) {
+          const { offset, size } = files.get(name)!;
+          if (size > LARGEST_FILE) throw tooLarge(name, size);
+          const bytes = Buffer.allocUnsafeSlow(size);
+          const { bytesRead } = await file.read(bytes, 0, size, offset);
+          if (bytesRead < size) throw new Error(`the archive ends inside ${name}`);
+          return bytes;
+        },
+        close: () => file.close(),
+      };
+    },
+  };
+}
+
+async function entriesOf(path: string): Promise<TarEntry[]> {
   const file = await open(path, "r");
   try {
     const magic = Buffer.alloc(2);
@@ -105,28 +142,8 @@ async function openTar(
           `run gunzip on it first.`,
       );
     }
-    const entries = await indexTar(file, path);
-    const files = new Map<string, TarEntry>();
-    for (const entry of entries) if (entry.kind === "file") files.set(entry.path, entry);
-    const digest = createHash("sha256").update(`${status.size}\0${status.mtimeMs}`).digest("hex");
-    return {
-      name: path,
-      identity: await realpath(path),
-      files: [...files.keys()],
-      folders: entries.filter(({ kind }) => kind === "folder").map((entry) => entry.path),
-      stamp: (paths) => Promise.resolve(`${digest}/${paths.length}`),
-      async read(name) {
-        const { offset, size } = files.get(name)!;
-        if (size > LARGEST_FILE) throw tooLarge(name, size);
-        const bytes = Buffer.allocUnsafeSlow(size);
-        const { bytesRead } = await file.read(bytes, 0, size, offset);
-        if (bytesRead < size) throw new Error(`the archive ends inside ${name}`);
-        return bytes;
-      },
-      close: () => file.close(),
-    };
-  } catch (error) {
+    return await indexTar(file, path);
+  } finally {
     await file.close();
-    throw error;
   }
 }

@@ -37,19 +37,22 @@ export function normalisationTable(mean, std) {
  * @param {number} width
  * @param {Int32Array} indices
  * @param {Float32Array} table of normalisationTable
+ * @param {boolean} bgr whether the output's colours are blue, green, red
  * @param {Int8Array | undefined} augmentation
  * @param {Float32Array} out
  */
-export function renderBatch(pixels, height, width, indices, table, augmentation, out) {
+export function renderBatch(pixels, height, width, indices, table, bgr, augmentation, out) {
   const size = height * width * 3;
+  const red = bgr ? 2 : 0;
+  const blue = 2 - red;
   for (let i = 0; i < indices.length; i++) {
     const from = indices[i] * size;
     const to = i * size;
     if (augmentation === undefined) {
       for (let k = 0; k < size; k += 3) {
-        out[to + k] = table[pixels[from + k]];
+        out[to + k + red] = table[pixels[from + k]];
         out[to + k + 1] = table[256 + pixels[from + k + 1]];
-        out[to + k + 2] = table[512 + pixels[from + k + 2]];
+        out[to + k + blue] = table[512 + pixels[from + k + 2]];
       }
       continue;
     }
@@ -65,9 +68,9 @@ export function renderBatch(pixels, height, width, indices, table, augmentation,
         const sourceX = (mirrored ? width - 1 - x : x) + dx;
         const inside = rowInside && sourceX >= 0 && sourceX < width;
         const p = row + sourceX * 3;
-        out[o] = table[inside ? pixels[p] : 0];
+        out[o + red] = table[inside ? pixels[p] : 0];
         out[o + 1] = table[256 + (inside ? pixels[p + 1] : 0)];
-        out[o + 2] = table[512 + (inside ? pixels[p + 2] : 0)];
+        out[o + blue] = table[512 + (inside ? pixels[p + 2] : 0)];
       }
     }
   }

@@ -1,10 +1,10 @@
 /** Deterministic ways to divide a data set: by file order, or at random within each class. */
 import { SecateurError } from "../errors.ts";
 import { RandomStream } from "../random.ts";
-import { type Dataset, subset } from "./dataset.ts";
+import { type PictureSet, subset } from "./dataset.ts";
 
 /** For each class the positions of its pictures, in the data set's order. */
-function positionsByClass(dataset: Dataset): number[][] {
+function positionsByClass(dataset: PictureSet): number[][] {
   const positions: number[][] = dataset.classes.map(() => []);
   dataset.labels.forEach((label, position) => positions[label].push(position));
   return positions;
@@ -15,10 +15,10 @@ function positionsByClass(dataset: Dataset): number[][] {
  * folders are ordered by path, so these are the last by file name). Both parts keep that order.
  * @throws SecateurError `option-invalid` when a class would keep no picture.
  */
-export function holdOutLastPerClass(
-  dataset: Dataset,
+export function holdOutLastPerClass<Kind extends PictureSet>(
+  dataset: Kind,
   perClass: number,
-): { readonly training: Dataset; readonly heldOut: Dataset } {
+): { readonly training: Kind; readonly heldOut: Kind } {
   const held = new Uint8Array(dataset.count);
   positionsByClass(dataset).forEach((positions, label) => {
     if (positions.length > 0 && perClass >= positions.length) {
@@ -46,7 +46,7 @@ export function holdOutLastPerClass(
  * @throws SecateurError `option-invalid` when `count` exceeds the data set.
  */
 export function stratifiedSample(
-  dataset: Dataset,
+  dataset: PictureSet,
   count: number,
   seed: number,
   purpose: string,

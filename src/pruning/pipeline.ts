@@ -9,9 +9,8 @@ import type { GroupConcentration, SiteStatistics } from "../concentration/concen
 import { type Ratios, solveRatios } from "../concentration/ratios.ts";
 import { measureSites } from "../concentration/statistics.ts";
 import { calibrationBatches, calibrationSet } from "../data/calibration.ts";
-import type { Dataset, Normalisation } from "../data/dataset.ts";
-import { SecateurError } from "../errors.ts";
-import { type ChannelGroup, prunableGroups } from "../graph/channels.ts";
+import { type Dataset, loaded, type Normalisation, type PictureSet } from "../data/dataset.ts";
+import type { ChannelGroup } from "../graph/channels.ts";
 import { cutGraph, type Removal } from "../graph/cut.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { ComputeOptions } from "../native/loaded_model.ts";
@@ -23,6 +22,7 @@ import { reestimate } from "../surgery/reestimate.ts";
 import type { EpochRecord } from "../training/checkpoint.ts";
 import { evaluate, type Evaluation } from "../training/evaluate.ts";
 import { train, type TrainResult } from "../training/train.ts";
+import { constrainedGroups, type Constraints } from "./constraints.ts";
 import { shapleyPasses, trainingPasses } from "./forecast.ts";
 import type { PruneOptions } from "./options.ts";
 import { removalsBy, shapleyOf } from "./select.ts";
@@ -32,11 +32,11 @@ import { fingerprintOf, StageStore } from "./store.ts";
 export interface PruneInput {
   readonly graph: Graph;
   /** Fine-tuning and calibration. */
-  readonly training: Dataset;
+  readonly training: PictureSet;
   /** Every choice: what to keep of a stage, which epoch is best. */
-  readonly heldOut: Dataset;
+  readonly heldOut: PictureSet;
   /** Reporting only. */
-  readonly test: Dataset;
+  readonly test: PictureSet;
   readonly normalisation: Normalisation;
 }
 
@@ -61,6 +61,7 @@ export interface Pruned {
   readonly graph: Graph;
   readonly original: Graph;
   readonly groups: readonly ChannelGroup[];
+  readonly constraints: Constraints;
   readonly removals: readonly Removal[];
   /** By group; undefined with uniform ratios. */
   readonly concentration?: readonly GroupConcentration[];
@@ -79,6 +80,8 @@ export interface Pruned {
 
 /** Pictures that batch norm is estimated anew on, and weights are compensated with. */
 const SURGERY_IMAGES = 2048;
+/** Pictures that the masked and the cut model are compared on. */
+const CHECK_IMAGES = 64;
 const GAME_BATCH = 128;
 
 /** One run: its input, options, store and what it has measured so far. */
@@ -110,16 +113,9 @@ class PruningRun {
 
   async run(): Promise<Pruned> {
     const { graph } = this.#input;
-    const groups = prunableGroups(graph, this.#options.channels);
-    if (groups.length === 0) {
-      throw new SecateurError(
-        "graph-unsupported",
-        `${graph.name} has no channels that may be removed: see its groups with inspect, or ` +
-          `allow residual streams with --channels all.`,
-      );
-    }
+    const { groups, caps, constraints } = constrainedGroups(graph, this.#options);
     await this.#baseline(graph);
-    const { concentration, ratios } = await this.#ratios(graph, groups);
+    const { concentration, ratios } = await this.#ratios(graph, groups, caps);
     const estimates = await this.#estimates(graph, groups, ratios.kept);
     const { criterion, seed } = this.#options;
     const removals = removalsBy(criterion, graph, groups, ratios.kept, seed, estimates);
@@ -134,6 +130,7 @@ class PruningRun {
       graph: tuned?.best ?? prepared,
       original: graph,
       groups,
+      constraints,
       removals,
       ...(concentration ? { concentration } : {}),
       ratios,
@@ -163,7 +160,7 @@ class PruningRun {
     return value;
   }
 
-  async #evaluate(graph: Graph, dataset: Dataset, stage: string): Promise<Evaluation> {
+  async #evaluate(graph: Graph, dataset: PictureSet, stage: string): Promise<Evaluation> {
     const { normalisation } = this.#input;
     const { loss, top1, top5, correct, total } = await evaluate(graph, dataset, {
       ...this.#compute,
@@ -188,23 +185,27 @@ class PruningRun {
     this.#passSeconds = seconds / images;
   }
 
-  async #ratios(graph: Graph, groups: readonly ChannelGroup[]) {
-    const { ratios: rule, fusion, rankWeight, budget, cap, roundTo } = this.#options;
-    const options = { budget, cap, roundTo };
+  async #ratios(graph: Graph, groups: readonly ChannelGroup[], caps: readonly number[]) {
+    const { ratios: rule, fusion, rankWeight, budget, roundTo } = this.#options;
+    const options = { budget, caps, roundTo };
     if (rule === "uniform") {
       return { ratios: solveRatios(graph, groups, groups.map(() => 1), options) };
     }
     const { rankImages, entropyImages, seed } = this.#options;
-    const sites = await this.#stage<readonly SiteStatistics[]>("statistics", entropyImages, () => {
-      const pictures = calibrationSet(this.#input.training, entropyImages, seed, "statistics");
-      return measureSites(graph, groups, pictures, {
-        ...this.#compute,
-        ...this.#run,
-        normalisation: this.#input.normalisation,
-        rankImages,
-        entropyImages,
-      });
-    });
+    const sites = await this.#stage<readonly SiteStatistics[]>(
+      "statistics",
+      entropyImages,
+      async () => {
+        const pictures = await this.#pictures(entropyImages, "statistics");
+        return await measureSites(graph, groups, pictures, {
+          ...this.#compute,
+          ...this.#run,
+          normalisation: this.#input.normalisation,
+          rankImages,
+          entropyImages,
+        });
+      },
+    );
     const concentration = concentrationOf(graph, groups, concentrate(sites, fusion, rankWeight));
     const figures = concentration.map((group) => group.concentration);
     return { concentration, ratios: solveRatios(graph, groups, figures, options) };
@@ -213,13 +214,13 @@ class PruningRun {
   async #estimates(graph: Graph, groups: readonly ChannelGroup[], kept: readonly number[]) {
     const { criterion, calibration, seed, pairs } = this.#options;
     if (criterion !== "shapley" && criterion !== "reversed-shapley") return undefined;
-    const { training, normalisation } = this.#input;
+    const { normalisation } = this.#input;
     const passes = shapleyPasses(graph, groups, pairs, calibration);
-    return await this.#stage("contributions", passes, () => {
-      const pictures = calibrationSet(training, calibration, seed, "shapley");
+    return await this.#stage("contributions", passes, async () => {
+      const pictures = await this.#pictures(calibration, "shapley");
       const size = Math.min(GAME_BATCH, pictures.count);
       const batches = calibrationBatches(pictures, size, normalisation);
-      return shapleyOf(graph, groups, kept, batches, this.#store, {
+      return await shapleyOf(graph, groups, kept, batches, this.#store, {
         ...this.#compute,
         ...this.#run,
         seed,
@@ -230,12 +231,10 @@ class PruningRun {
 
   async #surgery(graph: Graph, removals: readonly Removal[]) {
     const cut = cutGraph(graph, removals);
-    const { training, normalisation } = this.#input;
-    const { seed } = this.#options;
-    const check = await this.#stage("surgery", 0, () => {
-      const pictures = calibrationSet(training, 64, seed, "check");
-      const [batch] = calibrationBatches(pictures, pictures.count, normalisation);
-      return checkCut(graph, cut, removals, batch, this.#compute);
+    const check = await this.#stage("surgery", 0, async () => {
+      const pictures = await this.#pictures(CHECK_IMAGES, "check");
+      const [batch] = calibrationBatches(pictures, pictures.count, this.#input.normalisation);
+      return await checkCut(graph, cut, removals, batch, this.#compute);
     });
     const measured = await this.#stage("evaluation after the cut", 0, () => {
       return this.#measure(cut);
@@ -265,8 +264,13 @@ class PruningRun {
     return this.#measured.get(this.#keptSteps.at(-1) ?? "afterCut")!.heldOut.loss;
   }
 
-  #surgeryPictures(): Dataset {
-    return calibrationSet(this.#input.training, SURGERY_IMAGES, this.#options.seed, "surgery");
+  /** Training pictures for a purpose, in memory while they serve it. */
+  async #pictures(count: number, purpose: string): Promise<Dataset> {
+    const { seed } = this.#options;
+    return await loaded(
+      calibrationSet(this.#input.training, count, seed, purpose),
+      this.#run.signal,
+    );
   }
 
   /** Weights are not stored: compensating again takes less than keeping them is worth. */
@@ -274,7 +278,8 @@ class PruningRun {
     if (!this.#options.compensate) return cut;
     this.#run.onStage?.({ stage: "compensation" });
     const started = performance.now();
-    const compensated = await compensate(graph, cut, removals, this.#surgeryPictures(), {
+    const pictures = await this.#pictures(SURGERY_IMAGES, "surgery");
+    const compensated = await compensate(graph, cut, removals, pictures, {
       ...this.#compute,
       ...this.#run,
       normalisation: this.#input.normalisation,
@@ -287,7 +292,8 @@ class PruningRun {
     if (!this.#options.reestimate) return graph;
     this.#run.onStage?.({ stage: "re-estimation" });
     const started = performance.now();
-    const measured = await reestimate(graph, this.#surgeryPictures(), {
+    const pictures = await this.#pictures(SURGERY_IMAGES, "surgery");
+    const measured = await reestimate(graph, pictures, {
       ...this.#compute,
       ...this.#run,
       normalisation: this.#input.normalisation,

@@ -1,5 +1,5 @@
-import { batchOf } from "../data/batches.ts";
-import type { Dataset, Normalisation } from "../data/dataset.ts";
+import { readBatch } from "../data/batches.ts";
+import type { Normalisation, PictureSet } from "../data/dataset.ts";
 import { SecateurError } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
@@ -39,13 +39,13 @@ export function evaluationRequest(images: number): ForwardRequest {
 }
 
 /** Throws "data-mismatch" unless pictures and classes are what the model takes and gives. */
-export function requireFit(graph: Graph, dataset: Dataset): void {
+export function requireFit(graph: Graph, dataset: PictureSet): void {
   const [channels, height, width] = graph.input.shape;
   if (channels !== 3 || height !== dataset.height || width !== dataset.width) {
     throw new SecateurError(
       "data-mismatch",
       `${graph.name} takes pictures of [${graph.input.shape.join(", ")}] but ${dataset.name} has ` +
-        `[3, ${dataset.height}, ${dataset.width}]: choose another data set or --size.`,
+        `[3, ${dataset.height}, ${dataset.width}]: choose another data set, or --resize and --crop.`,
     );
   }
   const [classes] = shapesOf(graph).get(graph.output)!;
@@ -82,7 +82,7 @@ function paddedIndices(first: number, count: number, images: number): Int32Array
  */
 export async function evaluateLoaded(
   model: LoadedModel,
-  dataset: Dataset,
+  dataset: PictureSet,
   options: EvaluateOptions,
 ): Promise<TimedEvaluation> {
   const { normalisation, signal, onProgress, stage = "evaluate" } = options;
@@ -111,7 +111,7 @@ export async function evaluateLoaded(
     const count = Math.min(entry.images, dataset.count - first);
     const indices = paddedIndices(first, count, entry.images);
     const feeds = {
-      [entry.feeds.images!]: batchOf(dataset, indices, normalisation),
+      [entry.feeds.images!]: await readBatch(dataset, indices, normalisation, signal),
       [entry.feeds.labels!]: indices.map((index) => dataset.labels[index]),
     };
     const fetch = [entry.logits!, entry.loss!];
@@ -146,7 +146,7 @@ export async function evaluateLoaded(
 /** Loss, top-1 and top-5 of a model on a data set. Throws as `evaluateLoaded` does. */
 export async function evaluate(
   graph: Graph,
-  dataset: Dataset,
+  dataset: PictureSet,
   options: EvaluateOptions,
 ): Promise<TimedEvaluation> {
   requireFit(graph, dataset);

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { type Batch, BatchStream } from "../data/batches.ts";
-import type { Dataset, Normalisation } from "../data/dataset.ts";
+import { contentOf, type Normalisation, type PictureSet } from "../data/dataset.ts";
 import { SecateurError } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";
 import { type ComputeOptions, LoadedModel, resolveDtype } from "../native/loaded_model.ts";
@@ -35,9 +35,9 @@ export interface Distillation {
 }
 
 export interface TrainOptions extends RunOptions, ComputeOptions {
-  readonly data: Dataset;
+  readonly data: PictureSet;
   /** Evaluated after every epoch; decides which epoch is best. */
-  readonly validation?: Dataset;
+  readonly validation?: PictureSet;
   readonly normalisation: Normalisation;
   readonly epochs: number;
   /** Images per step; the last batch of an epoch may have fewer. */
@@ -84,8 +84,8 @@ function fingerprintOf(graph: Graph, options: TrainOptions): string {
     [distillation?.share, distillation?.temperature],
     [resolveDtype(options.dtype), options.slice],
   ]));
-  for (const { pixels, labels } of [data, ...validation ? [validation] : []]) {
-    hash.update(pixels).update(labels);
+  for (const dataset of [data, ...validation ? [validation] : []]) {
+    hash.update(contentOf(dataset)).update(dataset.labels);
   }
   for (const { parameters } of [graph, ...distillation ? [distillation.teacher] : []]) {
     for (const [name, { data }] of parameters) {
