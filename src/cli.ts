@@ -65,12 +65,21 @@ function interruption(): AbortSignal {
   return controller.signal;
 }
 
+/** Options that there were, and what does their work now. */
+const RETIRED: Readonly<Record<string, string>> = {
+  "--size": "--resize and --crop",
+  "--normalisation": "--preset, or --mean and --std",
+};
+
 /** commander's "error: unknown option '--epoch'\n(Did you mean --epochs?)" as one sentence. */
 function usageSentence(message: string): string {
   const [what, hint] = message.trim().replace(/^error: /, "").split("\n");
   const suggestion = /^\(Did you mean (.*)\?\)$/.exec(hint ?? "")?.[1];
   const found = what.replace(/\.$/, "").replace(/\. /g, ": ");
-  const advice = suggestion === undefined
+  const retired = RETIRED[/^unknown option '(.*)'$/.exec(what)?.[1] ?? ""];
+  const advice = retired !== undefined
+    ? `its work is done by ${retired}`
+    : suggestion === undefined
     ? "--help shows what there is"
     : `did you mean ${suggestion}?`;
   return `${found[0].toUpperCase()}${found.slice(1)}; ${

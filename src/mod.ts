@@ -18,7 +18,14 @@ export type { StateDict, Tensor } from "./tensor.ts";
 export { readWeights } from "./formats/checkpoint.ts";
 export { readModel, writeModel } from "./formats/model_file.ts";
 
-export { type Dataset, type Normalisation, normalisations, subset } from "./data/dataset.ts";
+export {
+  type Dataset,
+  loaded,
+  type Normalisation,
+  normalisations,
+  type PictureSet,
+  subset,
+} from "./data/dataset.ts";
 export { openDataset } from "./data/source.ts";
 export { holdOutLastPerClass, stratifiedSample } from "./data/split.ts";
 export { type CalibrationBatch, calibrationBatches, calibrationSet } from "./data/calibration.ts";

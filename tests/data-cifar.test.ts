@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { downloadCifar10 } from "../src/data/cifar_download.ts";
 import { download } from "../src/data/download.ts";
+import { loaded } from "../src/data/dataset.ts";
 import { openDataset } from "../src/data/source.ts";
 import type { Progress } from "../src/progress.ts";
 import { RandomStream } from "../src/random.ts";
@@ -48,7 +49,7 @@ describe("CIFAR-10's binary files", () => {
       "batches.meta.txt": Buffer.from("airplane\n"),
     });
     for (const path of [root, join(folder, "two")]) {
-      const train = await openDataset(`cifar10:${path}`, "train");
+      const train = await loaded(await openDataset(`cifar10:${path}`, "train"));
       expect(train).toMatchObject({ name: "cifar10 train", count: 5, height: 32, width: 32 });
       expect([...train.labels]).toEqual([0, 1, 2, 0, 1]);
       // Picture 4 is record 1 of the second file; row 2, column 7.
@@ -82,7 +83,7 @@ describe("CIFAR-10's binary files", () => {
 
   const slice = join(dataFolder() ?? "", "cifar10-lossless-slice");
   it.skipIf(dataFolder() === undefined)("hold the real pictures", async () => {
-    const test = await openDataset(`cifar10:${slice}`, "test");
+    const test = await loaded(await openDataset(`cifar10:${slice}`, "test"));
     expect(test.count).toBe(1017);
     // The first test pictures are a cat, two ships and an aeroplane.
     expect([...test.labels.subarray(0, 4)].map((label) => test.classes[label])).toEqual([

@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { type Dataset, subset } from "../src/data/dataset.ts";
+import { type Dataset, loaded, subset } from "../src/data/dataset.ts";
 import { generateDataset } from "../src/data/generated.ts";
 import { openDataset } from "../src/data/source.ts";
 import { holdOutLastPerClass, stratifiedSample } from "../src/data/split.ts";
@@ -19,7 +19,7 @@ function countByClass(dataset: Dataset): number[] {
 
 describe("the generated data set", () => {
   it("has the promised form and no two equal pictures", async () => {
-    const test = await openDataset("generated", "test");
+    const test = await loaded(await openDataset("generated", "test"));
     expect(test).toMatchObject({ count: 2000, height: 32, width: 32, channels: 3 });
     expect(test.classes).toHaveLength(10);
     expect(countByClass(test)).toEqual(new Array(10).fill(200));
@@ -66,7 +66,7 @@ describe("the generated data set", () => {
   });
 
   it("is named by a seed that is a whole number", async () => {
-    const named = await openDataset("generated:1", "test");
+    const named = await loaded(await openDataset("generated:1", "test"));
     expect(digest(named)).toBe(digest(generateDataset("test")));
     for (const spec of ["generated:", "generated:x", "generated:-1", "generated:4294967296"]) {
       await expect(openDataset(spec, "test")).rejects.toMatchObject({ code: "option-invalid" });

@@ -22,7 +22,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const SGD = { kind: "sgd", weightDecay: 1e-4 } as const;
 
 /** A quick run on small pictures: 3 epochs of 5 steps, the last of them with 8 pictures. */
-const QUICK: TrainOptions = {
+const QUICK = {
   data: smallPictures(72),
   validation: smallPictures(24, 2),
   normalisation: normalisations.cifar,
@@ -36,7 +36,7 @@ const QUICK: TrainOptions = {
   seed: 3,
   dtype: "f32",
   threads: 2,
-};
+} satisfies TrainOptions;
 
 /** Weights, best weights and history, without the time it took. */
 function outcome({ last, best, bestEpoch, history }: TrainResult) {
@@ -306,11 +306,12 @@ describe("a stopped run", () => {
     const checkpoint = join(folder, "other.safetensors");
     const options = { ...QUICK, epochs: 1, warmupEpochs: 0, checkpoint };
     await train(smallNetwork(), options);
-    const pixels = options.data.pixels.map((byte, i) => i === 100 ? byte ^ 1 : byte);
+    const data = smallPictures(72);
+    const pixels = data.pixels.map((byte, i) => i === 100 ? byte ^ 1 : byte);
     const others: [Graph, Partial<TrainOptions>][] = [
       [smallNetwork(), { seed: 4 }],
       [smallNetwork(), { learningRate: 0.05 }],
-      [smallNetwork(), { data: { ...options.data, pixels } }],
+      [smallNetwork(), { data: { ...data, pixels } }],
       [smallNetwork(), { validation: undefined }],
       [smallNetwork(2), {}],
     ];

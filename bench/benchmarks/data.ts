@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
 import { BatchStream } from "../../src/data/batches.ts";
-import { type Dataset, normalisations } from "../../src/data/dataset.ts";
+import { normalisations, type PictureSet } from "../../src/data/dataset.ts";
 import { generateDataset } from "../../src/data/generated.ts";
 import { readImageFolder } from "../../src/data/image_folder.ts";
 import type { Benchmark, BenchmarkOptions, Case, Contestant } from "../contestant.ts";
@@ -38,7 +38,7 @@ async function drain(stream: BatchStream, epoch: number): Promise<number> {
   return pictures;
 }
 
-const streamOf = (dataset: Dataset): BatchStream =>
+const streamOf = (dataset: PictureSet): BatchStream =>
   new BatchStream(dataset, {
     batchSize: Math.min(BATCH, dataset.count),
     normalisation: NORMALISATION,

@@ -18,7 +18,7 @@ import process from "node:process";
 import { parseArgs } from "node:util";
 import { solveRatios } from "../../src/concentration/ratios.ts";
 import { calibrationBatches, calibrationSet } from "../../src/data/calibration.ts";
-import { type Dataset, normalisations } from "../../src/data/dataset.ts";
+import { type Dataset, loaded, normalisations } from "../../src/data/dataset.ts";
 import { openDataset } from "../../src/data/source.ts";
 import { reasonOf } from "../../src/errors.ts";
 import { writeFileAtomic } from "../../src/formats/atomic.ts";
@@ -122,8 +122,8 @@ async function fineTuned(graph: Graph, pictures: Dataset) {
 async function measureFamily(name: string) {
   const small = name === "densenet40";
   const size = small ? 32 : 224;
-  const full = await openDataset(data!, "test", { size });
-  const pictures = calibrationSet(full, IMAGES, seed, "families");
+  const full = await openDataset(data!, "test", { resize: size, crop: size });
+  const pictures = await loaded(calibrationSet(full, IMAGES, seed, "families"));
   const fresh = createModel(name, { classes: full.classes.length, shape: [3, size, size], seed });
   const graph = await reestimate(fresh, pictures, { normalisation, batch: BATCH });
   const groups = prunableGroups(graph, "all");

@@ -15,7 +15,7 @@ import process from "node:process";
 import { parseArgs } from "node:util";
 import jStat from "jstat";
 import { calibrationBatches, calibrationSet } from "../../src/data/calibration.ts";
-import { normalisations } from "../../src/data/dataset.ts";
+import { loaded, normalisations } from "../../src/data/dataset.ts";
 import { openDataset } from "../../src/data/source.ts";
 import { holdOutLastPerClass } from "../../src/data/split.ts";
 import { writeFileAtomic } from "../../src/formats/atomic.ts";
@@ -48,7 +48,7 @@ if (!args.weights || !args.data || !args.out) {
   throw new Error("expects --weights, --data and --out");
 }
 
-const full = await openDataset(args.data, "train");
+const full = await loaded(await openDataset(args.data, "train"));
 const { training } = holdOutLastPerClass(full, Number(args["hold-out"]));
 const graph = bindWeights(
   createModel(args.model, { classes: full.classes.length, shape: [3, full.height, full.width] }),

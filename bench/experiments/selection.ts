@@ -20,7 +20,7 @@ import { concentrate, concentrationOf } from "../../src/concentration/concentrat
 import { solveRatios } from "../../src/concentration/ratios.ts";
 import { measureSites } from "../../src/concentration/statistics.ts";
 import { calibrationBatches, calibrationSet } from "../../src/data/calibration.ts";
-import { normalisations } from "../../src/data/dataset.ts";
+import { loaded, normalisations } from "../../src/data/dataset.ts";
 import { openDataset } from "../../src/data/source.ts";
 import { holdOutLastPerClass } from "../../src/data/split.ts";
 import { writeFileAtomic } from "../../src/formats/atomic.ts";
@@ -62,7 +62,7 @@ if (!args.weights || !args.data || !args.out) {
 }
 
 const normalisation = normalisations.imagenet;
-const full = await openDataset(args.data, "train");
+const full = await loaded(await openDataset(args.data, "train"));
 const { training, heldOut } = holdOutLastPerClass(full, Number(args["hold-out"]));
 const graph = bindWeights(
   createModel(args.model, { classes: full.classes.length, shape: [3, full.height, full.width] }),

@@ -1,12 +1,14 @@
 /** `evaluate`: loss and accuracy of a model on a data set. */
 
+import { normalisationOf } from "../data/contract.ts";
 import { loadAddon } from "../native/binding.ts";
 import { percent } from "../report/columns.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { type Console, openConsole } from "./console.ts";
-import { fitOf, graphOf, isEmbedded, normalisationOf, openPictures, readSource } from "./load.ts";
 import { EVALUATE_OPTIONS } from "./model_options.ts";
+import { fitOf, graphOf, readSource } from "./model_source.ts";
 import { parseOptions } from "./options.ts";
+import { isEmbedded, openPictures, planInput } from "./pictures.ts";
 
 /** Runs the command with commander's options. */
 export async function runEvaluate(
@@ -15,18 +17,18 @@ export async function runEvaluate(
 ): Promise<void> {
   const values = parseOptions(EVALUATE_OPTIONS, raw);
   isEmbedded(values);
-  const normalisation = normalisationOf(values);
   loadAddon();
   const console: Console = openConsole(values.json);
   const options = { signal, onProgress: console.progress.bind(console) };
   try {
     const source = await readSource(values, console);
-    const pictures = await openPictures(values, values.split, console, options);
+    const plan = await planInput(values, source, console);
+    const pictures = await openPictures(values, values.split, plan, console, options);
     const graph = graphOf(source, fitOf(pictures));
     const { batch, dtype, threads } = values;
     const found = await evaluate(graph, pictures, {
       ...options,
-      normalisation,
+      normalisation: normalisationOf(plan.contract),
       batch,
       dtype,
       threads,

@@ -1,14 +1,15 @@
 /** `inspect`: layers, channel groups and cost of a model. */
 
+import { described, type InputContract } from "../data/contract.ts";
 import { channelGroups } from "../graph/channels.ts";
 import { costOf } from "../graph/cost.ts";
-import type { Graph, Shape } from "../graph/graph.ts";
+import type { Graph, Node } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import { createModel } from "../models/models.ts";
 import { columns, count, figures, words } from "../report/columns.ts";
 import { type Console, openConsole } from "./console.ts";
-import { graphOf, type ModelSource, readSource } from "./load.ts";
 import { INSPECT_OPTIONS } from "./model_options.ts";
+import { graphOf, isOnnx, type ModelSource, readSource } from "./model_source.ts";
 import { type OptionValues, parseOptions } from "./options.ts";
 
 type InspectValues = OptionValues<typeof INSPECT_OPTIONS>;
@@ -17,28 +18,46 @@ type InspectValues = OptionValues<typeof INSPECT_OPTIONS>;
 export async function runInspect(raw: Readonly<Record<string, unknown>>): Promise<void> {
   const values = parseOptions(INSPECT_OPTIONS, raw);
   const console = openConsole(values.json);
-  const found = describe(await inspected(values, console));
-  console.result(found);
+  const { graph, contract } = await inspected(values, console);
+  const found = describe(graph);
+  console.result({ ...found, ...(contract === undefined ? {} : { contract }) });
   console.text(printed(found));
+  if (contract !== undefined) console.text(`Pictures become its input by ${described(contract)}.`);
 }
 
-async function inspected(values: InspectValues, console: Console): Promise<Graph> {
+interface Inspected {
+  readonly graph: Graph;
+  readonly contract?: InputContract;
+}
+
+async function inspected(values: InspectValues, console: Console): Promise<Inspected> {
   const { model, weights, classes, size } = values;
-  const fit = size === undefined ? {} : { shape: [3, size, size] };
-  if (model !== undefined && weights === undefined) {
-    return createModel(model, { classes: classes ?? 10, ...fit });
+  const given = size === undefined ? {} : { shape: [3, size, size] };
+  if (model !== undefined && weights === undefined && !isOnnx(model)) {
+    const small = createModel(model, { classes: CIFAR_CLASSES, ...given });
+    const usual = small.input.shape[1] < LARGE ? CIFAR_CLASSES : IMAGENET_CLASSES;
+    return { graph: createModel(model, { classes: classes ?? usual, ...given }) };
   }
   const source = await readSource(values, console);
-  return graphOf(source, { classes: classes ?? classesOf(source, fit), ...fit });
+  if ("graph" in source) return source;
+  const { input: { shape } } = createModel(source.model, { classes: CIFAR_CLASSES, ...given });
+  return { graph: graphOf(source, { classes: classes ?? classesOf(source, shape), shape }) };
 }
 
+/** Classes that models are published for, by the size of their pictures. */
+const CIFAR_CLASSES = 10;
+const IMAGENET_CLASSES = 1000;
+const LARGE = 64;
+
 /** How many classes weights tell apart: rows of the layer that gives the model's answer. */
-function classesOf(source: ModelSource, fit: { readonly shape?: Shape }): number {
-  if ("graph" in source) return shapesOf(source.graph).get(source.graph.output)![0];
-  const graph = createModel(source.model, { classes: 10, ...fit });
+function classesOf(
+  { model, weights }: Extract<ModelSource, { model: string }>,
+  shape: readonly number[],
+): number {
+  const graph = createModel(model, { classes: CIFAR_CLASSES, shape });
   const last = graph.nodes.find((node) => node.output === graph.output);
-  const weight = last?.op === "linear" ? source.weights.get(last.weight) : undefined;
-  return weight?.shape[0] ?? 10;
+  const weight = last?.op === "linear" ? weights.get(last.weight) : undefined;
+  return weight?.shape[0] ?? CIFAR_CLASSES;
 }
 
 /** What `inspect` finds; plain data for JSON. */
@@ -51,12 +70,14 @@ function describe(graph: Graph) {
     input: graph.input.shape,
     macs: cost.macs,
     parameters: cost.parameters,
-    layers: graph.nodes.map(({ name, op, output }) => ({
-      name,
-      op,
-      shape: shapes.get(output)!,
-      macs: costs.get(name)?.macs ?? 0,
-      parameters: costs.get(name)?.parameters ?? 0,
+    layers: graph.nodes.map((node) => ({
+      name: node.name,
+      op: node.op,
+      from: node.inputs.map((value) => shapes.get(value)!),
+      shape: shapes.get(node.output)!,
+      weight: weightOf(graph, node),
+      macs: costs.get(node.name)?.macs ?? 0,
+      parameters: costs.get(node.name)?.parameters ?? 0,
     })),
     groups: channelGroups(graph).map((group) => ({
       ...group,
@@ -65,20 +86,29 @@ function describe(graph: Graph) {
   };
 }
 
+/** Extents of a layer's weight, where it has one. */
+function weightOf(graph: Graph, node: Node): readonly number[] | undefined {
+  return "weight" in node ? graph.parameters.get(node.weight)?.shape : undefined;
+}
+
 type Description = ReturnType<typeof describe>;
+
+const extents = (shape: readonly number[]): string => shape.join("x");
 
 function printed({ model, input, macs, parameters, layers, groups }: Description): string {
   const layerTable = columns({
     heads: [
-      ...[words("layer"), words("operator"), words("output")],
+      ...[words("layer"), words("operator"), words("input"), words("output"), words("weight")],
       ...[figures("MACs"), figures("parameters")],
     ],
-    rows: layers.filter((layer) => layer.macs > 0 || layer.parameters > 0).map((layer) => [
+    rows: layers.map((layer) => [
       layer.name,
       layer.op,
-      layer.shape.join("x"),
-      count(layer.macs),
-      count(layer.parameters),
+      layer.from.map(extents).join(", "),
+      extents(layer.shape),
+      extents(layer.weight ?? []),
+      layer.macs > 0 ? count(layer.macs) : "",
+      layer.parameters > 0 ? count(layer.parameters) : "",
     ]),
   });
   const groupTable = columns({
@@ -90,19 +120,25 @@ function printed({ model, input, macs, parameters, layers, groups }: Description
       group.name,
       group.kind,
       count(group.players),
-      layersCounted(group.producers),
-      layersCounted(group.consumers),
+      layerNames(group.producers),
+      layerNames(group.consumers),
       group.pinned === undefined ? "" : `stays whole: ${group.pinned}`,
     ]),
   });
+  const free = groups.filter((group) => group.pinned === undefined);
   return [
     ...layerTable,
     "",
     ...groupTable,
     "",
-    `${model}, input ${input.join("x")}: ${count(macs)} MACs, ${count(parameters)} parameters`,
+    `${model}, input ${extents(input)}: ${count(macs)} MACs, ${count(parameters)} parameters; ` +
+    `${free.length} of ${groups.length} channel groups may lose channels.`,
   ].join("\n");
 }
 
-const layersCounted = (names: readonly string[]): string =>
-  names.length === 1 ? names[0] : `${names.length} layers`;
+const MOST_NAMED = 3;
+
+const layerNames = (names: readonly string[]): string =>
+  names.length <= MOST_NAMED
+    ? names.join(", ")
+    : `${names.slice(0, MOST_NAMED - 1).join(", ")} and ${names.length - MOST_NAMED + 1} more`;

@@ -25,12 +25,12 @@ export const INSPECT_OPTIONS = {
   classes: {
     schema: whole(1, 1_000_000).optional(),
     value: "count",
-    help: "classes of --model without --weights (default 10)",
+    help: "classes of --model without --weights (default 10, or 1000 for ImageNet's models)",
   },
   size: {
     schema: whole(8, 4096).optional(),
     value: "pixels",
-    help: "height and width of the pictures --model takes (default: those it was published for)",
+    help: "height and width of the pictures --model takes (default the model's own)",
   },
   ...JSON_OPTION,
 } as const;

@@ -43,9 +43,43 @@ export function share() {
   return z.string(message).refine(isShare, message).transform(valueOf);
 }
 
+/** Several texts, from an option given several times. */
+export function texts(what: string) {
+  return z.array(text(what)).optional();
+}
+
+/** Shares by name, from "NAME=0.3" given several times. */
+export function sharesByName() {
+  const message = "a name and a share between 0 and 1, such as layer1.*=0.3";
+  const one = z.string(message).transform((given, context) => {
+    const at = given.lastIndexOf("=");
+    const parsed = share().safeParse(given.slice(at + 1));
+    if (at > 0 && parsed.success) return [given.slice(0, at), parsed.data] as const;
+    context.addIssue({ code: "custom", message });
+    return z.NEVER;
+  });
+  return z.array(one).transform((pairs) => Object.fromEntries(pairs)).optional();
+}
+
 /** One of a few words. */
 export function oneOf<const Words extends readonly [string, ...string[]]>(...words: Words) {
   return z.enum(words, `one of ${words.join(", ")}`);
+}
+
+/** One of a few words; `retired` says what became of others. */
+export function oneOfInstead<const Words extends readonly [string, ...string[]]>(
+  words: Words,
+  retired: Readonly<Record<string, string>>,
+) {
+  const message = `one of ${words.join(", ")}`;
+  return z.enum(words, {
+    error: ({ input }) => {
+      const instead = typeof input === "string" && Object.hasOwn(retired, input)
+        ? ` (${retired[input]})`
+        : "";
+      return message + instead;
+    },
+  });
 }
 
 /** Any text that is not empty, such as a path. */

@@ -12,6 +12,8 @@ export interface OptionSpec<Schema extends z.ZodType = z.ZodType> {
   readonly help: string;
   /** What stands for the value in help; none for options without one. */
   readonly value?: string;
+  /** The option may be given several times; its schema takes a list. */
+  readonly repeatable?: boolean;
   /** The option is spelt --no-name and turns the value off. */
   readonly negated?: boolean;
 }
@@ -30,9 +32,13 @@ export function longFlag(name: string): string {
 
 /** Declares a table's options to commander; values stay text until `parseOptions`. */
 export function declareOptions(command: Command, table: OptionTable): Command {
-  for (const [name, { help, value, negated }] of Object.entries(table)) {
+  for (const [name, { help, value, negated, repeatable }] of Object.entries(table)) {
     const flag = negated ? longFlag(name).replace("--", "--no-") : longFlag(name);
-    command.addOption(new Option(value === undefined ? flag : `${flag} <${value}>`, help));
+    const option = new Option(value === undefined ? flag : `${flag} <${value}>`, help);
+    if (repeatable) {
+      option.argParser((text: string, given: readonly string[] = []) => [...given, text]);
+    }
+    command.addOption(option);
   }
   return command;
 }
@@ -49,9 +55,11 @@ export function parseOptions<Table extends OptionTable>(
   const parsed = z.object(Object.fromEntries(schemas)).safeParse(raw);
   if (parsed.success) return parsed.data as OptionValues<Table>;
   const [issue] = parsed.error.issues;
-  const name = String(issue.path[0]);
+  const [name, place] = issue.path.map(String);
+  const given = raw[name];
+  const got = Array.isArray(given) && place !== undefined ? given[Number(place)] : given;
   throw new SecateurError(
     "option-invalid",
-    `Expected ${longFlag(name)} to be ${issue.message}, got ${quoted(String(raw[name]))}.`,
+    `Expected ${longFlag(name)} to be ${issue.message}, got ${quoted(String(got))}.`,
   );
 }

@@ -3,17 +3,20 @@
 import { join } from "node:path";
 import process from "node:process";
 import { solveRatios } from "../concentration/ratios.ts";
+import { contractMetadata, type InputContract, normalisationOf } from "../data/contract.ts";
 import { SecateurError } from "../errors.ts";
 import { makeFolder, writeFileAtomic } from "../formats/atomic.ts";
 import { writeModel } from "../formats/model_file.ts";
-import { prunableGroups } from "../graph/channels.ts";
 import type { Graph } from "../graph/graph.ts";
 import { loadAddon } from "../native/binding.ts";
 import type { RunOptions } from "../progress.ts";
+import { type FinalSoftmax, softmaxMetadata, withSoftmax } from "../pruning/answer.ts";
+import { constrainedGroups } from "../pruning/constraints.ts";
 import { writeCheckedOnnx } from "../pruning/export.ts";
 import type { PruneOptions } from "../pruning/options.ts";
 import { prune, type Pruned, type PruneInput, type PruneRunOptions } from "../pruning/pipeline.ts";
 import { planOf } from "../pruning/plan.ts";
+import { chanceSentence, Plausibility } from "../pruning/plausibility.ts";
 import { buildReport } from "../report/build.ts";
 import { reportJson } from "../report/json.ts";
 import { measureLatency } from "../report/latency.ts";
@@ -23,22 +26,20 @@ import { reportTable } from "../report/table.ts";
 import { stageName } from "../report/tables.ts";
 import { requireFit } from "../training/evaluate.ts";
 import { type Console, openConsole } from "./console.ts";
-import {
-  EMBEDDED_DATA,
-  fitOf,
-  graphOf,
-  isEmbedded,
-  normalisationOf,
-  openParts,
-  readSource,
-} from "./load.ts";
 import { duration } from "./meter.ts";
+import { fitOf, graphOf, type ModelSource, readSource } from "./model_source.ts";
 import { type OptionValues, parseOptions } from "./options.ts";
 import { requireWritable } from "./output.ts";
-import { pruneOptions } from "./prune_options.ts";
+import { contractOf, isEmbedded, openParts, planInput, specOf } from "./pictures.ts";
+import { FORCE_OPTION, pruneOptions } from "./prune_options.ts";
 import { DATA_OPTIONS, JSON_OPTION, MODEL_OPTIONS } from "./shared_options.ts";
 
-const SOURCE_TABLE = { ...MODEL_OPTIONS, ...DATA_OPTIONS, ...JSON_OPTION } as const;
+const SOURCE_TABLE = {
+  ...MODEL_OPTIONS,
+  ...DATA_OPTIONS,
+  ...FORCE_OPTION,
+  ...JSON_OPTION,
+} as const;
 type SourceValues = OptionValues<typeof SOURCE_TABLE>;
 
 /** Runs the command with commander's options. */
@@ -56,8 +57,9 @@ export async function runPrune(
   const console = openConsole(values.json);
   const run = { signal, onProgress: console.progress.bind(console) };
   try {
-    const { input, source, skipped } = await load(values, options, console, run);
+    const { input, source, contract, skipped } = await load(values, options, console, run);
     requirePossible(input.graph, options);
+    await requirePlausible(input, options, values.force, console, run);
     const pruned = await pruneUntilStopped(input, options, {
       ...run,
       onStage: ({ stage, seconds }) =>
@@ -74,10 +76,10 @@ export async function runPrune(
       options,
       command: process.argv.slice(2),
       started,
-      source: embedded ? "the embedded default" : source,
+      source: embedded ? "the embedded default" : source.source,
+      input: contract,
       data: {
-        spec: values.data ?? EMBEDDED_DATA,
-        ...input.normalisation,
+        spec: specOf(values),
         training: input.training.count,
         heldOut: input.heldOut.count,
         test: input.test.count,
@@ -86,7 +88,7 @@ export async function runPrune(
       latency,
       stages: [{ name: "latency", seconds: (performance.now() - timed) / 1000 }],
     });
-    await writeResults(options.out, pruned, report, console);
+    await writeResults(options.out, pruned, report, source.softmax, console);
   } finally {
     console.close();
   }
@@ -112,7 +114,8 @@ async function pruneUntilStopped(
 
 interface Loaded {
   readonly input: PruneInput;
-  readonly source: string;
+  readonly source: ModelSource;
+  readonly contract: InputContract;
   readonly skipped: number;
 }
 
@@ -122,10 +125,11 @@ async function load(
   console: Console,
   run: RunOptions,
 ): Promise<Loaded> {
-  const normalisation = normalisationOf(values);
   const source = await readSource(values, console);
+  const plan = await planInput(values, source, console);
   const { training, heldOut, test, skipped } = await openParts(
     { ...values, holdOut: options.holdOut },
+    plan,
     console,
     run,
   );
@@ -139,31 +143,63 @@ async function load(
   const graph = graphOf(source, fitOf(training));
   requireFit(graph, training);
   return {
-    input: { graph, training, heldOut, test, normalisation },
-    source: source.source,
+    input: { graph, training, heldOut, test, normalisation: normalisationOf(plan.contract) },
+    source,
+    contract: contractOf(plan, training),
     skipped,
   };
 }
 
 /** Throws "budget-impossible" before anything is computed or written. */
-function requirePossible(graph: Graph, { channels, budget, cap, roundTo }: PruneOptions): void {
-  const groups = prunableGroups(graph, channels);
+function requirePossible(graph: Graph, options: PruneOptions): void {
+  const { groups, caps } = constrainedGroups(graph, options);
+  const { budget, roundTo } = options;
   // Whether a budget can be met does not depend on concentration.
-  if (groups.length > 0) solveRatios(graph, groups, groups.map(() => 1), { budget, cap, roundTo });
+  solveRatios(graph, groups, groups.map(() => 1), { budget, caps, roundTo });
+}
+
+/** Throws "check-failed" for a model that does no better than guessing, unless `force`. */
+async function requirePlausible(
+  { graph, training, normalisation }: PruneInput,
+  { seed, dtype, threads }: PruneOptions,
+  force: boolean,
+  console: Console,
+  run: RunOptions,
+): Promise<void> {
+  const compute = { dtype, ...(threads === undefined ? {} : { threads }) };
+  using check = await Plausibility.open(graph, training, seed, { ...run, ...compute });
+  const found = await check.try(normalisation);
+  if (!found.nearChance) return;
+  if (!force) {
+    const diagnosis = await check.diagnose(normalisation);
+    throw new SecateurError("check-failed", chanceSentence(graph.name, found, diagnosis));
+  }
+  console.warn(
+    `${graph.name} gets ${found.correct} of ${found.total} training pictures right, no better ` +
+      `than guessing; it is pruned all the same.`,
+  );
 }
 
 async function writeResults(
   folder: string,
   pruned: Pruned,
   report: Report,
+  softmax: FinalSoftmax | undefined,
   console: Console,
 ): Promise<void> {
   await makeFolder(folder);
   const path = (name: string) => join(folder, name);
   // First, because it refuses to write what another runtime computes otherwise.
-  await writeCheckedOnnx(path("pruned.onnx"), pruned.graph);
-  await writeModel(path("pruned.safetensors"), pruned.graph);
-  const plan = { schema: 1, ...planOf(pruned.original, pruned.removals) };
+  const metadata = contractMetadata(report.input);
+  const version = report.provenance.version;
+  const answering = withSoftmax(pruned.graph, softmax);
+  await writeCheckedOnnx(path("pruned.onnx"), answering, { metadata, version });
+  await writeModel(path("pruned.safetensors"), pruned.graph, {
+    ...metadata,
+    ...softmaxMetadata(softmax),
+  });
+  const { original, removals, constraints } = pruned;
+  const plan = { schema: 1, ...planOf(original, removals, constraints) };
   await writeFileAtomic(path("plan.json"), `${JSON.stringify(plan, null, 1)}\n`);
   await writeFileAtomic(path("report.json"), reportJson(report));
   await writeFileAtomic(path("report.html"), reportPage(report));

@@ -11,7 +11,9 @@ import {
   oneOf,
   positive,
   share,
+  sharesByName,
   text,
+  texts,
   unlessRefused,
   whole,
 } from "./option_values.ts";
@@ -39,10 +41,24 @@ const BUDGET_TABLE = {
 } as const;
 
 const RATIO_TABLE = {
-  channels: {
+  scope: {
     schema: oneOf("inner", "all").default("all"),
     value: "scope",
     help: "inner: channels of single layers only; all: residual streams too (default)",
+  },
+  keep: {
+    schema: texts("a layer, a group or a pattern"),
+    value: "layer",
+    repeatable: true,
+    help:
+      "leave a layer's channels alone: a layer, a group or a pattern such as layer1.*; may be " +
+      "given several times",
+  },
+  maxRatio: {
+    schema: sharesByName(),
+    value: "layer=share",
+    repeatable: true,
+    help: "largest share that a layer's group may lose, over --cap; may be given several times",
   },
   cap: {
     schema: between(0.01, 0.99).default(0.9),
@@ -139,6 +155,11 @@ const FINE_TUNING_TABLE = {
   control: { schema: flag(), help: "fine-tune the unpruned model too, for comparison" },
 } as const;
 
+/** Whether to go on where secateur would rather stop. */
+export const FORCE_OPTION = {
+  force: { schema: flag(), help: "prune a model that does no better than guessing all the same" },
+} as const;
+
 const METHOD_TABLE = {
   ...RATIO_TABLE,
   ...SELECTION_TABLE,
@@ -159,6 +180,7 @@ export const PRUNE_OPTIONS = {
   ...DATA_OPTIONS,
   ...BUDGET_TABLE,
   ...METHOD_TABLE,
+  ...FORCE_OPTION,
   ...JSON_OPTION,
 } as const;
 

@@ -1,14 +1,15 @@
 /** Options that several commands share. */
 
 import { availableParallelism } from "node:os";
-import { between, flag, oneOf, text, triple, whole } from "./option_values.ts";
+import { between, flag, oneOf, oneOfInstead, text, triple, whole } from "./option_values.ts";
 
 /** Which model. */
 export const MODEL_OPTIONS = {
   model: {
     schema: text("a model's name").optional(),
     value: "name",
-    help: "architecture of the weights, such as resnet56; not needed for secateur's own files",
+    help: "architecture of the weights, such as resnet56, or an ONNX file; not needed for " +
+      "secateur's own files",
   },
   weights: {
     schema: text("a file").optional(),
@@ -17,6 +18,9 @@ export const MODEL_OPTIONS = {
   },
 } as const;
 
+/** Length of a side of pictures. */
+const side = () => whole(8, 4096);
+
 /** Which pictures, and how they become inputs. */
 export const DATA_OPTIONS = {
   data: {
@@ -24,10 +28,15 @@ export const DATA_OPTIONS = {
     value: "spec",
     help: "cifar10:FOLDER, cifar10:download, imagefolder:FOLDER_OR_TAR or generated[:SEED]",
   },
-  size: {
-    schema: whole(8, 4096).optional(),
-    value: "pixels",
-    help: "scale pictures of an image folder to this height and width",
+  train: {
+    schema: text("a folder or a tar").optional(),
+    value: "folder",
+    help: "folder or tar of training pictures, one folder per class; with --val in place of --data",
+  },
+  val: {
+    schema: text("a folder or a tar").optional(),
+    value: "folder",
+    help: "folder or tar of test pictures, one folder per class",
   },
   limit: {
     schema: whole(1, 10_000_000).optional(),
@@ -35,13 +44,43 @@ export const DATA_OPTIONS = {
     help: "take only the first pictures of each class of an image folder",
   },
   strict: { schema: flag(), help: "refuse unreadable pictures instead of skipping them" },
-  normalisation: {
+  preset: {
     schema: oneOf("imagenet", "cifar").optional(),
     value: "name",
-    help: "mean and deviation that inputs are normalised by: imagenet (default) or cifar",
+    help:
+      "how pictures become inputs: imagenet (resize 256, crop 224, its mean and deviation) or " +
+      "cifar (32, 32, CIFAR-10's); the options below win over it (default: as the model's file " +
+      "says, or else imagenet's mean and deviation alone)",
   },
-  mean: { schema: triple(0, 1).optional(), value: "r,g,b", help: "mean of each colour" },
+  resize: {
+    schema: side().optional(),
+    value: "pixels",
+    help: "scale pictures so that their shorter side is this long",
+  },
+  crop: {
+    schema: side().optional(),
+    value: "pixels",
+    help: "take this square from the middle; from 64 pixels on, training takes random parts",
+  },
+  mean: {
+    schema: triple(0, 1).optional(),
+    value: "r,g,b",
+    help: "mean of each colour, of pixels from 0 to 1",
+  },
   std: { schema: triple(0.001, 10).optional(), value: "r,g,b", help: "deviation of each colour" },
+  channels: {
+    schema: oneOfInstead(["rgb", "bgr"], {
+      inner: "which channels may go is said with --scope",
+      all: "which channels may go is said with --scope",
+    }).optional(),
+    value: "order",
+    help: "order in which the model takes colours: rgb (default) or bgr",
+  },
+  labels: {
+    schema: text("a file").optional(),
+    value: "file",
+    help: "class names by index, one a line or JSON; gives class folders the model's labels",
+  },
 } as const;
 
 /** How to compute. */

@@ -1,6 +1,7 @@
 /** `train`: a model from pictures, from scratch or from weights. */
 
 import { join } from "node:path";
+import { contractMetadata, type InputContract, normalisationOf } from "../data/contract.ts";
 import { makeFolder, writeFileAtomic } from "../formats/atomic.ts";
 import { writeModel } from "../formats/model_file.ts";
 import type { Graph } from "../graph/graph.ts";
@@ -11,18 +12,10 @@ import { evaluate, type TimedEvaluation } from "../training/evaluate.ts";
 import { defaultWarmup } from "../training/schedule.ts";
 import { train, type TrainResult } from "../training/train.ts";
 import { type Console, openConsole } from "./console.ts";
-import {
-  EMBEDDED_MODEL,
-  fitOf,
-  graphOf,
-  normalisationOf,
-  openParts,
-  type Pictures,
-  readSource,
-  requireModelName,
-} from "./load.ts";
+import { EMBEDDED_MODEL, fitOf, graphOf, readSource, requireModelName } from "./model_source.ts";
 import { type OptionValues, parseOptions } from "./options.ts";
 import { requireWritable } from "./output.ts";
+import { contractOf, type InputPlan, openParts, type Pictures, planInput } from "./pictures.ts";
 import { TRAIN_OPTIONS } from "./train_options.ts";
 
 type TrainValues = OptionValues<typeof TRAIN_OPTIONS>;
@@ -33,13 +26,13 @@ export async function runTrain(
   signal: AbortSignal,
 ): Promise<void> {
   const values = parseOptions(TRAIN_OPTIONS, raw);
-  const normalisation = normalisationOf(values);
   loadAddon();
   await requireWritable(values.out);
   const console = openConsole(values.json);
   const options = { signal, onProgress: console.progress.bind(console) };
   try {
-    const { graph, training, heldOut, test } = await load(values, console, options);
+    const { graph, plan, training, heldOut, test } = await load(values, console, options);
+    const normalisation = normalisationOf(plan.contract);
     await makeFolder(values.out);
     const epochs = `${values.epochs} epochs of ${training.count} pictures`;
     console.stage("train", `${graph.name}, ${epochs}`);
@@ -54,7 +47,7 @@ export async function runTrain(
     console.stage("evaluate", `${test.count} test pictures`);
     const { dtype, threads } = values;
     const found = await evaluate(trained.best, test, { ...options, normalisation, dtype, threads });
-    await writeResults(values.out, trained, found, console);
+    await writeResults(values.out, trained, found, contractOf(plan, training), console);
   } finally {
     console.close();
   }
@@ -82,15 +75,16 @@ async function load(
   values: TrainValues,
   console: Console,
   options: RunOptions,
-): Promise<Pictures & { readonly graph: Graph }> {
+): Promise<Pictures & { readonly graph: Graph; readonly plan: InputPlan }> {
   if (values.model !== undefined) requireModelName(values.model);
   const source = values.weights === undefined ? undefined : await readSource(values, console);
-  const pictures = await openParts(values, console, options);
+  const plan = await planInput(values, source, console);
+  const pictures = await openParts(values, plan, console, options);
   const fit = fitOf(pictures.training);
   const graph = source
     ? graphOf(source, fit)
     : createModel(values.model ?? EMBEDDED_MODEL, { ...fit, seed: values.seed });
-  return { graph, ...pictures };
+  return { graph, plan, ...pictures };
 }
 
 /** model.safetensors holds the best epoch by held-out accuracy, the last without held-out. */
@@ -98,12 +92,13 @@ async function writeResults(
   folder: string,
   trained: TrainResult,
   test: TimedEvaluation,
+  contract: InputContract,
   console: Console,
 ): Promise<void> {
   const { best, bestEpoch, history } = trained;
   const model = join(folder, "model.safetensors");
   const record = join(folder, "history.json");
-  await writeModel(model, best);
+  await writeModel(model, best, contractMetadata(contract));
   await writeFileAtomic(record, `${JSON.stringify({ bestEpoch, history, test }, null, 2)}\n`);
   console.result({ bestEpoch, history, test, files: [model, record] });
   console.text(

@@ -21,6 +21,8 @@ export interface RatioOptions {
   readonly budget: Budget;
   /** Largest share a group may lose; at least one channel always stays. */
   readonly cap?: number;
+  /** The same for single groups, in the given order. */
+  readonly caps?: readonly number[];
   /** Kept counts are multiples of this where the group is large enough. */
   readonly roundTo?: number;
 }
@@ -82,9 +84,9 @@ export function solveRatios(
   concentration: readonly number[],
   options: RatioOptions,
 ): Ratios {
-  const { budget, cap = 0.9, roundTo = 1 } = options;
+  const { budget, cap = 0.9, caps, roundTo = 1 } = options;
   const count = counter(graph, groups, budget.kind);
-  const ranges = groups.map((group) => rangeOf(group, cap, roundTo));
+  const ranges = groups.map((group, i) => rangeOf(group, caps?.[i] ?? cap, roundTo));
   const whole = count(ranges.map((range) => range.most));
   const allowed = whole * (1 - budget.cut);
   refuseImpossible(budget, whole, count(ranges.map((range) => range.least)), allowed);
@@ -111,7 +113,7 @@ function refuseImpossible(budget: Budget, whole: number, least: number, allowed:
     "budget-impossible",
     `Expected to cut ${percent(budget.cut)} of the ${what}, but cutting every prunable group as ` +
       `far as allowed removes only ${percent(1 - least / whole)}: ask for less, or widen what ` +
-      `may be cut (--channels all, --cap, a smaller --round-to).`,
+      `may be cut (--scope all, --cap, a smaller --round-to).`,
   );
 }
 

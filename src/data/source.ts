@@ -6,8 +6,9 @@ import {
   defaultCifarFolder,
   downloadCifar10,
 } from "./cifar_download.ts";
-import type { Dataset } from "./dataset.ts";
+import type { PictureSet } from "./dataset.ts";
 import { generateDataset } from "./generated.ts";
+import { centredView, type Framing } from "./geometry.ts";
 import { type ImageFolderOptions, readImageFolder } from "./image_folder.ts";
 
 /** How each kind of data is named, for help and messages. */
@@ -45,13 +46,34 @@ function parseSeed(text: string, spec: string): number {
   return seed;
 }
 
+/** Throws "option-invalid" when ready-made pictures would have to be scaled or cropped. */
+function requireReady(dataset: PictureSet, framing: Framing, spec: string): PictureSet {
+  const { width, height } = dataset;
+  const view = centredView(dataset, framing);
+  const { scaled, window } = view ?? {};
+  if (
+    scaled?.width === width && scaled.height === height &&
+    window?.width === width && window.height === height
+  ) return dataset;
+  const { resize, crop } = framing;
+  const asked = [
+    ...(resize === undefined ? [] : [`--resize ${resize}`]),
+    ...(crop === undefined ? [] : [`--crop ${crop}`]),
+  ];
+  throw new SecateurError(
+    "option-invalid",
+    `Expected pictures in files for ${asked.join(" and ")}, but those of ${spec} are ` +
+      `${width}x${height} ready made; leave the two out, or use an image folder.`,
+  );
+}
+
 /**
  * Opens one split of a data set named like `generated:1`, `cifar10:FOLDER` (official binary
  * files), `cifar10:download[:FOLDER]` (fetched first) or `imagefolder:FOLDER_OR_TAR`. Labels,
  * order and bytes are the same every time.
  *
- * `size`, `strict`, `limitPerClass` and `cache` apply to image folders, whose unreadable pictures
- * are skipped and listed in `skipped` unless `strict`.
+ * `resize`, `crop`, `strict`, `limitPerClass` and `cache` apply to image folders, whose unreadable
+ * pictures are skipped and listed in `skipped` unless `strict`.
  *
  * @throws SecateurError `option-invalid` for a spec it does not know; otherwise what readCifar10,
  * downloadCifar10 and readImageFolder throw.
@@ -60,19 +82,20 @@ export async function openDataset(
   spec: string,
   split: "train" | "test",
   options: OpenDatasetOptions = {},
-): Promise<Dataset> {
+): Promise<PictureSet> {
   const colon = spec.indexOf(":");
   const kind = colon < 0 ? spec : spec.slice(0, colon);
   const rest = colon < 0 ? undefined : spec.slice(colon + 1);
   if (kind === "generated") {
-    return generateDataset(split, rest === undefined ? {} : { seed: parseSeed(rest, spec) });
+    const seed = rest === undefined ? {} : { seed: parseSeed(rest, spec) };
+    return requireReady(generateDataset(split, seed), options, spec);
   }
   if (rest === undefined || rest === "") throw unknownSpec(spec);
   if (kind === "imagefolder") return await readImageFolder(rest, split, options);
   if (kind !== "cifar10") throw unknownSpec(spec);
-  if (rest !== "download" && !rest.startsWith("download:")) return await readCifar10(rest, split);
-  const folder = rest.slice("download:".length) || defaultCifarFolder();
+  const download = rest === "download" || rest.startsWith("download:");
+  const folder = download ? rest.slice("download:".length) || defaultCifarFolder() : rest;
   const { signal, onProgress } = options;
-  await downloadCifar10(folder, { ...options.download, signal, onProgress });
-  return await readCifar10(folder, split);
+  if (download) await downloadCifar10(folder, { ...options.download, signal, onProgress });
+  return requireReady(await readCifar10(folder, split), options, spec);
 }

@@ -194,19 +194,34 @@ export async function writeModel(
  * graph; `graph-invalid` when its layers do not fit each other.
  */
 export async function readModel(path: string): Promise<Graph | undefined> {
+  return (await readModelFile(path))?.graph;
+}
+
+/** A model and what else its file's metadata says. */
+export interface StoredModel {
+  readonly graph: Graph;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+/** As readModel, with the metadata. */
+export async function readModelFile(path: string): Promise<StoredModel | undefined> {
   const bytes = await readFileBytes(path, "a model or a checkpoint");
-  return looksLikeSafetensors(bytes) ? parseModel(bytes, path) : undefined;
+  return looksLikeSafetensors(bytes) ? parseModelFile(bytes, path) : undefined;
 }
 
 /** As readModel, from safetensors bytes; `source` names them in errors. */
 export function parseModel(bytes: Uint8Array, source: string): Graph | undefined {
+  return parseModelFile(bytes, source)?.graph;
+}
+
+function parseModelFile(bytes: Uint8Array, source: string): StoredModel | undefined {
   const { tensors, metadata } = parseSafetensors(bytes, source);
   const text = Object.hasOwn(metadata, GRAPH_KEY) ? metadata[GRAPH_KEY] : undefined;
   if (text === undefined) return undefined;
   const stored = parseGraph(text, source);
   const graph: Graph = { ...stored, parameters: parametersOf(stored.nodes, tensors, source) };
   checkGraph(graph, source);
-  return graph;
+  return { graph, metadata };
 }
 
 function parseGraph(text: string, source: string): Omit<Graph, "parameters"> {

@@ -13,7 +13,11 @@ export type RatioRule = "concentration" | "uniform";
 export interface PruneOptions {
   readonly budget: Budget;
   /** Which channel groups may lose channels. */
-  readonly channels: Scope;
+  readonly scope: Scope;
+  /** Layers or groups that stay whole, by name or pattern. */
+  readonly keep?: readonly string[];
+  /** Largest share that groups may lose, by layer, group or pattern; over `cap`. */
+  readonly maxRatio?: Readonly<Record<string, number>>;
   /** Largest share that a group may lose. */
   readonly cap: number;
   /** Kept counts are multiples of this. */

@@ -191,7 +191,7 @@ class PruningRun {
     if (rule === "uniform") {
       return { ratios: solveRatios(graph, groups, groups.map(() => 1), options) };
     }
-    const { rankImages, entropyImages, seed } = this.#options;
+    const { rankImages, entropyImages } = this.#options;
     const sites = await this.#stage<readonly SiteStatistics[]>(
       "statistics",
       entropyImages,

@@ -1,6 +1,7 @@
 import type { Removal } from "../graph/cut.ts";
 import { parameterCuts } from "../graph/cut.ts";
 import type { Graph } from "../graph/graph.ts";
+import type { Constraints } from "./constraints.ts";
 
 /**
  * What a run decided, in terms of the original model: enough to cut the same channels out of the
@@ -21,10 +22,16 @@ export interface Plan {
     readonly axis: number;
     readonly kept: readonly number[];
   }[];
+  /** What --keep and --max-ratio asked of groups. */
+  readonly constraints: Constraints;
 }
 
 /** The plan of some removals from a graph. */
-export function planOf(graph: Graph, removals: readonly Removal[]): Plan {
+export function planOf(
+  graph: Graph,
+  removals: readonly Removal[],
+  constraints: Constraints,
+): Plan {
   return {
     model: graph.name,
     groups: removals.map(({ group, removed }) => {
@@ -37,5 +44,6 @@ export function planOf(graph: Graph, removals: readonly Removal[]): Plan {
       axis,
       kept,
     })),
+    constraints,
   };
 }

@@ -27,9 +27,12 @@ function decode(_key: string, value: unknown): unknown {
   return new Float64Array(bytes.buffer);
 }
 
-/** A digest of everything that decides the results of a run: not threads, not where it writes. */
+/**
+ * A digest of everything that decides the results of a run: not threads, not where it writes, and not
+ * whether a control is trained beside it, which changes no other stage and may be asked for later.
+ */
 export function fingerprintOf(graph: Graph, options: PruneOptions, data: unknown): string {
-  const { threads: _threads, out: _out, resume: _resume, ...deciding } = options;
+  const { threads: _threads, out: _out, resume: _resume, control: _control, ...deciding } = options;
   const hash = createHash("sha256").update(JSON.stringify([graph.nodes, deciding, data]));
   for (const [name, { data }] of graph.parameters) {
     hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));

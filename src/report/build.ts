@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import process from "node:process";
+import type { InputContract } from "../data/contract.ts";
 import { type Cost, costOf } from "../graph/cost.ts";
 import type { Graph } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
@@ -35,6 +36,7 @@ export interface ReportContext {
   readonly started: string;
   /** Where the weights came from. */
   readonly source: string;
+  readonly input: InputContract;
   readonly data: DataSummary;
   readonly latency: readonly LatencyRow[];
   /** Stages before and after pruning itself. */
@@ -154,6 +156,7 @@ function resultsOf(pruned: Pruned, context: ReportContext): Results {
     latency: context.latency,
     check: { maxError: error, scale, tolerance, changed: change, dtype: "f32" },
     groups: groupRows(pruned),
+    constraints: pruned.constraints,
     layers: layerRows(pruned.original, pruned.graph, before, after),
     training: {
       pruned: pruned.history,
@@ -174,6 +177,7 @@ export function buildReport(pruned: Pruned, context: ReportContext): Report {
       input: original.input.shape,
       classes: shapesOf(original).get(original.output)![0],
     },
+    input: context.input,
     data: context.data,
     dtype: resolveDtype(context.options.dtype),
     results: resultsOf(pruned, context),

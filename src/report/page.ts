@@ -1,5 +1,6 @@
 /** The report as one page that needs nothing but a browser. */
 
+import { described } from "../data/contract.ts";
 import {
   accuracyChart,
   channelsChart,
@@ -13,7 +14,7 @@ import { change, count, percent, type Table } from "./columns.ts";
 import { Html, markup } from "./html.ts";
 import { PAGE_STYLE } from "./page_style.ts";
 import type { Accuracy, GroupRow, Report, Results } from "./report.ts";
-import { budgetSentence, checkSentence } from "./table.ts";
+import { budgetSentence, checkSentence, constraintsSentence } from "./table.ts";
 import {
   accuracyTable,
   groupTable,
@@ -187,7 +188,7 @@ middle half.</p>
   }</div>${tableHtml(latencyTable(latency))}`;
 }
 
-function provenanceSection({ provenance, model, data, dtype }: Report): Html {
+function provenanceSection({ provenance, model, input, data, dtype }: Report): Html {
   const { versions, machine } = provenance;
   const rows: readonly (readonly [string, string])[] = [
     ["command", `secateur ${provenance.command.join(" ")}`],
@@ -212,7 +213,7 @@ function provenanceSection({ provenance, model, data, dtype }: Report): Html {
       `${data.spec}: ${count(data.training)} pictures to learn from, ${count(data.heldOut)} held ` +
       `out, ${count(data.test)} to test on, ${count(data.skipped)} unreadable`,
     ],
-    ["normalisation", `mean ${data.mean.join(", ")}; deviation ${data.std.join(", ")}`],
+    ["pictures become inputs by", described(input)],
     ["options", JSON.stringify(provenance.options)],
   ];
   return markup`
@@ -246,7 +247,7 @@ export function reportPage(report: Report): string {
     <h1>${model.name}, pruned</h1>
     <p class="quiet">on ${data.spec}</p>
     ${tiles(results)}
-    <p>${budgetSentence(results)}<br>${checkSentence(results)}</p>
+    <p>${budgetSentence(results)}${constraintsSentence(results)}<br>${checkSentence(results)}</p>
     ${accuracySection(results)}
     ${channelsSection(results)}
     ${shapleySection(results)}

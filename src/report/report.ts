@@ -1,6 +1,8 @@
 /** Everything a pruning run tells about itself: what report.json, the table and the page show. */
 
+import type { InputContract } from "../data/contract.ts";
 import type { Shape } from "../graph/graph.ts";
+import type { Constraints } from "../pruning/constraints.ts";
 import type { Outcome } from "../shapley/estimate.ts";
 import type { EpochRecord } from "../training/checkpoint.ts";
 
@@ -39,8 +41,6 @@ export interface ModelSummary {
 export interface DataSummary {
   /** As named with --data. */
   readonly spec: string;
-  readonly mean: readonly number[];
-  readonly std: readonly number[];
   /** Pictures of each part. */
   readonly training: number;
   readonly heldOut: number;
@@ -184,6 +184,8 @@ export interface Results {
   readonly latency: readonly LatencyRow[];
   readonly check: CheckResult;
   readonly groups: readonly GroupRow[];
+  /** What was asked of single groups. */
+  readonly constraints: Constraints;
   readonly layers: readonly LayerRow[];
   readonly training: {
     readonly pruned: readonly EpochRecord[];
@@ -195,6 +197,8 @@ export interface Results {
 export interface Report {
   readonly provenance: Provenance;
   readonly model: ModelSummary;
+  /** How a picture becomes the model's input. */
+  readonly input: InputContract;
   readonly data: DataSummary;
   readonly dtype: "f32" | "bf16";
   readonly results: Results;

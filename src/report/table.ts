@@ -13,6 +13,15 @@ export function budgetSentence({ budget }: Results): string {
     `removed; ${count(gap)} ${what} below the limit${room}.`;
 }
 
+/** What was asked of single groups, as further sentences; empty where nothing was. */
+export function constraintsSentence({ constraints: { keep, maxRatio } }: Results): string {
+  const caps = Object.entries(maxRatio).map(([name, share]) => `${name} (${percent(share)})`);
+  return [
+    ...(keep.length > 0 ? [` Left whole, as asked: ${keep.join(", ")}.`] : []),
+    ...(caps.length > 0 ? [` Cut at most so far, as asked: ${caps.join(", ")}.`] : []),
+  ].join("");
+}
+
 /** One sentence: what the surgery check found. */
 export function checkSentence({ check }: Results): string {
   const relative = (value: number) => (value / check.scale).toExponential(1);
@@ -31,7 +40,7 @@ export function reportTable({ results }: Report): string {
   ].filter((table) => table.rows.length > 0);
   return [
     ...tables.flatMap((table) => [...columns(table), ""]),
-    budgetSentence(results),
+    budgetSentence(results) + constraintsSentence(results),
     checkSentence(results),
   ].join("\n");
 }

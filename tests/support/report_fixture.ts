@@ -107,10 +107,13 @@ export function reportFixture(model = "resnet56", epochs = 20): Report {
       machine: { cpu: "Example CPU @ 2.00GHz", instructionSets: ["avx2", "avx512"], threads: 2 },
     },
     model: { name: model, source: "weights/w.safetensors", input: [3, 32, 32], classes: 10 },
-    data: {
-      spec: "imagefolder:cifar10-jpeg.tar",
+    input: {
       mean: [0.485, 0.456, 0.406],
       std: [0.229, 0.224, 0.225],
+      channels: "rgb",
+    },
+    data: {
+      spec: "imagefolder:cifar10-jpeg.tar",
       training: 45000,
       heldOut: 5000,
       test: 10000,
@@ -150,6 +153,7 @@ export function reportFixture(model = "resnet56", epochs = 20): Report {
       })),
       check: { maxError: 2.1e-5, scale: 14.2, tolerance: 1e-4, changed: 3.3, dtype: "f32" },
       groups,
+      constraints: { keep: [], maxRatio: {} },
       layers,
       training: { pruned: history(epochs, random), control: history(epochs, random) },
       stages: [
