@@ -96,7 +96,7 @@ describe("ONNX export", () => {
 
   it("agrees on networks of every activation, products, concatenations and shuffles", async () => {
     for (let seed = 0; seed < 60; seed++) {
-      const opset = 17 + seed % 7;
+      const opset = 13 + seed % 11;
       expect(await agreement(diverseGraph(seed), { opset }), `seed ${seed}`).toBeLessThan(1e-4);
     }
     const builder = new GraphBuilder("flat product", [3, 4, 4], 1);
@@ -108,10 +108,8 @@ describe("ONNX export", () => {
 
   it("reads back what computes the same, of every operator", () => {
     for (let seed = 0; seed < 40; seed++) {
-      // What ONNX has no operator for before 20 (GELU) or for pictures (layer norm).
       const graph = diverseGraph(seed);
-      if (graph.nodes.some(({ op }) => op === "layer_norm")) continue;
-      const again = parseOnnx(encodeOnnx(graph, { opset: 20 + seed % 3 }), "x").graph;
+      const again = parseOnnx(encodeOnnx(graph, { opset: 13 + seed % 10 }), "x").graph;
       const images = randomImages(graph, 1, new RandomStream(seed, "again"));
       const [expected, found] = [graph, again].map((each) => runOracle(each, images));
       expect(largestDifference(found, expected), `seed ${seed}`).toBeLessThan(1e-5);

@@ -11,7 +11,8 @@ import { SecateurError } from "../../src/errors.ts";
 import { emptyArray, type HostArray, Refusal } from "../../src/formats/onnx/array.ts";
 import { Attributes } from "../../src/formats/onnx/attributes.ts";
 import { allocator, fold, folds } from "../../src/formats/onnx/fold.ts";
-import { IMPORTED_OPERATORS, importModel } from "../../src/formats/onnx/import.ts";
+import { importModel } from "../../src/formats/onnx/import.ts";
+import { IMPORTED_OPERATORS } from "../../src/formats/onnx/import_table.ts";
 import {
   GraphProtoSchema,
   type ModelProto,

@@ -80,4 +80,22 @@ export function codeOf(dtype: DType): number {
  */
 export class Refusal extends Error {
   override readonly name = "Refusal";
+  /** The node that asks, where it is not the one being imported. */
+  readonly node: RefusedNode | undefined;
+
+  constructor(message: string, node?: RefusedNode) {
+    super(message);
+    this.node = node;
+  }
+
+  /** The same refusal for a node, unless it names one already. */
+  at(node: RefusedNode): Refusal {
+    return this.node === undefined ? new Refusal(this.message, node) : this;
+  }
+}
+
+/** What sentences say of a node. */
+export interface RefusedNode {
+  readonly name: string;
+  readonly op: string;
 }

@@ -2,8 +2,8 @@
 
 import type { Node } from "../../graph/graph.ts";
 import { exportActivation, exportMultiply } from "./export_elementwise.ts";
+import { exportLayerNorm } from "./export_layer_norm.ts";
 import {
-  exportLayerNorm,
   exportPrelu,
   exportResize,
   exportResponseNorm,

@@ -1,6 +1,5 @@
-/** Transposed convolution, resizing and what looks at all channels, as ONNX nodes. */
+/** Transposed convolution, resizing, slopes and what compares channels, as ONNX nodes. */
 
-import { SecateurError } from "../../errors.ts";
 import type { Node } from "../../graph/graph.ts";
 import { type ExportContext, float, int, ints, onnxNode, text } from "./node_proto.ts";
 import type { NodeProto } from "./onnx_pb.ts";
@@ -49,36 +48,6 @@ export function exportResize(node: NodeOf<"resize">, context: ExportContext): No
     text("coordinate_transformation_mode", node.coordinates),
     text("nearest_mode", node.rounding),
   ]);
-}
-
-/** ONNX normalises the last axes. */
-export function exportLayerNorm(node: NodeOf<"layer_norm">, context: ExportContext): NodeProto[] {
-  if (context.opset < 17) {
-    throw new SecateurError(
-      "option-invalid",
-      `Expected ONNX operator set 17 or later for ${node.name}, a layer norm, but it is ` +
-        `${context.opset}; choose a later one.`,
-    );
-  }
-  const parameters = [node.scale, node.offset].map(context.parameter);
-  const attributes = [int("axis", -1), float("epsilon", node.epsilon)];
-  const [x] = node.inputs;
-  if (context.shapes.get(node.output)!.length === 1) {
-    return [onnxNode("LayerNormalization", { ...node, inputs: [x, ...parameters] }, attributes)];
-  }
-  const last = context.value(`${node.output}/channels_last`);
-  const norm = context.value(`${node.output}/normalised`);
-  return [
-    onnxNode("Transpose", { name: `${node.name}/last`, inputs: [x], output: last }, [
-      ints("perm", [0, 2, 3, 1]),
-    ]),
-    onnxNode("LayerNormalization", {
-      name: `${node.name}/normalise`,
-      inputs: [last, ...parameters],
-      output: norm,
-    }, attributes),
-    onnxNode("Transpose", { ...node, inputs: [norm] }, [ints("perm", [0, 3, 1, 2])]),
-  ];
 }
 
 export function exportResponseNorm(node: NodeOf<"local_response_norm">): NodeProto {

@@ -4,17 +4,15 @@ import { basename } from "node:path";
 import { SecateurError } from "../../errors.ts";
 import type { Graph, Node, Shape } from "../../graph/graph.ts";
 import { quoted } from "../bytes.ts";
-import { type HostArray, Refusal } from "./array.ts";
-import { type Allocate, allocator, fold, folds, shapeOf } from "./fold.ts";
-import * as activations from "./import_activations.ts";
-import * as elementwise from "./import_elementwise.ts";
-import * as joins from "./import_joins.ts";
-import * as layout from "./import_layout.ts";
-import * as linear from "./import_linear.ts";
-import * as windows from "./import_windows.ts";
+import { type HostArray, Refusal, type RefusedNode } from "./array.ts";
+import { putOffExpression } from "./expressions.ts";
+import { type Allocate, allocator, fold, folds } from "./fold.ts";
+import { putOffMoment } from "./import_moments.ts";
 import { type FeatureValue, Importer, Names, OPEN_BATCH, type RemovedSoftmax } from "./importer.ts";
+import { lowered } from "./lower.ts";
+import { importAlone, isImported } from "./import_table.ts";
 import type { OnnxModel, OnnxNode, OnnxValue } from "./reader.ts";
-import { composeNeighbours } from "./simplify.ts";
+import { composeNeighbours, neededLayers, neededParameters } from "./simplify.ts";
 import type { TensorProto } from "./onnx_pb.ts";
 import { arrayOf } from "./tensor.ts";
 
@@ -47,68 +45,16 @@ export interface ImportOptions {
   readonly constants?: ReadonlyMap<string, HostArray>;
 }
 
-type ImportNode = (importer: Importer, node: OnnxNode) => void;
-
-const IMPORTS: ReadonlyMap<string, ImportNode> = new Map<string, ImportNode>([
-  ["Add", elementwise.importAdd],
-  ["AveragePool", windows.importPool],
-  ["BatchNormalization", elementwise.importBatchNorm],
-  ["Cast", elementwise.importCast],
-  ["Clip", activations.importClip],
-  ["Concat", joins.importConcat],
-  ["Conv", windows.importConvolution],
-  ["ConvTranspose", joins.importTransposedConvolution],
-  ["Dropout", elementwise.importDropout],
-  ["Elu", activations.importActivation],
-  ["Flatten", linear.importFlatten],
-  ["Gather", layout.importGather],
-  ["Gelu", activations.importGelu],
-  ["Gemm", linear.importGemm],
-  ["GlobalAveragePool", windows.importGlobalAveragePool],
-  ["GlobalMaxPool", windows.importGlobalMaxPool],
-  ["HardSigmoid", activations.importActivation],
-  ["HardSwish", activations.importHardSwish],
-  ["Identity", elementwise.importIdentity],
-  ["LRN", activations.importResponseNorm],
-  ["LayerNormalization", activations.importLayerNorm],
-  ["LeakyRelu", activations.importActivation],
-  ["LogSoftmax", elementwise.importSoftmax],
-  ["MatMul", linear.importMatMul],
-  ["MaxPool", windows.importPool],
-  ["Mul", activations.importMul],
-  ["PRelu", activations.importPrelu],
-  ["Pad", layout.importPad],
-  ["ReduceMean", windows.importReduceMean],
-  ["Relu", elementwise.importRelu],
-  ["Reshape", linear.importReshape],
-  ["Resize", joins.importResize],
-  ["Shape", importShape],
-  ["Sigmoid", activations.importActivation],
-  ["Slice", layout.importSlice],
-  ["Softmax", elementwise.importSoftmax],
-  ["Split", joins.importSplit],
-  ["Squeeze", linear.importSqueeze],
-  ["Sum", elementwise.importSum],
-  ["Tanh", activations.importActivation],
-  ["Transpose", layout.importTranspose],
-  ["Unsqueeze", linear.importSqueeze],
-]);
-
-/** ONNX operators that become part of a graph; others must fold into constants. */
-export const IMPORTED_OPERATORS: readonly string[] = [...IMPORTS.keys()];
-
-function importShape(importer: Importer, node: OnnxNode): void {
-  const array = shapeOf(node, importer.feature(node).shape);
-  importer.values.set(node.outputs[0], { kind: "constant", name: node.outputs[0], array });
-}
-
 const FLOAT = 1;
 
+interface ModelInput {
+  readonly input: OnnxValue;
+  readonly shape: readonly number[];
+  readonly batch: number | string;
+}
+
 /** The model's one input with its extents; the batch is OPEN_BATCH where it is left open. */
-function inputOf(
-  model: OnnxModel,
-  options: ImportOptions,
-): { input: OnnxValue; shape: number[]; batch: number | string } {
+function inputOf(model: OnnxModel, options: ImportOptions): ModelInput {
   const inputs = model.inputs.filter(({ name }) => !options.constants?.has(name));
   const refuse = (finding: string, todo: string) =>
     new SecateurError("graph-unsupported", `${model.source}: ${finding}; ${todo}.`);
@@ -193,10 +139,8 @@ function importNode(importer: Importer, node: OnnxNode, folder: Folder): void {
       const name = node.outputs[index];
       if (name) importer.values.set(name, { kind: "constant", name, array });
     });
-  } else {
-    const importOne = IMPORTS.get(node.op);
-    if (importOne === undefined) throw new Refusal("");
-    importOne(importer, node);
+  } else if (!putOffMoment(importer, node) && !putOffExpression(importer, node)) {
+    importAlone(importer, node);
   }
   const missing = node.outputs.find((name) =>
     importer.uses(name) > 0 && !importer.values.has(name)
@@ -204,29 +148,49 @@ function importNode(importer: Importer, node: OnnxNode, folder: Folder): void {
   if (missing !== undefined) throw new Refusal(`has its output ${quoted(missing)} used`);
 }
 
+/** Nodes that are not supported, each once, in the order they were found. */
+class Unsupported {
+  readonly sentences = new Map<string, string>();
+
+  /** Runs a step of the import; a refusal is added to the list, as one of `node` by default. */
+  try(node: RefusedNode, step: () => void): void {
+    try {
+      step();
+    } catch (thrown) {
+      if (!(thrown instanceof Refusal)) throw thrown;
+      const { message, node: { name, op } = node } = thrown.at(node);
+      const reason = message === "" ? "" : `, which ${message}`;
+      if (this.sentences.has(name)) return;
+      this.sentences.set(name, `${quoted(name)} (${quoted(op).slice(1, -1)}${reason})`);
+    }
+  }
+}
+
 /** Imports all nodes; returns those that are not supported, each by name and operator. */
 function importNodes(importer: Importer, folder: Folder): string[] {
-  const unsupported: string[] = [];
+  const unsupported = new Unsupported();
   for (const node of importer.model.nodes) {
     const inputs = node.inputs.flatMap((_, index) => importer.input(node, index) ?? []);
     const constant = inputs.every((value) =>
       value.kind === "constant" || (value.kind === "unknown" && value.constant)
     );
-    const known = IMPORTS.has(node.op) || (constant && folds(node.op));
-    try {
+    const known = isImported(node.op) || (constant && folds(node.op));
+    unsupported.try(node, () => {
       if (!known) throw new Refusal("");
       // What a refused node would have written cannot be judged further.
       if (inputs.every(({ kind }) => kind !== "unknown")) importNode(importer, node, folder);
-    } catch (thrown) {
-      if (!(thrown instanceof Refusal)) throw thrown;
-      const reason = thrown.message === "" ? "" : `, which ${thrown.message}`;
-      unsupported.push(`${quoted(node.name)} (${quoted(node.op).slice(1, -1)}${reason})`);
-    }
-    for (const output of node.outputs) {
-      if (!importer.values.has(output)) importer.values.set(output, { kind: "unknown", constant });
+    });
+    const lost = node.outputs.filter((output) => !importer.values.has(output));
+    for (const output of lost) importer.values.set(output, { kind: "unknown", constant });
+    if (lost.length === 0) continue;
+    // What it would have read may not be supported either.
+    for (const value of inputs) {
+      if (value.kind === "pending") unsupported.try(value.node, () => importer.force(value));
     }
   }
-  return unsupported;
+  const answer = importer.values.get(importer.model.output.name);
+  if (answer?.kind === "pending") unsupported.try(answer.node, () => importer.force(answer));
+  return [...unsupported.sentences.values()];
 }
 
 const MOST_LISTED = 200;
@@ -256,24 +220,13 @@ function answerOf(importer: Importer): FeatureValue {
 
 /**
  * Convolutions that carry the bias of a batch norm: the network has none left, and the bias does
- * not have the name that a layer's own bias has beside its weight ("conv1.weight", "conv1.bias").
+ * not have the name that a layer's own bias has ("conv1.bias").
  */
-function foldedConvolutions(nodes: readonly Node[]): string[] {
+function foldedConvolutions(nodes: readonly Node[], output: string): string[] {
   if (nodes.some(({ op }) => op === "batch_norm")) return [];
-  const readers = new Map<string, Node[]>();
-  for (const node of nodes) {
-    for (const input of node.inputs) {
-      const known = readers.get(input);
-      if (known === undefined) readers.set(input, [node]);
-      else known.push(node);
-    }
-  }
   return nodes.flatMap((node) => {
-    if (node.op !== "convolution" || node.bias === undefined) return [];
-    if (node.bias === node.weight.replace(/\.weight$/, ".bias")) return [];
-    const next = readers.get(node.output) ?? [];
-    const folded = next.length > 0 && next.every(({ op }) => op === "relu" || op === "add");
-    return folded ? [node.name] : [];
+    if (node.op !== "convolution" || node.bias === undefined || node.output === output) return [];
+    return /(^|\.)bias$/.test(node.bias) ? [] : [node.name];
   });
 }
 
@@ -298,7 +251,11 @@ function renameAnswer(nodes: readonly Node[], answer: string, wanted: string): N
 function finish(importer: Importer, input: FeatureValue): Graph {
   const { model } = importer;
   const answer = answerOf(importer).name;
-  let nodes = composeNeighbours(importer.nodes, answer, (value) => importer.shapeOf(value));
+  let nodes = composeNeighbours(
+    neededLayers(importer.ordered(), answer),
+    answer,
+    (value) => importer.shapeOf(value),
+  );
   let output = answer;
   const wanted = new Names().unique(model.output.name);
   const free = nodes.every((node) => node.output !== wanted) && input.name !== wanted;
@@ -311,20 +268,18 @@ function finish(importer: Importer, input: FeatureValue): Graph {
     input: { name: input.name, shape: input.shape.slice(1) },
     output,
     nodes,
-    parameters: importer.parameters,
+    parameters: neededParameters(nodes, importer.parameters),
   };
 }
 
-/**
- * The graph of a model: constants folded, operators normalised to the graph's. The batch is not
- * part of a graph.
- * @throws SecateurError `graph-unsupported` naming every node that cannot be imported, or the input
- * when it is not one f32 tensor of fixed extents; `graph-invalid` when the output does not depend on
- * the input; `format-corrupt` for tensors whose data does not fit their shape.
- */
-export function importModel(model: OnnxModel, options: ImportOptions = {}): Imported {
-  const { input, shape, batch } = inputOf(model, options);
-  const importer = new Importer(model, shape[0]);
+/** As importModel, with shapes for so many images. */
+function importFor(model: OnnxModel, options: ImportOptions, given: ModelInput): Imported {
+  const { input, shape, batch } = given;
+  const importer = new Importer(
+    model,
+    shape[0],
+    (owner, value) => lowered(owner, value, importAlone),
+  );
   const decode = (tensor: TensorProto) => arrayOf(tensor, model.source, model.external.get(tensor));
   const refused = giveConstants(importer, options, decode);
   let stored = 0;
@@ -332,9 +287,9 @@ export function importModel(model: OnnxModel, options: ImportOptions = {}): Impo
     if (value.kind === "constant") stored += value.array.data.length;
   }
   const folder = { allocate: allocator(FREE_ELEMENTS + COPIES * stored), decode };
-  let given: FeatureValue;
+  let start: FeatureValue;
   try {
-    given = importer.give(input.name, shape);
+    start = importer.give(input.name, shape);
   } catch (thrown) {
     if (!(thrown instanceof Refusal)) throw thrown;
     throw new SecateurError(
@@ -344,9 +299,8 @@ export function importModel(model: OnnxModel, options: ImportOptions = {}): Impo
     );
   }
   requireSupported(model.source, [...refused, ...importNodes(importer, folder)]);
-  const graph = finish(importer, given);
+  const graph = finish(importer, start);
   const { opset, irVersion, producer, metadata, unusedNodes } = model;
-  const foldedBatchNorm = foldedConvolutions(graph.nodes);
   const { removedSoftmax } = importer;
   return {
     graph,
@@ -356,11 +310,41 @@ export function importModel(model: OnnxModel, options: ImportOptions = {}): Impo
       producer,
       batch,
       metadata,
-      foldedBatchNorm,
+      foldedBatchNorm: foldedConvolutions(graph.nodes, graph.output),
       ...(removedSoftmax === undefined ? {} : { removedSoftmax }),
       unusedNodes,
     },
   };
+}
+
+/**
+ * Images for models that leave the batch open and compute indices for all of it, of which there
+ * would be too many for OPEN_BATCH.
+ */
+const SMALLER_BATCH = 251;
+
+/**
+ * The graph of a model: constants folded, operators normalised to the graph's. The batch is not
+ * part of a graph.
+ * @throws SecateurError `graph-unsupported` naming every node that cannot be imported, or the input
+ * when it is not one f32 tensor of fixed extents; `graph-invalid` when the output does not depend on
+ * the input; `format-corrupt` for tensors whose data does not fit their shape.
+ */
+export function importModel(model: OnnxModel, options: ImportOptions = {}): Imported {
+  const given = inputOf(model, options);
+  const [images, ...image] = given.shape;
+  try {
+    return importFor(model, options, given);
+  } catch (thrown) {
+    const again = thrown instanceof SecateurError && thrown.code === "graph-unsupported" &&
+      images === OPEN_BATCH && !image.includes(SMALLER_BATCH);
+    if (!again) throw thrown;
+    try {
+      return importFor(model, options, { ...given, shape: [SMALLER_BATCH, ...image] });
+    } catch {
+      throw thrown; // what it says is of the model as it is
+    }
+  }
 }
 
 // Elements that folding may make: shape arithmetic needs few, moved weights as many as there are.

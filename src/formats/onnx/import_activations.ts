@@ -1,7 +1,9 @@
-/** Import of activations, products, and what looks at all channels. */
+/** Import of activations and of what looks at all channels. */
 
 import type { ActivationKind } from "../../graph/graph.ts";
-import { emptyArray, Refusal, shown } from "./array.ts";
+import { Refusal, shown } from "./array.ts";
+import { axisOf } from "./fold_layout.ts";
+import { emitLayerNorm } from "./import_moments.ts";
 import type { ConstantValue, FeatureValue, Importer } from "./importer.ts";
 import type { OnnxNode } from "./reader.ts";
 
@@ -22,9 +24,9 @@ const FORMS: ReadonlyMap<string, Form> = new Map([
 
 /** Elu, HardSigmoid, LeakyRelu, Sigmoid and Tanh. */
 export function importActivation(importer: Importer, node: OnnxNode): void {
-  const x = importer.feature(node);
+  const x = importer.viewed(node);
   const { kind, alpha, beta } = FORMS.get(node.op)!;
-  importer.emit(node, {
+  importer.emitLike(node, x, {
     op: "activation",
     inputs: [x.name],
     kind,
@@ -35,8 +37,8 @@ export function importActivation(importer: Importer, node: OnnxNode): void {
 
 /** HardSwish, which has no parameters. */
 export function importHardSwish(importer: Importer, node: OnnxNode): void {
-  const inputs = [importer.feature(node).name];
-  importer.emit(node, { op: "activation", inputs, kind: "hard_swish" });
+  const x = importer.viewed(node);
+  importer.emitLike(node, x, { op: "activation", inputs: [x.name], kind: "hard_swish" });
 }
 
 /** Gelu. */
@@ -46,12 +48,15 @@ export function importGelu(importer: Importer, node: OnnxNode): void {
     throw new Refusal("approximates in an unknown way");
   }
   const kind = approximate === "tanh" ? "gelu_tanh" : "gelu";
-  importer.emit(node, { op: "activation", inputs: [importer.feature(node).name], kind });
+  const x = importer.viewed(node);
+  importer.emitLike(node, x, { op: "activation", inputs: [x.name], kind });
 }
 
-/** Clip to constant bounds, either of which may be left out. */
-export function importClip(importer: Importer, node: OnnxNode): void {
-  const x = importer.feature(node);
+/** Bounds of a Clip, either of which may be left out. */
+export function clipBounds(
+  importer: Importer,
+  node: OnnxNode,
+): { readonly alpha?: number; readonly beta?: number } {
   const older = importer.opset < 11;
   const bound = (name: string, index: number): number | undefined => {
     if (older) return node.attributes.has(name) ? node.attributes.float(name) : undefined;
@@ -62,39 +67,34 @@ export function importClip(importer: Importer, node: OnnxNode): void {
     return array?.data[0];
   };
   const alpha = bound("min", 1), beta = bound("max", 2);
-  importer.emit(node, {
-    op: "activation",
-    inputs: [x.name],
-    kind: "clip",
-    ...(alpha === undefined ? {} : { alpha }),
-    ...(beta === undefined ? {} : { beta }),
-  });
+  return { ...(alpha === undefined ? {} : { alpha }), ...(beta === undefined ? {} : { beta }) };
 }
 
-/** x times its own sigmoid, or hard sigmoid, is one activation. */
-function importSelfGated(importer: Importer, node: OnnxNode): boolean {
-  for (const [x, share] of [[0, 1], [1, 0]]) {
-    const value = importer.feature(node, x), gate = importer.feature(node, share);
-    const writer = importer.writer(gate.name);
-    if (writer?.op !== "activation" || writer.inputs[0] !== value.name) continue;
-    if (importer.uses(node.inputs[share]) !== 1 || node.inputs[share] !== gate.name) continue;
-    if (writer.kind !== "sigmoid" && writer.kind !== "hard_sigmoid") continue;
-    importer.replace({ ...writer, kind: writer.kind === "sigmoid" ? "silu" : "hard_swish" });
-    importer.alias(node, gate);
-    return true;
-  }
-  return false;
+/** Clip to constant bounds. */
+export function importClip(importer: Importer, node: OnnxNode): void {
+  const x = importer.viewed(node);
+  const bounds = clipBounds(importer, node);
+  importer.emitLike(node, x, { op: "activation", inputs: [x.name], kind: "clip", ...bounds });
 }
 
-/** Mul of two values that the model computes. */
-export function importMul(importer: Importer, node: OnnxNode): void {
-  const [a, b] = [importer.feature(node, 0), importer.feature(node, 1)];
-  const features = ({ shape }: FeatureValue) => shape.length === 2 || shape.length === 4;
-  if (a.shape.length !== b.shape.length || !features(a)) {
-    throw new Refusal(`multiplies ${importer.described(a)} and ${importer.described(b)}`);
+/** Max or Min of a value and one number. */
+export function importBound(importer: Importer, node: OnnxNode): void {
+  const values = node.inputs.map((_, index) => importer.input(node, index));
+  const at = values.findIndex((value) => value?.kind === "constant");
+  const bound = values[at];
+  const number = bound?.kind === "constant" && bound.array.data.length === 1;
+  if (values.length !== 2 || !number) {
+    throw new Refusal("compares values that are not one and a single constant number");
   }
-  if (importSelfGated(importer, node)) return;
-  importer.emit(node, { op: "multiply", inputs: [a.name, b.name] });
+  const x = importer.viewed(node, 1 - at);
+  const [value] = bound.array.data;
+  const side = node.op === "Max" ? { alpha: value } : { beta: value };
+  if (bound.array.shape.length > x.shape.length) {
+    throw new Refusal(`compares ${importer.described(x)} and ${shown(bound.array.shape)}`);
+  }
+  if (node.op === "Max" && value === 0) {
+    importer.emitLike(node, x, { op: "relu", inputs: [x.name] });
+  } else importer.emitLike(node, x, { op: "activation", inputs: [x.name], kind: "clip", ...side });
 }
 
 /** The slopes of PRelu as one a channel. */
@@ -124,25 +124,19 @@ export function importPrelu(importer: Importer, node: OnnxNode): void {
   });
 }
 
-/** LayerNormalization of features, over all of them. */
+/** LayerNormalization over channels, of features or of pictures laid out with channels last. */
 export function importLayerNorm(importer: Importer, node: OnnxNode): void {
-  const x = importer.feature(node);
-  const axis = node.attributes.int("axis", -1);
-  if (x.shape.length !== 2 || (axis !== -1 && axis !== 1)) {
+  const x = importer.viewed(node);
+  const last = x.shape.length - 1;
+  const axis = axisOf(node.attributes.int("axis", -1), x.shape.length);
+  const channelsLast = x.view === "channels_last" || (x.view === undefined && last === 1);
+  if (axis !== last || !channelsLast) {
     throw new Refusal(`normalises ${importer.described(x)} from axis ${axis} on`);
   }
-  const given = importer.constant(node, 2);
-  const offset = given ?? {
-    kind: "constant" as const,
-    name: `${node.name}.offset`,
-    array: emptyArray("f32", [x.shape[1]]),
-  };
-  importer.emit(node, {
-    op: "layer_norm",
-    inputs: [x.name],
-    scale: importer.parameter(importer.requiredConstant(node, 1)),
-    offset: importer.parameter(offset),
-    epsilon: node.attributes.float("epsilon", 1e-5),
+  const offset = importer.constant(node, 2);
+  emitLayerNorm(importer, node, x, node.attributes.float("epsilon", 1e-5), {
+    scale: importer.requiredConstant(node, 1),
+    ...(offset === undefined ? {} : { offset }),
   });
 }
 

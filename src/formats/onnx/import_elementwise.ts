@@ -1,32 +1,69 @@
-/** Import of activations, sums, normalisation and of what does nothing at inference. */
+/** Import of sums, products, normalisation and of what does nothing at inference. */
 
 import { Refusal, shown } from "./array.ts";
 import { shortest } from "./attributes.ts";
 import type { FeatureValue, Importer } from "./importer.ts";
-import { addConstant } from "./import_linear.ts";
+import { affineOf, emitAffine } from "./import_affine.ts";
 import type { OnnxNode } from "./reader.ts";
 
 const FLOAT = 1;
 
 /** Relu. */
 export function importRelu(importer: Importer, node: OnnxNode): void {
-  importer.emit(node, { op: "relu", inputs: [importer.feature(node).name] });
+  const x = importer.viewed(node);
+  importer.emitLike(node, x, { op: "relu", inputs: [x.name] });
 }
+
+const sameShape = (a: FeatureValue, b: FeatureValue): boolean =>
+  a.view === b.view && a.shape.length === b.shape.length &&
+  a.shape.every((extent, axis) => extent === b.shape[axis]);
 
 function requireEqual(importer: Importer, a: FeatureValue, b: FeatureValue): void {
-  const equal = a.shape.length === b.shape.length &&
-    a.shape.every((e, axis) => e === b.shape[axis]);
-  if (!equal) throw new Refusal(`adds ${importer.described(a)} and ${importer.described(b)}`);
+  if (sameShape(a, b)) return;
+  throw new Refusal(`adds ${importer.described(a)} and ${importer.described(b)}`);
 }
 
-/** Add of two values of one shape, or of a bias. */
-export function importAdd(importer: Importer, node: OnnxNode): void {
-  const [a, b] = [importer.input(node, 0), importer.input(node, 1)];
-  if (a?.kind === "feature" && b?.kind === "constant") return addConstant(importer, node, a, b);
-  if (a?.kind === "constant" && b?.kind === "feature") return addConstant(importer, node, b, a);
-  const [left, right] = [importer.feature(node, 0), importer.feature(node, 1)];
-  requireEqual(importer, left, right);
-  importer.emit(node, { op: "add", inputs: [left.name, right.name] });
+/** Whether all extents but the batch's and the channels' are 1. */
+function isPerChannel(importer: Importer, { name, shape, view }: FeatureValue): boolean {
+  const axis = view === "channels_last" ? shape.length - 1 : 1;
+  return shape.length === 4 && shape[axis] === importer.shapeOf(name)[0] &&
+    shape.every((extent, each) => each === 0 || each === axis || extent === 1);
+}
+
+/** Product of two values, one of which may be one number a channel. */
+function multiply(importer: Importer, node: OnnxNode): void {
+  const [a, b] = [importer.viewed(node, 0), importer.viewed(node, 1)];
+  const layout = ({ view }: FeatureValue) => view === "channels_last" ? "last" : "first";
+  const [large, small] = isPerChannel(importer, a) ? [b, a] : [a, b];
+  const gates = large.shape.length === 4 && isPerChannel(importer, small) &&
+    layout(large) === layout(small) && large.view !== "grouped" &&
+    importer.shapeOf(large.name)[0] === importer.shapeOf(small.name)[0];
+  if (!gates && !sameShape(a, b)) {
+    throw new Refusal(`multiplies ${importer.described(a)} and ${importer.described(b)}`);
+  }
+  importer.emitLike(node, large, { op: "multiply", inputs: [a.name, b.name] });
+}
+
+/** Add, Sub, Mul, Div and Neg: of a value and a constant, or of two values. */
+export function importArithmetic(importer: Importer, node: OnnxNode): void {
+  const computed = node.inputs.filter((_, index) =>
+    importer.input(node, index)?.kind !== "constant"
+  );
+  node.inputs.forEach((_, index) => {
+    if (importer.input(node, index)?.kind === "pending") importer.viewed(node, index);
+  });
+  const made = affineOf(importer, node);
+  if (made !== undefined) {
+    importer.alias(node, emitAffine(importer, node, made.base, made.affine));
+  } else if (node.op === "Mul" && computed.length === 2) {
+    multiply(importer, node);
+  } else if (node.op === "Add" && computed.length === 2) {
+    const [left, right] = [importer.viewed(node, 0), importer.viewed(node, 1)];
+    requireEqual(importer, left, right);
+    importer.emitLike(node, left, { op: "add", inputs: [left.name, right.name] });
+  } else {
+    throw new Refusal("is neither a sum nor a product");
+  }
 }
 
 /** Sum of any number of values of one shape. */
@@ -68,7 +105,7 @@ export function importBatchNorm(importer: Importer, node: OnnxNode): void {
 
 /** Identity. */
 export function importIdentity(importer: Importer, node: OnnxNode): void {
-  importer.alias(node, importer.feature(node));
+  importer.alias(node, importer.viewed(node));
 }
 
 /** Cast to the type that values have already. */
@@ -76,7 +113,7 @@ export function importCast(importer: Importer, node: OnnxNode): void {
   if (node.attributes.int("to") !== FLOAT) {
     throw new Refusal(`casts to element type ${node.attributes.int("to")}`);
   }
-  importer.alias(node, importer.feature(node));
+  importer.alias(node, importer.viewed(node));
 }
 
 /** Dropout, which does nothing at inference. */
@@ -85,7 +122,7 @@ export function importDropout(importer: Importer, node: OnnxNode): void {
   if (training !== undefined && training.array.data[0] !== 0) {
     throw new Refusal("drops values (training_mode)");
   }
-  importer.alias(node, importer.feature(node));
+  importer.alias(node, importer.viewed(node));
 }
 
 /**

@@ -9,20 +9,81 @@ import {
 } from "../../graph/graph.ts";
 import { Refusal, shown } from "./array.ts";
 import { axisOf } from "./fold_layout.ts";
+import { emitAffine } from "./import_affine.ts";
 import type { FeatureValue, Importer } from "./importer.ts";
+import type { Affine } from "./pending.ts";
 import type { OnnxNode } from "./reader.ts";
+
+/** Channels of one value, each perhaps scaled and moved. */
+interface Selection {
+  readonly source: string;
+  readonly from: readonly number[];
+  readonly affine: Affine;
+}
+
+/** An input of a Concat as channels selected from another value. */
+function selectionOf(importer: Importer, node: OnnxNode, index: number): Selection | undefined {
+  const value = importer.input(node, index);
+  const whole = { scale: Float64Array.of(1), offset: Float64Array.of(0), alone: false };
+  const found = value?.kind === "feature"
+    ? { base: value, affine: whole }
+    : value?.kind === "pending" && value.form === "expression" && value.affine !== undefined
+    ? { base: value.base, affine: value.affine }
+    : undefined;
+  if (found === undefined || found.base.view !== undefined) return undefined;
+  const writer = importer.writer(found.base.name);
+  if (writer?.op !== "channel_map" || writer.from.includes(-1)) return undefined;
+  return { source: writer.inputs[0], from: writer.from, affine: found.affine };
+}
+
+/**
+ * Channels taken out of one value, scaled one by one and joined again, as torchvision's models do to
+ * their input: one scaling.
+ */
+function importRejoined(importer: Importer, node: OnnxNode): boolean {
+  const selections = node.inputs.map((_, index) => selectionOf(importer, node, index));
+  const [first] = selections;
+  if (first === undefined || selections.some((each) => each?.source !== first.source)) return false;
+  const parts = selections as Selection[];
+  const { source } = first;
+  const from = parts.flatMap((part) => part.from);
+  const each = (values: (affine: Affine) => Float64Array) =>
+    Float64Array.from(parts.flatMap((part) => {
+      const own = values(part.affine);
+      return part.from.map((_, c) => own[own.length === 1 ? 0 : c]);
+    }));
+  const scale = each((affine) => affine.scale), offset = each((affine) => affine.offset);
+  const shape = importer.shapeOf(source);
+  const all = from.length === shape[0] && from.every((channel, c) => channel === c);
+  const selected: FeatureValue = all
+    ? { kind: "feature", name: source, shape: [importer.batch, ...shape] }
+    : importer.emitPart(node, "/channels", { op: "channel_map", inputs: [source], from });
+  importer.alias(node, emitAffine(importer, node, selected, { scale, offset, alone: false }));
+  return true;
+}
 
 /** Concat of channels. */
 export function importConcat(importer: Importer, node: OnnxNode): void {
-  const values = node.inputs.map((_, index) => importer.feature(node, index));
-  const axis = axisOf(node.attributes.int("axis"), values[0].shape.length);
-  if (axis !== 1) throw new Refusal(`joins along axis ${axis}, not channels`);
-  const odd = values.find(({ shape }) => shape.length !== values[0].shape.length);
+  const first = importer.input(node, 0);
+  const rank = first?.kind === "pending" || first?.kind === "feature" ? first.shape.length : 0;
+  const named = rank === 0 ? NaN : axisOf(node.attributes.int("axis"), rank);
+  if (named === 1 && importRejoined(importer, node)) return;
+  const values = node.inputs.map((_, index) => importer.viewed(node, index));
+  const { view } = values[0];
+  const odd = values.find((value) =>
+    value.shape.length !== values[0].shape.length || value.view !== view
+  );
   if (odd !== undefined) {
     throw new Refusal(`joins ${importer.described(values[0])} and ${importer.described(odd)}`);
   }
+  const axis = axisOf(node.attributes.int("axis"), values[0].shape.length);
+  const channels = view === undefined ? 1 : view === "channels_last" ? rank - 1 : NaN;
+  if (axis !== channels) throw new Refusal(`joins along axis ${axis}, not channels`);
   if (values.length === 1) return importer.alias(node, values[0]);
-  importer.emit(node, { op: "concat", inputs: values.map(({ name }) => name) });
+  const joined = importer.emit(node, { op: "concat", inputs: values.map(({ name }) => name) });
+  if (view === undefined) return;
+  const [count] = importer.shapeOf(joined.name);
+  importer.alias(node, { ...joined, shape: [...values[0].shape.slice(0, -1), count], view });
 }
 
 /** Channels of each part. */

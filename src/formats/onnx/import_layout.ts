@@ -3,6 +3,7 @@
 import type { Padding, Pair } from "../../graph/graph.ts";
 import { Refusal, shown } from "./array.ts";
 import { axisOf, sliceRange } from "./fold_layout.ts";
+import { reshape } from "./import_reshape.ts";
 import type { FeatureValue, Importer } from "./importer.ts";
 import type { OnnxNode } from "./reader.ts";
 
@@ -182,32 +183,52 @@ export function importSlice(importer: Importer, node: OnnxNode): void {
   chain.finish(x);
 }
 
-/** Gather of channels by constant indices. */
+/**
+ * Gather of channels by constant indices, of which a single one drops the axis; or, out of a vector
+ * of all elements, of each in its place, as exporters write a strided view.
+ */
 export function importGather(importer: Importer, node: OnnxNode): void {
-  const x = importer.feature(node);
   const indices = importer.requiredConstant(node, 1).array;
+  const whole = importer.viewed(node);
+  const all = whole.view === "merged" && indices.data.length === whole.shape[0] &&
+    indices.data.every((index, position) => index === position);
+  if (all) return reshape(importer, node, indices.shape);
+  const x = importer.feature(node);
   const axis = axisOf(node.attributes.int("axis", 0), x.shape.length);
-  if (axis !== 1 || indices.shape.length !== 1) {
+  if (axis !== 1 || indices.shape.length > 1) {
     throw new Refusal(`gathers ${shown(indices.shape)} along axis ${axis}, not channels`);
   }
   const from = [...indices.data].map((index) => axisOf(index, x.shape[1]));
-  importer.emit(node, { op: "channel_map", inputs: [x.name], from });
+  const { kind, name } = importer.emit(node, { op: "channel_map", inputs: [x.name], from });
+  if (indices.shape.length === 1) return;
+  const [batch, , ...area] = x.shape;
+  importer.alias(node, { kind, name, shape: [batch, ...area], view: "reshaped" });
 }
 
-/** [batch, groups, channels, height, width] with the two exchanged: a shuffle of channels. */
+/** [batch, groups, channels, ...] with the two exchanged: a shuffle of channels. */
 function importShuffle(importer: Importer, node: OnnxNode, x: FeatureValue): void {
   const [batch, groups, channels, ...area] = x.shape;
   const from = countUp(groups * channels)
     .map((c) => (c % groups) * channels + Math.floor(c / groups));
-  const shuffled = importer.emit(node, { op: "channel_map", inputs: [x.name], from });
-  importer.alias(node, { ...shuffled, shape: [batch, channels, groups, ...area] });
+  const { kind, name } = importer.emit(node, { op: "channel_map", inputs: [x.name], from });
+  const shape = [batch, channels, groups, ...area];
+  importer.alias(node, { kind, name, shape, view: "grouped" });
 }
 
-/** Transpose that leaves the axes where they are, or shuffles channels. */
+/** Transpose that leaves the axes where they are, moves channels last or back, or shuffles them. */
 export function importTranspose(importer: Importer, node: OnnxNode): void {
-  const x = importer.feature(node);
+  const x = importer.viewed(node);
   const axes = node.attributes.ints("perm", x.shape.map((_, axis) => x.shape.length - 1 - axis));
-  if (x.shape.length === 5 && axes.join() === "0,2,1,3,4") return importShuffle(importer, node, x);
+  const order = axes.join();
+  const exchanges = /^0,2,1(,3)?(,4)?$/.test(order) && axes.length === x.shape.length;
+  if (x.view === "grouped" && exchanges) return importShuffle(importer, node, x);
+  const { kind, name, shape: [batch, a, b, c] } = x;
+  if (x.view === undefined && x.shape.length === 4 && order === "0,2,3,1") {
+    return importer.alias(node, { kind, name, shape: [batch, b, c, a], view: "channels_last" });
+  }
+  if (x.view === "channels_last" && order === "0,3,1,2") {
+    return importer.alias(node, { kind, name, shape: [batch, c, a, b] });
+  }
   if (axes.length !== x.shape.length || axes.some((axis, position) => axis !== position)) {
     throw new Refusal(`moves axes (${axes.slice(0, 8).join(", ")})`);
   }

@@ -1,10 +1,8 @@
-/** Import of linear layers and of what flattens pictures for them. */
+/** Import of linear layers. */
 
 import type { Tensor } from "../../tensor.ts";
-import { elementCount } from "../../tensor.ts";
-import { type HostArray, integers, Refusal, shown } from "./array.ts";
-import { axesOf, axisOf, reshapeTarget, squeezedShape, unsqueezedShape } from "./fold_layout.ts";
-import type { ConstantValue, FeatureValue, Importer } from "./importer.ts";
+import { type HostArray, Refusal, shown } from "./array.ts";
+import type { ConstantValue, Importer } from "./importer.ts";
 import type { OnnxNode } from "./reader.ts";
 
 /** [rows, columns] -> [columns, rows], times a factor. */
@@ -82,84 +80,34 @@ export function importGemm(importer: Importer, node: OnnxNode): void {
   });
 }
 
-/** MatMul with constant weights on the right. */
+/** MatMul with constant weights on the right; of pictures with channels last, a convolution. */
 export function importMatMul(importer: Importer, node: OnnxNode): void {
-  const x = importer.feature(node);
-  const weight = linearWeight(importer, importer.requiredConstant(node, 1), false, 1);
-  importer.emit(node, { op: "linear", inputs: [x.name], weight });
-}
-
-/**
- * Adds a constant to a value: the bias of the linear layer or convolution that alone wrote it, for
- * this alone.
- */
-export function addConstant(
-  importer: Importer,
-  node: OnnxNode,
-  { name, shape }: FeatureValue,
-  constant: ConstantValue,
-): void {
-  const writer = importer.writer(name);
-  const takesBias = (writer?.op === "linear" || writer?.op === "convolution") &&
-    writer.bias === undefined;
-  const from = node.inputs.find((input) => importer.values.get(input)?.kind === "feature")!;
-  if (!takesBias || from !== name || importer.uses(from) !== 1) {
-    throw new Refusal("adds a constant to what is not the output of a layer without bias");
+  const x = importer.viewed(node);
+  const weight = importer.requiredConstant(node, 1);
+  if (x.view !== "channels_last") {
+    const inputs = [importer.feature(node).name];
+    importer.emit(node, {
+      op: "linear",
+      inputs,
+      weight: linearWeight(importer, weight, false, 1),
+    });
+    return;
   }
-  const bias = biasOf(importer, constant, shape[1], shape.length);
-  importer.replace({ ...writer, bias });
-  importer.alias(node, { kind: "feature", name, shape });
-}
-
-/** [batch, channels, ...] seen as [batch, groups, channels / groups, ...], or back. */
-function regroupsChannels(from: readonly number[], to: readonly number[]): boolean {
-  const [few, many] = from.length < to.length ? [from, to] : [to, from];
-  return few.length === 4 && many.length === 5 && few[0] === many[0] &&
-    few[1] === many[1] * many[2] && few[2] === many[3] && few[3] === many[4];
-}
-
-/** The elements of each image under another shape: as they are, or flattened. */
-function reshape(importer: Importer, node: OnnxNode, shape: readonly number[]): void {
-  const x = importer.feature(node);
-  const same = shape.length === x.shape.length && shape.every((e, axis) => e === x.shape[axis]);
-  if (same) return importer.alias(node, x);
-  if (regroupsChannels(x.shape, shape)) return importer.alias(node, { ...x, shape });
-  const flattens = shape.length === 2 && importer.isBatched(shape) &&
-    shape[1] === elementCount(x.shape.slice(1));
-  if (!flattens) {
-    throw new Refusal(
-      `turns ${importer.described(x)} into ${importer.described({ ...x, shape })}`,
-    );
-  }
-  importer.emit(node, { op: "flatten", inputs: [x.name] });
-}
-
-/** Reshape that keeps or flattens pictures. */
-export function importReshape(importer: Importer, node: OnnxNode): void {
-  const { shape } = importer.feature(node);
-  const target = importer.requiredConstant(node, 1).array.data;
-  const allowZero = node.attributes.int("allowzero", 0) === 1;
-  reshape(importer, node, reshapeTarget(shape, [...target], allowZero));
-}
-
-/** Flatten behind the batch. */
-export function importFlatten(importer: Importer, node: OnnxNode): void {
-  const { shape } = importer.feature(node);
-  const axis = axisOf(node.attributes.int("axis", 1), shape.length);
-  reshape(importer, node, [
-    elementCount(shape.slice(0, axis)),
-    elementCount(shape.slice(axis)),
-  ]);
-}
-
-/** Squeeze that flattens [batch, features, 1, 1], and Unsqueeze that changes nothing. */
-export function importSqueeze(importer: Importer, node: OnnxNode): void {
-  const { shape } = importer.feature(node);
-  const given = importer.opset < 13 ? undefined : importer.constant(node, 1)?.array;
-  const axes = axesOf({ node, opset: importer.opset, inputs: [integers([]), given] }, 13);
-  reshape(
-    importer,
-    node,
-    node.op === "Squeeze" ? squeezedShape(shape, axes) : unsqueezedShape(shape, axes ?? []),
-  );
+  const { array } = weight;
+  if (array.shape.length !== 2) throw new Refusal(`has weights of the shape ${shown(array.shape)}`);
+  const [, out] = array.shape;
+  const { name, kind } = importer.emit(node, {
+    op: "convolution",
+    inputs: [x.name],
+    weight: importer.parameter(weight, "pointwise", () => {
+      const { shape, data } = transposed(array, 1);
+      return { shape: [...shape, 1, 1], data };
+    }),
+    kernel: [1, 1],
+    stride: [1, 1],
+    padding: [0, 0, 0, 0],
+    dilation: [1, 1],
+    groups: 1,
+  });
+  importer.alias(node, { kind, name, shape: [...x.shape.slice(0, -1), out], view: x.view });
 }

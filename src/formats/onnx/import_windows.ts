@@ -2,7 +2,8 @@
 
 import type { Padding, Pair } from "../../graph/graph.ts";
 import { windowExtent } from "../../graph/operators/operator.ts";
-import { Refusal } from "./array.ts";
+import { Refusal, shown } from "./array.ts";
+import { reducedAxes } from "./import_moments.ts";
 import type { Importer } from "./importer.ts";
 import type { OnnxNode } from "./reader.ts";
 
@@ -163,18 +164,22 @@ export function importGlobalMaxPool(importer: Importer, node: OnnxNode): void {
 
 /** ReduceMean over height and width, with or without keeping them. */
 export function importReduceMean(importer: Importer, node: OnnxNode): void {
-  const x = importer.picture(node);
-  const axes = importer.opset < 18
-    ? node.attributes.ints("axes", [])
-    : [...importer.constant(node, 1)?.array.data ?? []];
-  const positive = axes.map((axis) => axis < 0 ? axis + 4 : axis).sort();
-  if (positive.length !== 2 || positive[0] !== 2 || positive[1] !== 3) {
-    throw new Refusal(`averages over axes [${axes.slice(0, 8).join(", ")}], not height and width`);
+  const x = importer.viewed(node);
+  const axes = reducedAxes(importer, node, x.shape.length) ?? [];
+  const last = x.view === "channels_last";
+  const area = x.view === undefined ? "2,3" : last ? "1,2" : "";
+  if (x.shape.length !== 4 || axes.join() !== area) {
+    throw new Refusal(
+      `averages ${importer.described(x)} over axes ${shown(axes)}, not height and width`,
+    );
   }
+  const layer = { op: "global_average_pool", inputs: [x.name] } as const;
   if (node.attributes.int("keepdims", 1) === 1) {
-    importer.emit(node, { op: "global_average_pool", inputs: [x.name] });
+    const { kind, name, shape: [batch, channels] } = importer.emit(node, layer);
+    if (!last) return;
+    importer.alias(node, { kind, name, shape: [batch, 1, 1, channels], view: "channels_last" });
     return;
   }
-  const pooled = importer.emitPart(node, "/pool", { op: "global_average_pool", inputs: [x.name] });
+  const pooled = importer.emitPart(node, "/pool", layer);
   importer.emit(node, { op: "flatten", inputs: [pooled.name] });
 }

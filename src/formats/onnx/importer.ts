@@ -5,6 +5,7 @@ import { operatorOf } from "../../graph/operators/table.ts";
 import { elementCount, type Tensor } from "../../tensor.ts";
 import { quoted } from "../bytes.ts";
 import { type HostArray, isFloat, Refusal, shown } from "./array.ts";
+import type { PendingValue } from "./pending.ts";
 import type { OnnxModel, OnnxNode } from "./reader.ts";
 
 // Bounds on what a file may make this program count, allocate or loop over.
@@ -19,12 +20,22 @@ const MOST_CHANNELS = 2 ** 22;
  */
 export const OPEN_BATCH = 65_537;
 
-/** A value computed from the model's input; `shape` includes the batch. */
+/**
+ * How the file lays out a value that the graph has as [channels, height, width] or [features]:
+ * channels_last [batch, height, width, channels]; grouped [batch, a, b, ...] with a * b channels;
+ * reshaped, the same elements in the same order under a shape that differs in extents of 1; merged,
+ * those of all images in one vector.
+ */
+export type View = "channels_last" | "grouped" | "reshaped" | "merged";
+
+/** A value computed from the model's input; `shape` is the file's and includes the batch. */
 export interface FeatureValue {
   readonly kind: "feature";
   /** Its name in the graph. */
   readonly name: string;
   readonly shape: readonly number[];
+  /** Undefined where the file's layout is the graph's. */
+  readonly view?: View;
 }
 
 /** A value known while the model is read. */
@@ -41,7 +52,7 @@ export interface UnknownValue {
   readonly constant: boolean;
 }
 
-export type Value = FeatureValue | ConstantValue | UnknownValue;
+export type Value = FeatureValue | ConstantValue | PendingValue | UnknownValue;
 
 /** A softmax at the very end of a model, which its graph leaves out. */
 export interface RemovedSoftmax {
@@ -72,6 +83,9 @@ export class Names {
   }
 }
 
+/** Makes the layers of a value that was put off. */
+export type Lower = (importer: Importer, value: PendingValue) => FeatureValue;
+
 /** The graph under construction. */
 export class Importer {
   readonly model: OnnxModel;
@@ -87,16 +101,37 @@ export class Importer {
   readonly #parameterNames = new Names();
   readonly #registered = new Map<string, string>();
   readonly #uses = new Map<string, number>();
+  /** As #uses, without those that look at the shape alone. */
+  readonly #readers = new Map<string, number>();
+  /** ONNX values that are others seen differently, or computed from one other alone. */
+  readonly #sources = new Map<string, string>();
+  /** Parameter -> the constant it was made of. */
+  readonly #constants = new Map<string, string>();
+  /** Position in the file of the node that each layer stands for. */
+  readonly #positions = new Map<Node, number>();
+  readonly #order: ReadonlyMap<string, number>;
+  readonly #lower: Lower;
   readonly #shapes = new Map<string, Shape>();
   readonly #writers = new Map<string, number>();
   #channels = 0;
 
-  constructor(model: OnnxModel, batch: number) {
+  constructor(model: OnnxModel, batch: number, lower: Lower) {
     this.model = model;
     this.opset = model.opset;
     this.batch = batch;
-    for (const name of [model.output.name, ...model.nodes.flatMap(({ inputs }) => inputs)]) {
-      this.#uses.set(name, this.uses(name) + 1);
+    this.#lower = lower;
+    this.#order = new Map(
+      model.nodes.flatMap(({ outputs }, position) =>
+        outputs.map((output) => [output, position] as const)
+      ),
+    );
+    const count = (counts: Map<string, number>, name: string) =>
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+    for (const { op, inputs } of [{ op: "", inputs: [model.output.name] }, ...model.nodes]) {
+      for (const name of inputs) {
+        count(this.#uses, name);
+        if (op !== "Shape") count(this.#readers, name);
+      }
     }
   }
 
@@ -122,13 +157,60 @@ export class Importer {
     return name === "" ? undefined : this.values.get(name);
   }
 
-  /** An input that the model computes from its own; throws a Refusal for constants. */
-  feature(node: OnnxNode, index = 0): FeatureValue {
+  /**
+   * Whether nothing but this path reads a value and those it is seen through, so that the layer that
+   * computes it may be changed.
+   */
+  readOnce(value: string): boolean {
+    for (let name: string | undefined = value; name !== undefined; name = this.#sources.get(name)) {
+      if (this.#readers.get(name) !== 1) return false;
+    }
+    return true;
+  }
+
+  /** An input that the model computes, in any layout; throws a Refusal for constants. */
+  viewed(node: OnnxNode, index = 0): FeatureValue {
     const value = this.input(node, index);
     if (value?.kind === "feature") return value;
+    if (value?.kind === "pending") return this.force(value);
     throw new Refusal(
       value === undefined ? `lacks its input ${index}` : `has the constant input ${index}`,
     );
+  }
+
+  /** An input that the model computes, laid out as in the graph; throws a Refusal for others. */
+  feature(node: OnnxNode, index = 0): FeatureValue {
+    const value = this.viewed(node, index);
+    if (value.view === undefined) return value;
+    throw new Refusal(
+      `reads ${this.described(value)} where it needs [batch, channels, height, width] or ` +
+        "[batch, features]",
+    );
+  }
+
+  /** The layers of a value that was put off; throws a Refusal that names its node. */
+  force(value: PendingValue): FeatureValue {
+    const [output] = value.node.outputs;
+    try {
+      const made = this.#lower(this, value);
+      this.values.set(output, made);
+      return made;
+    } catch (thrown) {
+      if (!(thrown instanceof Refusal)) throw thrown;
+      this.values.set(output, { kind: "unknown", constant: false });
+      throw thrown.at(value.node);
+    }
+  }
+
+  /** Puts off a value that only what reads it can tell the meaning of. */
+  postpone(value: PendingValue): void {
+    const { node: { inputs, outputs: [output] } } = value;
+    this.values.set(output, value);
+    const computed = inputs.filter((name) => {
+      const kind = this.values.get(name)?.kind;
+      return kind === "feature" || kind === "pending";
+    });
+    if (computed.length === 1) this.#sources.set(output, computed[0]);
   }
 
   /** A feature of [batch, channels, height, width]; throws a Refusal for others. */
@@ -153,7 +235,7 @@ export class Importer {
   }
 
   /** Shape of a value for a sentence, with the open batch as N. */
-  described({ shape }: FeatureValue): string {
+  described({ shape }: Pick<FeatureValue, "shape">): string {
     return shown(shape).replace(`[${OPEN_BATCH}`, "[N");
   }
 
@@ -165,11 +247,27 @@ export class Importer {
   /** The first output of a node is a value that exists already. */
   alias(node: OnnxNode, value: FeatureValue): void {
     this.values.set(node.outputs[0], value);
+    const source = node.inputs.find((input) => {
+      const known = this.values.get(input);
+      return known?.kind === "feature" && known.name === value.name;
+    });
+    if (source !== undefined) this.#sources.set(node.outputs[0], source);
   }
 
   /** Appends a layer that writes the node's first output. */
   emit(node: OnnxNode, layer: Unnamed<Node>): FeatureValue {
     const value = this.emitPart(node, "", layer);
+    this.values.set(node.outputs[0], value);
+    this.#sources.delete(node.outputs[0]);
+    return value;
+  }
+
+  /** As `emit`, for a layer that keeps the shape; the value is laid out as `like` is. */
+  emitLike(node: OnnxNode, like: FeatureValue, layer: Unnamed<Node>): FeatureValue {
+    const { name, ...rest } = this.emit(node, layer);
+    const value = like.view === undefined
+      ? { name, ...rest }
+      : { ...rest, name, shape: like.shape, view: like.view };
     this.values.set(node.outputs[0], value);
     return value;
   }
@@ -191,8 +289,15 @@ export class Importer {
     const value = this.#checked({ kind: "feature", name: output, shape: [this.batch, ...shape] });
     this.#writers.set(output, this.nodes.length);
     this.nodes.push(named);
+    this.#positions.set(named, this.#order.get(node.outputs[0]) ?? 0);
     this.#shapes.set(output, shape);
     return value;
+  }
+
+  /** The layers in the order of the file's nodes, which those put off were not made in. */
+  ordered(): Node[] {
+    const position = (node: Node) => this.#positions.get(node)!;
+    return [...this.nodes].sort((a, b) => position(a) - position(b));
   }
 
   /** Per-image shape of a value of the graph. */
@@ -202,21 +307,33 @@ export class Importer {
 
   /**
    * Registers a weight under its own name. `form` tells apart what is made of one initializer in
-   * different ways; the same form is the same, shared parameter.
+   * different ways; the same form is the same, shared parameter. Vectors of equal elements are never
+   * shared: exporters merge the biases and scales that layers were given at the start.
    */
   parameter({ name, array }: ConstantValue, form = "", make?: () => Tensor): string {
     const key = `${form}\n${name}`;
     const known = this.#registered.get(key);
-    if (known !== undefined) return known;
+    const uniform = () =>
+      array.shape.length === 1 && array.data.every((value) => value === array.data[0]);
+    if (known !== undefined && !uniform()) return known;
     if (!isFloat(array.dtype)) throw new Refusal(`has ${array.dtype} weights ${quoted(name)}`);
     const registered = this.#parameterNames.unique(name);
     this.#registered.set(key, registered);
+    this.#constants.set(registered, name);
     const { shape, data } = make?.() ?? array;
     this.parameters.set(registered, {
       shape,
       data: data instanceof Float32Array ? data : Float32Array.from(data),
     });
     return registered;
+  }
+
+  /** Registers other contents of a parameter: under its name, unless others read the constant. */
+  rewritten(parameter: string, tensor: Tensor): string {
+    const alone = this.uses(this.#constants.get(parameter) ?? "") <= 1;
+    const name = alone ? parameter : this.#parameterNames.unique(parameter);
+    this.parameters.set(name, tensor);
+    return name;
   }
 
   /** The layer that writes a value of the graph. */
@@ -227,7 +344,9 @@ export class Importer {
 
   /** Puts another layer in the place of the one that writes the same value. */
   replace(layer: Node): void {
-    this.nodes[this.#writers.get(layer.output)!] = layer;
+    const index = this.#writers.get(layer.output)!;
+    this.#positions.set(layer, this.#positions.get(this.nodes[index])!);
+    this.nodes[index] = layer;
   }
 
   #checked(value: FeatureValue): FeatureValue {

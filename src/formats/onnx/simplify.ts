@@ -1,7 +1,12 @@
-/** Pairs of imported layers that are one layer: how exporters write slices and channel maps. */
+/**
+ * What is left to do once all layers are there: pairs of layers that are one (how exporters write
+ * slices and channel maps), and what nothing reads.
+ */
 
 import type { Node, Pair, Shape } from "../../graph/graph.ts";
 import type { NodeOf } from "../../graph/operators/operator.ts";
+import { operatorOf } from "../../graph/operators/table.ts";
+import type { Tensor } from "../../tensor.ts";
 
 /** The second of two slices in a row, as a slice of what the first reads. */
 function composedSlice(
@@ -62,4 +67,26 @@ export function composeNeighbours(
     written.set(node.output, both ?? node);
   }
   return [...written.values()].filter((node) => !gone.has(node));
+}
+
+/** The layers that the output needs. */
+export function neededLayers(nodes: readonly Node[], output: string): Node[] {
+  const needed = new Set([output]);
+  return [...nodes].reverse().filter((node) => {
+    if (!needed.has(node.output)) return false;
+    for (const input of node.inputs) needed.add(input);
+    return true;
+  }).reverse();
+}
+
+/** The parameters that some layer reads. */
+export function neededParameters(
+  nodes: readonly Node[],
+  parameters: ReadonlyMap<string, Tensor>,
+): ReadonlyMap<string, Tensor> {
+  const needed = new Set(nodes.flatMap((node) => {
+    const operator = operatorOf(node);
+    return [...operator.trainable(node), ...operator.buffers(node)];
+  }));
+  return new Map([...parameters].filter(([name]) => needed.has(name)));
 }
