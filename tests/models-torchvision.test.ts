@@ -71,6 +71,23 @@ describe("binding published checkpoints", () => {
   });
 });
 
+describe("maximum pooling that rounds up", () => {
+  it("has PyTorch's windows", () => {
+    for (let extent = 1; extent <= 12; extent++) {
+      for (
+        const [kernel, stride, padding] of [[3, 2, 0], [2, 2, 0], [3, 2, 1], [2, 3, 1], [3, 1, 1]]
+      ) {
+        const builder = new GraphBuilder("ceil", [1, extent, extent]);
+        const pooled = builder.maxPool("pool", builder.input, kernel, stride, padding, true);
+        let windows = Math.ceil((extent + 2 * padding - kernel) / stride) + 1;
+        if ((windows - 1) * stride >= extent + padding) windows -= 1;
+        expect(builder.shape(pooled), `${extent} ${kernel} ${stride} ${padding}`)
+          .toEqual([1, windows, windows]);
+      }
+    }
+  });
+});
+
 /** AdaptiveAvgPool2d by its definition, of one channel. */
 function adaptiveMeans(cells: Float64Array, height: number, width: number, size: number) {
   const window = (i: number, extent: number) =>
@@ -87,7 +104,7 @@ function adaptiveMeans(cells: Float64Array, height: number, width: number, size:
 }
 
 describe("adaptive average pooling", () => {
-  it.each([[7, 7], [1, 1], [2, 1], [14, 8], [8, 2], [7, 2], [21, 7]])(
+  it.each([[7, 7], [1, 1], [2, 1], [14, 8], [8, 2], [7, 2], [21, 15]])(
     "of %i x %i cells to 7 x 7",
     (height, width) => {
       const builder = new GraphBuilder("adaptive", [1, height, width]);
@@ -104,5 +121,7 @@ describe("adaptive average pooling", () => {
   it("says which pictures it cannot take", () => {
     expect(() => createModel("vgg16_bn", { classes: 10, shape: [3, 192, 192] }))
       .toThrow(/average 6x6 cells to 7x7/);
+    expect(() => createModel("vgg16_bn", { classes: 10, shape: [3, 16, 16] }))
+      .toThrow(/average 0x0 cells to 7x7/);
   });
 });

@@ -39,9 +39,10 @@ const layer = (name: string, ...inputs: readonly string[]) => ({ name, inputs, o
 
 /** Padding at the end for which a window count rounded down is PyTorch's, rounded up. */
 function paddingForCeil(extent: number, kernel: number, stride: number, padding: number): number {
-  const rest = (extent + 2 * padding - kernel) % stride;
+  const room = extent + 2 * padding - kernel;
+  const rest = room - stride * Math.floor(room / stride);
   if (rest === 0) return padding;
-  const last = extent + 2 * padding - kernel - rest + stride;
+  const last = room - rest + stride;
   // PyTorch drops a last window that begins in the padding.
   return last >= extent + padding ? padding : padding + stride - rest;
 }

@@ -112,6 +112,7 @@ function adaptiveAxis(extent: number, out: number): AxisPooling | undefined {
   const stride = starts[1] ?? 1;
   const equal = lengths.every((length) => length === lengths[0]) &&
     starts.every((start, i) => start === i * stride);
+  if (extent < 1) return undefined;
   if (equal && stride > 0) return { repeat: 1, kernel: lengths[0], stride };
   // Every cell `out` times makes windows of `extent`, which weigh 1 and 2 cells as pooling does.
   return extent <= 2 ? { repeat: out, kernel: extent, stride: extent } : undefined;
@@ -133,8 +134,8 @@ export function adaptiveAveragePool(
     throw new SecateurError(
       "graph-unsupported",
       `Expected ${name} to average ${height}x${width} cells to ${size}x${size} in windows of one ` +
-        `size, but they would differ; choose pictures for which it gets 1, 2, ${size}, ` +
-        `${size + 1} or a multiple of ${size} cells each way.`,
+        `size, but they would differ; choose pictures for which it gets 1, 2, a multiple of ` +
+        `${size} or one cell more each way.`,
     );
   }
   const repeat: Pair = [rows.repeat, columns.repeat];

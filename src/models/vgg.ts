@@ -55,7 +55,7 @@ export function cifarVgg({ depth, classes, shape, seed = 0, narrower }: VggOptio
 /**
  * VGG with batch norm (arXiv 1409.1556), with torchvision's names; without the dropout of its
  * classifier. Throws "graph-unsupported" for pictures whose features do not average to 7 x 7 cells
- * in windows of one size: 32 to 95, 224 to 287, 448 to 479 pixels and so on do.
+ * in windows of one size: 32 to 95, 224 to 287, 448 to 511 pixels and so on do.
  */
 export function vgg({ depth, classes, shape, seed = 0, narrower = 1 }: VggOptions): Graph {
   const builder = new GraphBuilder(`vgg${depth}_bn`, shape, seed);
