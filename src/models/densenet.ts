@@ -46,10 +46,12 @@ function bottleneckLayer(builder: GraphBuilder, name: string, value: string): st
 export function denseNet121({ classes, shape, seed = 0 }: DenseNetOptions): Graph {
   const builder = new GraphBuilder("densenet121", shape, seed);
   const stem = { out: 64, kernel: 7, stride: 2, padding: 3, activation: "relu" } as const;
-  const first = { convolution: "conv0", norm: "norm0", activation: "relu0" };
-  const within = <T extends Record<string, string>>(name: string, names: T): T =>
-    Object.fromEntries(Object.entries(names).map(([key, each]) => [key, `${name}.${each}`])) as T;
-  let value = convolutionUnit(builder, within("features", first), builder.input, stem);
+  const first = {
+    convolution: "features.conv0",
+    norm: "features.norm0",
+    activation: "features.relu0",
+  };
+  let value = convolutionUnit(builder, first, builder.input, stem);
   value = builder.maxPool("features.pool0", value, 3, 2, 1);
   LAYERS.forEach((count, index) => {
     const block = `features.denseblock${index + 1}`;
@@ -58,7 +60,11 @@ export function denseNet121({ classes, shape, seed = 0 }: DenseNetOptions): Grap
     }
     if (index === LAYERS.length - 1) return;
     const transition = `features.transition${index + 1}`;
-    const names = within(transition, { norm: "norm", relu: "relu", convolution: "conv" });
+    const names = {
+      norm: `${transition}.norm`,
+      relu: `${transition}.relu`,
+      convolution: `${transition}.conv`,
+    };
     value = normalisedFirst(builder, names, value, builder.shape(value)[0] / 2, 1);
     value = builder.averagePool(`${transition}.pool`, value, 2, 2);
   });
