@@ -82,6 +82,17 @@ export function oneOfInstead<const Words extends readonly [string, ...string[]]>
   });
 }
 
+/** What an ONNX model's first axis is: a name that leaves it open, or a number of images. */
+export function batchAxis() {
+  const message = "a name such as N, which leaves the batch open, or a whole number from 1 to 4096";
+  const valid = (text: string) =>
+    /^\d+$/.test(text)
+      ? Number(text) >= 1 && Number(text) <= 4096
+      : /^[A-Za-z_]\w{0,63}$/.test(text);
+  return z.string(message).refine(valid, message)
+    .transform((text): string | number => /^\d+$/.test(text) ? Number(text) : text);
+}
+
 /** Any text that is not empty, such as a path. */
 export function text(what: string) {
   return z.string(what).min(1, what);

@@ -31,12 +31,13 @@ import { fitOf, graphOf, type ModelSource, readSource } from "./model_source.ts"
 import { type OptionValues, parseOptions } from "./options.ts";
 import { requireWritable } from "./output.ts";
 import { contractOf, isEmbedded, openParts, planInput, specOf } from "./pictures.ts";
-import { FORCE_OPTION, pruneOptions } from "./prune_options.ts";
+import { EXPORT_OPTIONS, FORCE_OPTION, pruneOptions } from "./prune_options.ts";
 import { DATA_OPTIONS, JSON_OPTION, MODEL_OPTIONS } from "./shared_options.ts";
 
 const SOURCE_TABLE = {
   ...MODEL_OPTIONS,
   ...DATA_OPTIONS,
+  ...EXPORT_OPTIONS,
   ...FORCE_OPTION,
   ...JSON_OPTION,
 } as const;
@@ -88,7 +89,7 @@ export async function runPrune(
       latency,
       stages: [{ name: "latency", seconds: (performance.now() - timed) / 1000 }],
     });
-    await writeResults(options.out, pruned, report, source.softmax, console);
+    await writeResults(options.out, pruned, report, source.softmax, values, console);
   } finally {
     console.close();
   }
@@ -185,6 +186,7 @@ async function writeResults(
   pruned: Pruned,
   report: Report,
   softmax: FinalSoftmax | undefined,
+  { opset, batchAxis }: Pick<SourceValues, "opset" | "batchAxis">,
   console: Console,
 ): Promise<void> {
   await makeFolder(folder);
@@ -193,7 +195,8 @@ async function writeResults(
   const metadata = contractMetadata(report.input);
   const version = report.provenance.version;
   const answering = withSoftmax(pruned.graph, softmax);
-  await writeCheckedOnnx(path("pruned.onnx"), answering, { metadata, version });
+  const written = { metadata, version, opset, batch: batchAxis };
+  await writeCheckedOnnx(path("pruned.onnx"), answering, written);
   await writeModel(path("pruned.safetensors"), pruned.graph, {
     ...metadata,
     ...softmaxMetadata(softmax),

@@ -3,9 +3,12 @@
 import { type Fusion, FUSIONS } from "../concentration/concentration.ts";
 import type { Budget } from "../concentration/ratios.ts";
 import { SecateurError } from "../errors.ts";
+import { DEFAULT_OPSET, OLDEST_WRITTEN_OPSET } from "../formats/onnx/export.ts";
+import { NEWEST_OPSET } from "../formats/onnx/reader.ts";
 import type { PruneOptions } from "../pruning/options.ts";
 import { defaultWarmup } from "../training/schedule.ts";
 import {
+  batchAxis,
   between,
   flag,
   oneOf,
@@ -160,6 +163,21 @@ export const FORCE_OPTION = {
   force: { schema: flag(), help: "prune a model that does no better than guessing all the same" },
 } as const;
 
+/** How the pruned model is written as ONNX. */
+export const EXPORT_OPTIONS = {
+  opset: {
+    schema: whole(OLDEST_WRITTEN_OPSET, NEWEST_OPSET).default(DEFAULT_OPSET),
+    value: "version",
+    help: `ONNX operator set of pruned.onnx, ${OLDEST_WRITTEN_OPSET} to ${NEWEST_OPSET} (default ` +
+      `${DEFAULT_OPSET})`,
+  },
+  batchAxis: {
+    schema: batchAxis().default("N"),
+    value: "axis",
+    help: "first axis of pruned.onnx: a name leaves the batch open (default N), a number fixes it",
+  },
+} as const;
+
 const METHOD_TABLE = {
   ...RATIO_TABLE,
   ...SELECTION_TABLE,
@@ -180,6 +198,7 @@ export const PRUNE_OPTIONS = {
   ...DATA_OPTIONS,
   ...BUDGET_TABLE,
   ...METHOD_TABLE,
+  ...EXPORT_OPTIONS,
   ...FORCE_OPTION,
   ...JSON_OPTION,
 } as const;
