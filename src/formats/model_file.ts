@@ -30,13 +30,26 @@ const MOST_JOINED = 1024;
 const MOST_CHANNELS = 2 ** 22;
 
 /** Letters, marks and spaces as layer names use them, so that sentences stay one line. */
-const name = z.string().regex(/^[\x21-\x7e][\x20-\x7e]{0,255}$/);
+const NAME = /^[\x21-\x7e][\x20-\x7e]{0,255}$/;
+const name = z.string().regex(NAME);
 const extent = z.int().min(1).max(LARGEST_EXTENT);
 const offset = z.int().min(0).max(LARGEST_EXTENT);
 const shape = z.union([z.tuple([extent, extent, extent]), z.tuple([extent])]);
 const pair = z.tuple([extent, extent]);
 const padding = z.tuple([offset, offset, offset, offset]);
 const one = z.tuple([name]);
+
+/** A list that is right or wrong as a whole: millions of wrong items must not make an issue each. */
+const listOf = <T>(most: number, valid: (item: unknown) => boolean) =>
+  z.custom<T[]>(
+    (list) => Array.isArray(list) && list.length >= 1 && list.length <= most && list.every(valid),
+    `expected 1 to ${most} valid items`,
+  );
+const joined = listOf<string>(MOST_JOINED, (item) => typeof item === "string" && NAME.test(item));
+const channels = listOf<number>(
+  LARGEST_EXTENT,
+  (item) => Number.isInteger(item) && Number(item) >= -1 && Number(item) <= LARGEST_EXTENT,
+);
 const scale = z.number().positive().max(LARGEST_EXTENT);
 
 const layer = { name, output: name };
@@ -78,7 +91,7 @@ const node = z.discriminatedUnion("op", [
   z.strictObject({
     ...layer,
     op: z.literal("concat"),
-    inputs: z.array(name).min(1).max(MOST_JOINED),
+    inputs: joined,
   }),
   z.strictObject({ ...layer, ...window, op: z.literal("max_pool"), inputs: one }),
   z.strictObject({
@@ -102,7 +115,7 @@ const node = z.discriminatedUnion("op", [
     ...layer,
     op: z.literal("channel_map"),
     inputs: one,
-    from: z.array(z.int().min(-1).max(LARGEST_EXTENT)).min(1).max(LARGEST_EXTENT),
+    from: channels,
   }),
   z.strictObject({ ...layer, op: z.literal("flatten"), inputs: one }),
   z.strictObject({

@@ -38,6 +38,15 @@ export function emptyArray(dtype: DType, shape: readonly number[]): HostArray {
   return { dtype, shape, data };
 }
 
+/**
+ * The numbers of an extent, axis or step each: at most two for an axis, so that many nodes reading
+ * one long list cost no more than a few.
+ */
+export function listed({ data }: HostArray): number[] {
+  if (data.length <= 2 * HIGHEST_RANK) return [...data];
+  throw new Refusal(`reads a list of ${data.length} numbers, more than a tensor has axes`);
+}
+
 /** An i64 vector. */
 export function integers(values: readonly number[]): HostArray {
   return { dtype: "i64", shape: [values.length], data: Float64Array.from(values) };

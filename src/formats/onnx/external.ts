@@ -13,6 +13,8 @@ export type ExternalData = ReadonlyMap<TensorProto, Uint8Array>;
 
 // Tensors may share bytes of a file, but not so often that a small file fills the memory.
 const READS_PER_BYTE = 4;
+// As for single files: larger models are not what this program prunes.
+const LARGEST_TOTAL = 2 ** 31 - 1;
 
 interface Region {
   readonly location: string;
@@ -129,6 +131,7 @@ async function readRegion(
 export async function readExternalData(model: ModelProto, source: string): Promise<ExternalData> {
   const files = new Map<string, DataFile>();
   const data = new Map<TensorProto, Uint8Array>();
+  let total = 0;
   try {
     for (const tensor of tensorsOf(model).filter(isExternal)) {
       let region: Region;
@@ -138,6 +141,16 @@ export async function readExternalData(model: ModelProto, source: string): Promi
         // Its node is refused, with this reason, when it is imported.
         if (thrown instanceof Refusal) continue;
         throw thrown;
+      }
+      total += region.length;
+      if (total > LARGEST_TOTAL) {
+        throw new SecateurError(
+          "graph-unsupported",
+          `${source}: expected less than 2 GiB of external data, but ${
+            quoted(tensor.name)
+          } takes ` +
+            `it to ${total} bytes; export a smaller model.`,
+        );
       }
       let file = files.get(region.location);
       if (file === undefined) {

@@ -12,6 +12,7 @@ import {
   type HostArray,
   integers,
   isFloat,
+  listed,
   Refusal,
   shown,
 } from "./array.ts";
@@ -144,7 +145,7 @@ const constant: Fold = ({ node: { attributes }, decode }) => {
 
 const constantOfShape: Fold = ({ node, inputs: [shape], allocate, decode }) => {
   const value = node.attributes.has("value") ? decode(node.attributes.tensor("value")) : undefined;
-  const out = allocate(value?.dtype ?? "f32", [...shape.data]);
+  const out = allocate(value?.dtype ?? "f32", listed(shape));
   out.data.fill(value?.data[0] ?? 0);
   return [out];
 };

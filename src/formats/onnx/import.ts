@@ -170,6 +170,7 @@ class Unsupported {
 function importNodes(importer: Importer, folder: Folder): string[] {
   const unsupported = new Unsupported();
   for (const node of importer.model.nodes) {
+    if (unsupported.sentences.size >= MOST_COUNTED) break;
     const inputs = node.inputs.flatMap((_, index) => importer.input(node, index) ?? []);
     const constant = inputs.every((value) =>
       value.kind === "constant" || (value.kind === "unknown" && value.constant)
@@ -194,6 +195,8 @@ function importNodes(importer: Importer, folder: Folder): string[] {
 }
 
 const MOST_LISTED = 200;
+// A network of which so much is not supported is none, and finding out may take long for each node.
+const MOST_COUNTED = 1000;
 
 function requireSupported(source: string, unsupported: readonly string[]): void {
   if (unsupported.length === 0) return;
@@ -201,7 +204,9 @@ function requireSupported(source: string, unsupported: readonly string[]): void 
   const rest = unsupported.length - MOST_LISTED;
   throw new SecateurError(
     "graph-unsupported",
-    `${source}: expected only operators that can be pruned, but ${unsupported.length} are not ` +
+    `${source}: expected only operators that can be pruned, but ${
+      unsupported.length < MOST_COUNTED ? unsupported.length : `at least ${MOST_COUNTED}`
+    } are not ` +
       `supported: ${listed}${rest > 0 ? ` and ${rest} more` : ""}; export the model without them.`,
   );
 }

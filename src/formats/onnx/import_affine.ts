@@ -47,7 +47,10 @@ function perChannel(importer: Importer, value: FeatureValue, constant: ConstantV
   const lead = value.shape.length - shape.length;
   const fits = isFloat(dtype) && lead >= 0 && data.length > 0 &&
     shape.every((extent, each) => extent === 1 || (each + lead === axis && extent === channels));
-  if (fits) return Float64Array.from(data);
+  if (fits) {
+    importer.spendCopies(2 * data.length);
+    return Float64Array.from(data);
+  }
   throw new Refusal(
     `combines ${importer.described(value)} with a constant of the shape ${shown(shape)}`,
   );

@@ -7,7 +7,7 @@ import {
   RESIZE_ROUNDINGS,
   type ResizeNode,
 } from "../../graph/graph.ts";
-import { Refusal, shown } from "./array.ts";
+import { listed, Refusal, shown } from "./array.ts";
 import { axisOf } from "./fold_layout.ts";
 import { emitAffine } from "./import_affine.ts";
 import type { FeatureValue, Importer } from "./importer.ts";
@@ -96,7 +96,7 @@ function partsOf(importer: Importer, node: OnnxNode, channels: number): number[]
   const each = Math.ceil(channels / count);
   const parts = given === undefined
     ? outputs.map((_, part) => Math.min(each, channels - part * each))
-    : [...given];
+    : [...given.slice(0, count + 1)];
   const sum = parts.reduce((total, part) => total + part, 0);
   if (parts.length !== count || sum !== channels || parts.some((part) => !(part >= 1))) {
     throw new Refusal(`splits ${channels} channels into ${shown(parts)}`);
@@ -218,8 +218,8 @@ function resizedTo(
   const named = node.attributes.has("axes") ? node.attributes.ints("axes") : [0, 1, 2, 3];
   const axes = named.map((axis) => axisOf(axis, 4));
   const list = (index: number) => {
-    const data = importer.constant(node, index)?.array.data;
-    return data === undefined || data.length === 0 ? undefined : [...data];
+    const array = importer.constant(node, index)?.array;
+    return array === undefined || array.data.length === 0 ? undefined : listed(array);
   };
   const scales = list(2), sizes = list(3);
   const along = (axis: number): { size: number; scale: number } => {

@@ -1,7 +1,7 @@
 /** Import of what moves pixels and channels: Pad, Slice, Gather, Transpose. */
 
 import type { Padding, Pair } from "../../graph/graph.ts";
-import { Refusal, shown } from "./array.ts";
+import { listed, Refusal, shown } from "./array.ts";
 import { axisOf, sliceRange } from "./fold_layout.ts";
 import { reshape } from "./import_reshape.ts";
 import type { FeatureValue, Importer } from "./importer.ts";
@@ -17,9 +17,9 @@ function padsOf(importer: Importer, node: OnnxNode, rank: number): [number, numb
   if (mode !== "constant") throw new Refusal("pads with something else than zeros");
   const fill = older ? attributes.float("value", 0) : importer.constant(node, 2)?.array.data[0];
   if (fill !== undefined && fill !== 0) throw new Refusal(`pads with ${fill} instead of zeros`);
-  const pads = older ? attributes.ints("pads") : [...importer.requiredConstant(node, 1).array.data];
-  const named = importer.opset < 18 ? undefined : importer.constant(node, 3)?.array.data;
-  const axes = [...named ?? countUp(rank)].map((axis) => axisOf(axis, rank));
+  const pads = older ? attributes.ints("pads") : listed(importer.requiredConstant(node, 1).array);
+  const named = importer.opset < 18 ? undefined : importer.constant(node, 3)?.array;
+  const axes = (named ? listed(named) : countUp(rank)).map((axis) => axisOf(axis, rank));
   if (pads.length !== 2 * axes.length || new Set(axes).size !== axes.length) {
     throw new Refusal(`has ${pads.length} pads for ${axes.length} axes`);
   }
@@ -43,8 +43,7 @@ class Chain {
     this.#node = node;
   }
 
-  channels(from: readonly number[], channels: number): void {
-    if (from.length === channels && from.every((source, c) => source === c)) return;
+  channels(from: readonly number[]): void {
     this.#add(
       "/channels",
       (value, suffix) =>
@@ -104,7 +103,7 @@ export function importPad(importer: Importer, node: OnnxNode): void {
   const [, channels, ...area] = x.shape;
   const [, [before, after], ...sides] = padsOf(importer, node, x.shape.length);
   const chain = new Chain(importer, node);
-  chain.channels(shiftedChannels(channels, before, after), channels);
+  if (before !== 0 || after !== 0) chain.channels(shiftedChannels(channels, before, after));
   if (area.length === 2) {
     const [[top, bottom], [left, right]] = sides;
     const cut = (extent: number) => Math.max(0, -extent);
@@ -134,10 +133,10 @@ function sliceArguments(importer: Importer, node: OnnxNode): SliceArguments {
   }
   const list = (index: number) => {
     const array = importer.constant(node, index)?.array;
-    return array && [...array.data];
+    return array && listed(array);
   };
-  const starts = [...importer.requiredConstant(node, 1).array.data];
-  const ends = [...importer.requiredConstant(node, 2).array.data];
+  const starts = listed(importer.requiredConstant(node, 1).array);
+  const ends = listed(importer.requiredConstant(node, 2).array);
   return {
     starts,
     ends,
@@ -165,8 +164,9 @@ export function importSlice(importer: Importer, node: OnnxNode): void {
     throw new Refusal("slices the batch");
   }
   const chain = new Chain(importer, node);
-  const from = countUp(channel.count).map((c) => channel.start + c * channel.step);
-  chain.channels(from, x.shape[1]);
+  if (channel.count !== x.shape[1] || channel.step !== 1) {
+    chain.channels(countUp(channel.count).map((c) => channel.start + c * channel.step));
+  }
   if (area.length === 2) {
     const [rows, columns] = area;
     if (rows.step < 0 || columns.step < 0) throw new Refusal("turns pictures round");
@@ -195,10 +195,10 @@ export function importGather(importer: Importer, node: OnnxNode): void {
   if (all) return reshape(importer, node, indices.shape);
   const x = importer.feature(node);
   const axis = axisOf(node.attributes.int("axis", 0), x.shape.length);
-  if (axis !== 1 || indices.shape.length > 1) {
+  if (axis !== 1 || indices.shape.length > 1 || indices.data.length > 2 ** 16) {
     throw new Refusal(`gathers ${shown(indices.shape)} along axis ${axis}, not channels`);
   }
-  const from = [...indices.data].map((index) => axisOf(index, x.shape[1]));
+  const from = Array.from(indices.data, (index) => axisOf(index, x.shape[1]));
   const { kind, name } = importer.emit(node, { op: "channel_map", inputs: [x.name], from });
   if (indices.shape.length === 1) return;
   const [batch, , ...area] = x.shape;

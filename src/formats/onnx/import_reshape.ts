@@ -1,7 +1,7 @@
 /** Import of what gives values other shapes. */
 
 import { elementCount } from "../../tensor.ts";
-import { integers, Refusal } from "./array.ts";
+import { integers, listed, Refusal } from "./array.ts";
 import { axesOf, axisOf, reshapeTarget, squeezedShape, unsqueezedShape } from "./fold_layout.ts";
 import type { FeatureValue, Importer } from "./importer.ts";
 import type { OnnxNode } from "./reader.ts";
@@ -54,9 +54,9 @@ export function reshape(importer: Importer, node: OnnxNode, shape: readonly numb
 /** Reshape that keeps or flattens pictures. */
 export function importReshape(importer: Importer, node: OnnxNode): void {
   const { shape } = importer.viewed(node);
-  const target = importer.requiredConstant(node, 1).array.data;
+  const target = listed(importer.requiredConstant(node, 1).array);
   const allowZero = node.attributes.int("allowzero", 0) === 1;
-  reshape(importer, node, reshapeTarget(shape, [...target], allowZero));
+  reshape(importer, node, reshapeTarget(shape, target, allowZero));
 }
 
 /** Flatten behind the batch. */

@@ -1,5 +1,6 @@
 /** What the import of every operator shares: values, parameters and the nodes made so far. */
 
+import { SecateurError } from "../../errors.ts";
 import type { Node, Shape } from "../../graph/graph.ts";
 import { operatorOf } from "../../graph/operators/table.ts";
 import { elementCount, type Tensor } from "../../tensor.ts";
@@ -12,6 +13,8 @@ import type { OnnxModel, OnnxNode } from "./reader.ts";
 const LARGEST_EXTENT = 2 ** 16;
 const LARGEST_VALUE = 2 ** 26;
 const MOST_CHANNELS = 2 ** 22;
+const FREE_COPIES = 2 ** 24;
+const COPIES = 4;
 
 /**
  * The batch of a model that leaves it open. Shapes are computed with this prime above all extents
@@ -114,6 +117,8 @@ export class Importer {
   readonly #shapes = new Map<string, Shape>();
   readonly #writers = new Map<string, number>();
   #channels = 0;
+  #copied = 0;
+  #stored: number | undefined;
 
   constructor(model: OnnxModel, batch: number, lower: Lower) {
     this.model = model;
@@ -317,6 +322,8 @@ export class Importer {
       array.shape.length === 1 && array.data.every((value) => value === array.data[0]);
     if (known !== undefined && !uniform()) return known;
     if (!isFloat(array.dtype)) throw new Refusal(`has ${array.dtype} weights ${quoted(name)}`);
+    if (array.data.length === 0) throw new Refusal(`has empty weights ${quoted(name)}`);
+    this.spendCopies(array.data.length);
     const registered = this.#parameterNames.unique(name);
     this.#registered.set(key, registered);
     this.#constants.set(registered, name);
@@ -328,8 +335,28 @@ export class Importer {
     return registered;
   }
 
+  /**
+   * Must be told of numbers that a node makes of a constant: many nodes that each make others of one
+   * would fill the memory. Throws a Refusal when that is more than any model needs.
+   */
+  spendCopies(elements: number): void {
+    this.#stored ??= this.#constantElements();
+    this.#copied += elements;
+    if (this.#copied <= FREE_COPIES + COPIES * this.#stored) return;
+    throw new Refusal("makes more numbers of the model's constants than any model needs");
+  }
+
+  #constantElements(): number {
+    let stored = 0;
+    for (const value of this.values.values()) {
+      if (value.kind === "constant") stored += value.array.data.length;
+    }
+    return stored;
+  }
+
   /** Registers other contents of a parameter: under its name, unless others read the constant. */
   rewritten(parameter: string, tensor: Tensor): string {
+    this.spendCopies(tensor.data.length);
     const alone = this.uses(this.#constants.get(parameter) ?? "") <= 1;
     const name = alone ? parameter : this.#parameterNames.unique(parameter);
     this.parameters.set(name, tensor);
@@ -352,10 +379,18 @@ export class Importer {
   #checked(value: FeatureValue): FeatureValue {
     const { shape } = value;
     const extents = shape.slice(1);
-    this.#channels += extents[0];
-    const sensible = elementCount(extents) <= LARGEST_VALUE && this.#channels <= MOST_CHANNELS &&
+    const sensible = elementCount(extents) <= LARGEST_VALUE &&
       extents.every((extent) => Number.isInteger(extent) && extent > 0 && extent <= LARGEST_EXTENT);
     if (!sensible) throw new Refusal(`makes a value of the shape ${this.described(value)}`);
+    this.#channels += extents[0];
+    if (this.#channels > MOST_CHANNELS) {
+      // At once: a node that makes many takes long to refuse, and thousands may follow.
+      throw new SecateurError(
+        "graph-unsupported",
+        `${this.model.source}: expected values of at most ${MOST_CHANNELS} channels in all, but ` +
+          `there are more at ${quoted(value.name)}; export a smaller model.`,
+      );
+    }
     this.#shapes.set(value.name, extents);
     return value;
   }
