@@ -21,7 +21,7 @@ function tie(graph: Graph, tied: ReadonlyMap<string, string>): Graph {
 }
 
 /** ReLU half of the time, else any other activation. */
-function activate(
+export function activate(
   builder: GraphBuilder,
   name: string,
   value: string,
@@ -35,7 +35,7 @@ function activate(
 }
 
 /** One layer with batch norm and activation. */
-function layer(
+export function layer(
   builder: GraphBuilder,
   name: string,
   value: string,
@@ -214,7 +214,16 @@ function recurrent(
   return layer(builder, `${name}.twice`, once, random, options);
 }
 
-const BLOCKS = [
+/** Makes one block of a network behind a value. */
+export type Block = (
+  builder: GraphBuilder,
+  name: string,
+  value: string,
+  random: RandomStream,
+  tied: Map<string, string>,
+) => string;
+
+export const BLOCKS: readonly Block[] = [
   ...[plain, separable, grouped, pooled, residual, residual],
   ...[dense, branches, shuffled, excited, upsampled, normalised, recurrent],
 ];
