@@ -5,13 +5,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { describe, expect, it } from "vitest";
-import { encodeOnnx, type ExportOptions, writeOnnx } from "../src/formats/onnx/export.ts";
+import { encodeOnnx, type ExportOptions } from "../src/formats/onnx/export.ts";
 import {
   GraphProtoSchema,
   ModelProtoSchema,
   TensorProtoSchema,
 } from "../src/formats/onnx/onnx_pb.ts";
 import { parseOnnx, readOnnx } from "../src/formats/onnx/read.ts";
+import { writeOnnx } from "../src/formats/onnx/write.ts";
 import { prunableGroups } from "../src/graph/channels.ts";
 import { cutGraph } from "../src/graph/cut.ts";
 import type { Graph } from "../src/graph/graph.ts";

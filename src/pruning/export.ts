@@ -1,8 +1,7 @@
 /** The pruned model as ONNX, shown to compute what it computes here. */
 
-import { writeFileAtomic } from "../formats/atomic.ts";
-import { encodeOnnx, type ExportOptions } from "../formats/onnx/export.ts";
 import { runInOnnxRuntime } from "../formats/onnx/runtime.ts";
+import { stageOnnx, type WriteOptions } from "../formats/onnx/write.ts";
 import { SecateurError } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";
 import { LoadedModel } from "../native/loaded_model.ts";
@@ -13,7 +12,7 @@ const IMAGES = 4;
 /** Largest difference allowed between two f32 engines, as a share of the largest logit. */
 const TOLERANCE = 1e-4;
 
-export interface CheckedExportOptions extends ExportOptions {
+export interface CheckedExportOptions extends WriteOptions {
   readonly threads?: number;
 }
 
@@ -62,30 +61,43 @@ function relativeDifference(actual: Float32Array, expected: Float32Array): numbe
   return difference / scale;
 }
 
+async function checked(
+  path: string,
+  model: Uint8Array | string,
+  graph: Graph,
+  { threads, batch }: CheckedExportOptions,
+): Promise<ExportCheck> {
+  const images = typeof batch === "number" ? batch : IMAGES;
+  const pictures = randomPictures(graph, images);
+  const expected = await ownLogits(graph, pictures, images, threads);
+  const actual = await runInOnnxRuntime(model, pictures, graph.input.shape);
+  const difference = relativeDifference(actual, expected);
+  if (difference <= TOLERANCE) return { images, difference, tolerance: TOLERANCE };
+  throw new SecateurError(
+    "check-failed",
+    `${path}: expected onnxruntime to compute the same logits to ${TOLERANCE} of the largest, ` +
+      `but they differ by ${difference}; nothing was written, so report the model.`,
+  );
+}
+
 /**
- * Writes a graph as ONNX, atomically, after onnxruntime has computed the same logits from it as the
- * f32 engine here, on random pictures.
- * @throws SecateurError `check-failed` when it has not, and then nothing is written; what encodeOnnx,
+ * Writes a graph as ONNX, all of it or nothing, after onnxruntime has computed the same logits from
+ * it as the f32 engine here, on random pictures. Weights too large for one file go into
+ * `<path>.data`.
+ * @throws SecateurError `check-failed` when it has not, and then nothing is written; what stageOnnx,
  * runInOnnxRuntime and LoadedModel.open throw; `file-unwritable`.
  */
 export async function writeCheckedOnnx(
   path: string,
   graph: Graph,
-  { threads, ...options }: CheckedExportOptions = {},
+  options: CheckedExportOptions = {},
 ): Promise<ExportCheck> {
-  const images = typeof options.batch === "number" ? options.batch : IMAGES;
-  const model = encodeOnnx(graph, options);
-  const pictures = randomPictures(graph, images);
-  const expected = await ownLogits(graph, pictures, images, threads);
-  const actual = await runInOnnxRuntime(model, pictures, graph.input.shape);
-  const difference = relativeDifference(actual, expected);
-  if (!(difference <= TOLERANCE)) {
-    throw new SecateurError(
-      "check-failed",
-      `${path}: expected onnxruntime to compute the same logits to ${TOLERANCE} of the largest, ` +
-        `but they differ by ${difference}; nothing was written, so report the model.`,
-    );
+  const staged = await stageOnnx(path, graph, options);
+  try {
+    const check = await checked(path, staged.model, graph, options);
+    await staged.commit();
+    return check;
+  } finally {
+    await staged.discard();
   }
-  await writeFileAtomic(path, model);
-  return { images, difference, tolerance: TOLERANCE };
 }

@@ -5,7 +5,6 @@ import { SecateurError } from "../../errors.ts";
 import type { Graph, Shape } from "../../graph/graph.ts";
 import { shapesOf } from "../../graph/shapes.ts";
 import { elementCount } from "../../tensor.ts";
-import { writeFileAtomic } from "../atomic.ts";
 import { codeOf } from "./array.ts";
 import { exportNode } from "./export_nodes.ts";
 import {
@@ -18,6 +17,7 @@ import {
   ValueInfoProtoSchema,
 } from "./onnx_pb.ts";
 import { NEWEST_OPSET } from "./reader.ts";
+import { EXTERNAL } from "./tensor.ts";
 
 /** Operator sets that can be written. */
 export const OLDEST_WRITTEN_OPSET = 13;
@@ -34,13 +34,53 @@ export interface ExportOptions {
   readonly version?: string;
 }
 
-/** A protocol buffer must stay below 2 GiB; names and structure take the rest. */
-const LARGEST_DATA = 2 ** 31 - 2 ** 24;
+/** Bytes of weights that one file takes: a protocol buffer must stay below 2 GiB, names included. */
+export const LARGEST_INSIDE = 2 ** 31 - 2 ** 24;
 
 /** Version of the file format that the ONNX releases paired with each operator set. */
 function irVersionOf(opset: number): number {
   const introduced = [[28, 14], [25, 13], [24, 12], [23, 11], [21, 10], [19, 9], [15, 8]];
   return introduced.find(([from]) => opset >= from)?.[1] ?? 7;
+}
+
+/** Weights that lie in a file beside the model. */
+export interface DataFile {
+  /** Its name, which the model knows it by. */
+  readonly location: string;
+  /** What it holds, each piece at its offset, in order. */
+  readonly pieces: readonly { readonly offset: number; readonly bytes: Uint8Array }[];
+}
+
+/** Smaller tensors stay in the model, as shapes and indices must. */
+const SMALLEST_OUTSIDE = 1024;
+/** So that runtimes may map tensors into memory. */
+const ALIGNMENT = 4096;
+
+/** Stores weights: in the model, or in a file of the given name beside it. */
+class Weights {
+  readonly pieces: { offset: number; bytes: Uint8Array }[] = [];
+  readonly #location: string | undefined;
+  #end = 0;
+
+  constructor(location?: string) {
+    this.#location = location;
+  }
+
+  store(made: TensorProto): TensorProto {
+    const bytes = made.rawData;
+    if (this.#location === undefined || bytes.length < SMALLEST_OUTSIDE) return made;
+    const offset = Math.ceil(this.#end / ALIGNMENT) * ALIGNMENT;
+    this.pieces.push({ offset, bytes });
+    this.#end = offset + bytes.length;
+    const entries = { location: this.#location, offset, length: bytes.length };
+    return create(TensorProtoSchema, {
+      name: made.name,
+      dataType: made.dataType,
+      dims: made.dims,
+      dataLocation: EXTERNAL,
+      externalData: Object.entries(entries).map(([key, value]) => ({ key, value: String(value) })),
+    });
+  }
 }
 
 function bytesOf(array: Float32Array | BigInt64Array): Uint8Array {
@@ -79,7 +119,7 @@ function valueInfo(name: string, shape: Shape, batch: number | string): ValueInf
   });
 }
 
-function requireWritable(graph: Graph, opset: number, batch: number | string): void {
+function requireWritable(opset: number, batch: number | string): void {
   const valid = Number.isInteger(opset) && opset >= OLDEST_WRITTEN_OPSET && opset <= NEWEST_OPSET;
   if (!valid) {
     throw new SecateurError(
@@ -95,15 +135,13 @@ function requireWritable(graph: Graph, opset: number, batch: number | string): v
         `${JSON.stringify(batch)}; choose one.`,
     );
   }
+}
+
+/** Bytes that the weights of a graph take. */
+export function weightBytes(graph: Graph): number {
   let bytes = 0;
   for (const { shape } of graph.parameters.values()) bytes += 4 * elementCount(shape);
-  if (bytes > LARGEST_DATA) {
-    throw new SecateurError(
-      "graph-unsupported",
-      `Expected a model of less than 2 GiB, which is what one ONNX file can hold, but the weights ` +
-        `of ${graph.name} take ${bytes} bytes; save it as safetensors instead.`,
-    );
-  }
+  return bytes;
 }
 
 /** Names not taken yet; ONNX has one space of names for values and initializers. */
@@ -122,13 +160,18 @@ class FreshNames {
   }
 }
 
-function graphProto(graph: Graph, batch: number | string, opset: number): GraphProto {
+function graphProto(
+  graph: Graph,
+  batch: number | string,
+  opset: number,
+  weights: Weights,
+): GraphProto {
   const shapes = shapesOf(graph);
   // Parameters give way to values of the same name.
   const fresh = new FreshNames(shapes.keys());
   const renamed = new Map([...graph.parameters.keys()].map((name) => [name, fresh.take(name)]));
   const initializer = [...graph.parameters].map(([name, { shape, data }]) =>
-    tensor(renamed.get(name)!, "f32", shape, data)
+    weights.store(tensor(renamed.get(name)!, "f32", shape, data))
   );
   const integers = (wanted: string, values: readonly number[]) => {
     const name = fresh.take(wanted);
@@ -161,6 +204,20 @@ function graphProto(graph: Graph, batch: number | string, opset: number): GraphP
   });
 }
 
+function encode(graph: Graph, options: ExportOptions, weights: Weights): Uint8Array {
+  const { opset = DEFAULT_OPSET, batch = "N", metadata = {}, version = "" } = options;
+  requireWritable(opset, batch);
+  const model = create(ModelProtoSchema, {
+    irVersion: BigInt(irVersionOf(opset)),
+    producerName: "secateur",
+    producerVersion: version,
+    opsetImport: [{ domain: "", version: BigInt(opset) }],
+    graph: graphProto(graph, batch, opset, weights),
+    metadataProps: Object.entries(metadata).map(([key, value]) => ({ key, value })),
+  });
+  return toBinary(ModelProtoSchema, model);
+}
+
 /**
  * The bytes of a graph as an ONNX model: layers, values and parameters keep their names, batch norm
  * stays. Equal input gives equal bytes.
@@ -168,27 +225,27 @@ function graphProto(graph: Graph, batch: number | string, opset: number): GraphP
  * `graph-unsupported` for more than 2 GiB of weights, `graph-invalid` when layers do not fit.
  */
 export function encodeOnnx(graph: Graph, options: ExportOptions = {}): Uint8Array {
-  const { opset = DEFAULT_OPSET, batch = "N", metadata = {}, version = "" } = options;
-  requireWritable(graph, opset, batch);
-  const model = create(ModelProtoSchema, {
-    irVersion: BigInt(irVersionOf(opset)),
-    producerName: "secateur",
-    producerVersion: version,
-    opsetImport: [{ domain: "", version: BigInt(opset) }],
-    graph: graphProto(graph, batch, opset),
-    metadataProps: Object.entries(metadata).map(([key, value]) => ({ key, value })),
-  });
-  return toBinary(ModelProtoSchema, model);
+  const bytes = weightBytes(graph);
+  if (bytes > LARGEST_INSIDE) {
+    throw new SecateurError(
+      "graph-unsupported",
+      `Expected a model of less than 2 GiB, which is what one ONNX file can hold, but the weights ` +
+        `of ${graph.name} take ${bytes} bytes; write them into a file beside it.`,
+    );
+  }
+  return encode(graph, options, new Weights());
 }
 
 /**
- * Writes a graph as an ONNX model, atomically.
- * @throws SecateurError `file-unwritable`, and what encodeOnnx throws.
+ * As encodeOnnx, with the weights in a file of the name `location` beside the model, of any size.
+ * @throws SecateurError as encodeOnnx, but for the size.
  */
-export async function writeOnnx(
-  path: string,
+export function encodeOnnxBeside(
   graph: Graph,
+  location: string,
   options: ExportOptions = {},
-): Promise<void> {
-  await writeFileAtomic(path, encodeOnnx(graph, options));
+): { readonly model: Uint8Array; readonly data: DataFile } {
+  const weights = new Weights(location);
+  const model = encode(graph, options, weights);
+  return { model, data: { location, pieces: weights.pieces } };
 }

@@ -13,8 +13,9 @@ export type ExternalData = ReadonlyMap<TensorProto, Uint8Array>;
 
 // Tensors may share bytes of a file, but not so often that a small file fills the memory.
 const READS_PER_BYTE = 4;
-// As for single files: larger models are not what this program prunes.
-const LARGEST_TOTAL = 2 ** 31 - 1;
+
+// No single call takes more bytes.
+const LONGEST_READ = 2 ** 30;
 
 interface Region {
   readonly location: string;
@@ -115,7 +116,8 @@ async function readRegion(
   const bytes = new Uint8Array(length);
   let filled = 0;
   while (filled < length) {
-    const { bytesRead } = await file.handle.read(bytes, filled, length - filled, offset + filled);
+    const count = Math.min(length - filled, LONGEST_READ);
+    const { bytesRead } = await file.handle.read(bytes, filled, count, offset + filled);
     if (bytesRead === 0) throw corrupt(source, `${quoted(location)} ended while it was read`);
     filled += bytesRead;
   }
@@ -131,7 +133,6 @@ async function readRegion(
 export async function readExternalData(model: ModelProto, source: string): Promise<ExternalData> {
   const files = new Map<string, DataFile>();
   const data = new Map<TensorProto, Uint8Array>();
-  let total = 0;
   try {
     for (const tensor of tensorsOf(model).filter(isExternal)) {
       let region: Region;
@@ -141,16 +142,6 @@ export async function readExternalData(model: ModelProto, source: string): Promi
         // Its node is refused, with this reason, when it is imported.
         if (thrown instanceof Refusal) continue;
         throw thrown;
-      }
-      total += region.length;
-      if (total > LARGEST_TOTAL) {
-        throw new SecateurError(
-          "graph-unsupported",
-          `${source}: expected less than 2 GiB of external data, but ${
-            quoted(tensor.name)
-          } takes ` +
-            `it to ${total} bytes; export a smaller model.`,
-        );
       }
       let file = files.get(region.location);
       if (file === undefined) {

@@ -3,6 +3,7 @@
 import { readFileBytes } from "../file.ts";
 import { decodeModel } from "./decode.ts";
 import { readExternalData } from "./external.ts";
+import { requireFraming } from "./framing.ts";
 import { type Imported, importModel, type ImportOptions } from "./import.ts";
 import { modelOf } from "./reader.ts";
 
@@ -14,6 +15,7 @@ import { modelOf } from "./reader.ts";
  * all nodes that cannot be imported at once.
  */
 export async function readOnnx(path: string, options: ImportOptions = {}): Promise<Imported> {
+  await requireFraming(path);
   const proto = decodeModel(await readFileBytes(path, "an ONNX model"), path);
   const external = await readExternalData(proto, path);
   return importModel(modelOf(proto, path, external), options);

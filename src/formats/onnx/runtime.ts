@@ -18,12 +18,12 @@ function channelsFirst(pictures: Float32Array, shape: Shape): Float32Array {
 
 /**
  * The output of a model with one input, on the CPU, for pictures [images][height][width][channels];
- * `shape` is one image's, channels first.
+ * `model` is its bytes or its path, `shape` one image's, channels first.
  * @throws SecateurError `platform-unsupported` where onnxruntime is not installed or does not load,
  * `check-failed` when it refuses or fails to run the model.
  */
 export async function runInOnnxRuntime(
-  model: Uint8Array,
+  model: Uint8Array | string,
   pictures: Float32Array,
   shape: Shape,
 ): Promise<Float32Array> {
@@ -37,10 +37,13 @@ export async function runInOnnxRuntime(
   });
   const images = pictures.length / shape.reduce((product, extent) => product * extent, 1);
   try {
-    const session = await InferenceSession.create(model, {
+    const options = {
       intraOpNumThreads: 1,
       logSeverityLevel: 3, // errors alone: what it warns about is its own optimisation
-    });
+    } as const;
+    const session = typeof model === "string"
+      ? await InferenceSession.create(model, options)
+      : await InferenceSession.create(model, options);
     try {
       const data = channelsFirst(pictures, shape);
       const input = new Tensor("float32", data, [images, ...shape]);
