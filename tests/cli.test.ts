@@ -16,7 +16,12 @@ import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { writeModel } from "../src/formats/model_file.ts";
 import { writeSafetensors } from "../src/formats/safetensors.ts";
+import { writeOnnx } from "../src/formats/onnx/export.ts";
+import { readOnnx } from "../src/formats/onnx/read.ts";
+import type { Graph } from "../src/graph/graph.ts";
+import { GraphBuilder } from "../src/models/builder.ts";
 import { createModel } from "../src/models/models.ts";
+import { withSoftmax } from "../src/pruning/answer.ts";
 import { denoProgram, type Finished, runCommand, type RunOptions } from "./support/command_line.ts";
 import { writeSmallCifar } from "./support/small_data.ts";
 
@@ -46,6 +51,23 @@ async function writePictures(name: string, unreadable: boolean): Promise<void> {
   if (unreadable) writeFileSync(join(folder, name, "test", "dark", "broken.png"), "not a picture");
 }
 
+/** One convolution as exporters leave it whose batch norm they folded: its bias has no name. */
+function foldedNetwork(): Graph {
+  const builder = new GraphBuilder("folded", [3, 32, 32], 0);
+  const made = builder.convolution("conv1", builder.input, { out: 4, kernel: 3, bias: true });
+  const pooled = builder.globalAveragePool("pool", builder.relu("relu1", made));
+  const graph = builder.finish(builder.linear("linear", builder.flatten("flatten", pooled), 10));
+  const parameters = new Map(graph.parameters).set("onnx::Conv_1", {
+    shape: [4],
+    data: new Float32Array(4),
+  });
+  parameters.delete("conv1.bias");
+  const nodes = graph.nodes.map((node) =>
+    node.op === "convolution" ? { ...node, bias: "onnx::Conv_1" } : node
+  );
+  return { ...graph, nodes, parameters };
+}
+
 beforeAll(async () => {
   const model = createModel("resnet8", { classes: 10 });
   const tensors = new Map(model.parameters);
@@ -57,6 +79,9 @@ beforeAll(async () => {
   const bytes = readFileSync(join(folder, "weights.safetensors"));
   writeFileSync(join(folder, "truncated.safetensors"), bytes.subarray(0, bytes.length / 2));
   writeFileSync(join(folder, "text.txt"), "these are no weights");
+  writeFileSync(join(folder, "cats.txt"), "tabby\nsiamese\n");
+  await writeOnnx(join(folder, "model.onnx"), withSoftmax(model, { node: "prob", output: "p" }));
+  await writeOnnx(join(folder, "folded.onnx"), foldedNetwork());
   cpSync(join(fixtures, "hostile-os-system-zip.pt"), join(folder, "hostile.pt"));
   writeSmallCifar(join(folder, "cifar"), 200, 100);
   mkdirSync(join(folder, "empty", "test"), { recursive: true });
@@ -129,6 +154,69 @@ const BAD: readonly (readonly [string, string, number, RegExp])[] = [
     1,
     /99\.0% of the FLOPs.*removes only/,
   ],
+  [
+    "nothing known of the pictures",
+    "prune --data cifar10:cifar --weights model.safetensors --out chance",
+    1,
+    /resnet8 gets \d+ of 180 training pictures right .*guessing gets.*--force to prune it as it is/,
+  ],
+  [
+    "a layer that there is not",
+    "prune --data cifar10:cifar --weights model.safetensors --keep layer1.0.con1",
+    2,
+    /--keep.*"layer1\.0\.con1".*"layer1\.0\.conv1"/,
+  ],
+  [
+    "a share of nothing",
+    "prune --max-ratio layer1=2",
+    2,
+    /--max-ratio.*layer1\.\*=0\.3.*"layer1=2"/,
+  ],
+  [
+    "folders without labels",
+    "evaluate --data imagefolder:pictures --weights two.safetensors --labels cats.txt",
+    1,
+    /2 classes of cats\.txt.*"dark", "light".*--labels/,
+  ],
+  [
+    "labels that are none",
+    "evaluate --data imagefolder:pictures --weights two.safetensors --labels none.txt",
+    1,
+    /none\.txt.*no such file/,
+  ],
+  [
+    "a crop of ready-made pictures",
+    "evaluate --data cifar10:cifar --weights model.safetensors --preset imagenet",
+    2,
+    /--resize 256 and --crop 224.*cifar10:cifar are 32x32/,
+  ],
+  [
+    "a crop larger than the picture",
+    "evaluate --data cifar10:cifar --weights model.safetensors --resize 32 --crop 33",
+    2,
+    /--crop of at most --resize.*33.*32/,
+  ],
+  [
+    "pictures of two places",
+    "evaluate --data cifar10:cifar --val pictures/test --weights model.safetensors",
+    2,
+    /--data cifar10:cifar and --val/,
+  ],
+  [
+    "training pictures alone",
+    "prune --train pictures/train --weights two.safetensors",
+    2,
+    /--val beside --train pictures\/train/,
+  ],
+  ["half of a normalisation", "evaluate --mean 0,0,0", 2, /--mean and --std together/],
+  ["the old name of a scope", "prune --channels inner", 2, /rgb, bgr.*--scope.*"inner"/],
+  ["the old name of a size", "evaluate --size 32", 2, /'--size'.*--resize and --crop/],
+  [
+    "a checkpoint for folded batch norm",
+    "evaluate --data cifar10:cifar --model folded.onnx --weights weights.safetensors --json",
+    1,
+    /weights\.safetensors does not fit folded\.onnx: batch norm was folded into 1 of/,
+  ],
   ["two budgets", "prune --cut-flops 40% --cut-params 40%", 2, /--cut-flops and --cut-params/],
   ["unknown option", "prune --epoch 3", 2, /--epoch'.*did you mean --epochs\?/],
   ["unknown command", "prun", 2, /did you mean prune\?/],
@@ -186,6 +274,12 @@ describe.skipIf(missing)("bad input: one sentence, a failure, nothing written", 
   });
 });
 
+/** A quick run on a model that knows nothing. */
+const PRUNE = "prune --data cifar10:cifar --weights model.safetensors --cut-flops 30% --epochs 1 " +
+  "--batch 20 --pairs 2 --calibration 16 --rank-images 16 --entropy-images 32 --force";
+
+const CIFAR = "airplane automobile bird cat deer dog frog horse ship truck".split(" ");
+
 /** The events a command wrote; every line of its output must be one. */
 function eventsOf(out: string): Record<string, unknown>[] {
   return out.trim().split("\n").map((line) => JSON.parse(line));
@@ -242,12 +336,8 @@ describe.skipIf(missing)("commands", () => {
   }, 120_000);
 
   it("prune writes a smaller model, the plan and the report", async () => {
-    const { code, out, err } = await run(
-      "prune --data cifar10:cifar --weights model.safetensors --cut-flops 30% --epochs 1 " +
-        "--batch 20 --pairs 2 --calibration 16 --rank-images 16 --entropy-images 32 --json " +
-        "--force --out pruned",
-    );
-    expect(err).toMatch(/^resnet8 gets \d+ of 128 .*pruned all the same\.\n$/);
+    const { code, out, err } = await run(`${PRUNE} --json --out pruned`);
+    expect(err).toMatch(/^resnet8 gets \d+ of 180 .*pruned all the same\.\n$/);
     expect(code).toBe(0);
     const { event, ...results } = eventsOf(out).at(-1)!;
     expect(event).toBe("result");
@@ -267,5 +357,77 @@ describe.skipIf(missing)("commands", () => {
       set === "test"
     );
     expect(eventsOf(evaluated.out).at(-1)).toMatchObject({ correct: best.correct, total: 100 });
-  }, 120_000);
+
+    // A control changes no other stage: it may be asked for when all else is finished.
+    const controlled = await run(`${PRUNE} --control --resume --json --out pruned`);
+    const more = eventsOf(controlled.out).at(-1)!;
+    expect(more).toMatchObject({ groups: results.groups, accuracy: results.accuracy });
+    expect(more.training).toMatchObject({ pruned: report.results.training.pruned });
+    expect(Object.keys(more.accuracy as object)).toContain("controlBest");
+    expect(controlled.code).toBe(0);
+  }, 240_000);
+
+  it(
+    "keeps how pictures become inputs, class names and the softmax with what it writes",
+    async () => {
+      const { code, out } = await run(
+        `${PRUNE.replace("model.safetensors", "model.onnx")} --epochs 0 --channels bgr ` +
+          "--mean 0.5,0.5,0.5 --std 0.25,0.25,0.25 --keep layer1.* --max-ratio layer2.0.conv1=0.25 " +
+          "--out kept",
+      );
+      expect(out).toMatch(/final softmax \(prob\).*put back/);
+      expect(code).toBe(0);
+      const json = (name: string) => JSON.parse(readFileSync(join(folder, "kept", name), "utf8"));
+      const input = {
+        mean: [0.5, 0.5, 0.5],
+        std: [0.25, 0.25, 0.25],
+        channels: "bgr",
+        labels: CIFAR,
+      };
+      expect(json("report.json").input).toEqual(input);
+      const constraints = json("plan.json").constraints;
+      expect(constraints.keep).toContain("layer1.0.conv1");
+      expect(constraints.maxRatio).toEqual({ "layer2.0.conv1": 0.25 });
+      expect(json("report.json").results.constraints).toEqual(constraints);
+      const { notes } = await readOnnx(join(folder, "kept", "pruned.onnx"));
+      expect(JSON.parse(notes.metadata.get("secateur.input")!)).toEqual(input);
+      expect(notes.removedSoftmax).toEqual({ node: "prob", op: "Softmax", output: "p" });
+
+      const evaluate = async (rest: string) => {
+        const found = await run(`evaluate --data cifar10:cifar ${rest} --dtype f32`);
+        const [, correct] = / (\d+) of 100 right/.exec(found.out) ?? [];
+        return { out: found.out, correct: Number(correct) };
+      };
+      const own = await evaluate("--weights kept/pruned.safetensors");
+      expect(own.out).toMatch(/made for pictures prepared so:.*bgr; 10 labels/);
+      const onnx = await evaluate("--weights kept/pruned.onnx --channels rgb");
+      expect(onnx.out).toMatch(/win over it: --channels rgb in place of bgr/);
+      const reference = json("report.json").results.accuracy;
+      const last = reference.afterReestimation ?? reference.afterCompensation ?? reference.afterCut;
+      expect([last[1].correct, reference.afterCut[1].correct]).toContain(own.correct);
+    },
+    240_000,
+  );
+
+  it("evaluate takes weights from a checkpoint for the graph of an ONNX file", async () => {
+    const found = async (model: string) => {
+      const { out } = await run(`evaluate --data cifar10:cifar --json ${model}`);
+      const { loss, correct } = eventsOf(out).at(-1)!;
+      return { loss, correct };
+    };
+    const bound = await found("--model model.onnx --weights weights.safetensors");
+    expect(bound).toEqual(await found("--weights model.safetensors"));
+  }, 60_000);
+
+  it("evaluate takes separate folders, a crop, and labels in any order", async () => {
+    writeFileSync(join(folder, "order.json"), '{"1": ["d", "dark"], "0": "light"}');
+    const places = "--val pictures/test --weights two.safetensors";
+    const { out, err, code } = await run(`evaluate ${places} --labels order.json --crop 32 --json`);
+    expect(err).toBe("");
+    expect(code).toBe(0);
+    const turned = eventsOf(out).at(-1)! as { correct: number };
+    const straight = await run(`evaluate ${places} --json`);
+    const before = eventsOf(straight.out).at(-1)! as { correct: number };
+    expect(turned.correct).toBe(4 - before.correct);
+  }, 60_000);
 });

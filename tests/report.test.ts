@@ -45,7 +45,8 @@ function parsed(page: string): Element {
 describe("report.json", () => {
   it("holds the results as they are, under a schema number", () => {
     const json = JSON.parse(reportJson(report));
-    expect(json.schema).toBe(1);
+    expect(json.schema).toBe(2);
+    expect(json.input).toEqual(report.input);
     expect(json.results).toEqual(report.results);
     expect(json.versions.runtime).toBe(report.provenance.versions.runtime);
   });

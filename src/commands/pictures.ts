@@ -3,7 +3,7 @@
 import { DEFAULT_CONTRACT, described, type InputContract, PRESETS } from "../data/contract.ts";
 import type { PictureSet } from "../data/dataset.ts";
 import { readImageFolder } from "../data/image_folder.ts";
-import { type ClassNames, readClassNames, relabel } from "../data/labels.ts";
+import { type ClassNames, labelsOf, readClassNames, relabel } from "../data/labels.ts";
 import { DATA_SPECS, openDataset, type OpenDatasetOptions } from "../data/source.ts";
 import { holdOutLastPerClass } from "../data/split.ts";
 import { SecateurError } from "../errors.ts";
@@ -19,18 +19,21 @@ export const EMBEDDED_DATA = "generated";
 
 const invalid = (sentence: string) => new SecateurError("option-invalid", sentence);
 
+/** Whether --train or --val say where pictures are. Throws "option-invalid" where --data does too. */
+function hasFolders({ data, train, val }: DataValues): boolean {
+  const folders = train !== undefined || val !== undefined;
+  if (!folders || data === undefined) return folders;
+  const other = train === undefined ? "--val" : "--train";
+  throw invalid(
+    `Expected pictures from one place, got --data ${data} and ${other}; leave one out.`,
+  );
+}
+
 /** Whether model and data are the embedded default. Throws "option-invalid" for half of each. */
 export function isEmbedded(values: ModelValues & DataValues): boolean {
-  const { model, weights, data, train, val } = values;
+  const { model, weights, data } = values;
   const ownModel = model !== undefined || weights !== undefined;
-  const folders = train !== undefined || val !== undefined;
-  if (folders && data !== undefined) {
-    throw invalid(
-      `Expected pictures from one place, got --data ${data} and ${
-        train === undefined ? "--val" : "--train"
-      }; leave one out.`,
-    );
-  }
+  const folders = hasFolders(values);
   const ownData = folders || (data !== undefined && data.split(":")[0] !== EMBEDDED_DATA);
   if (ownModel && data === undefined && !folders) {
     throw invalid(
@@ -124,9 +127,7 @@ export function contractOf({ contract }: InputPlan, { classes }: PictureSet): In
 
 /** What the pictures are, for people: the options that name them. */
 export function specOf({ data, train, val }: DataValues): string {
-  if (train === undefined && val === undefined) return data ?? EMBEDDED_DATA;
-  return [train === undefined ? [] : [`train ${train}`], val === undefined ? [] : [`val ${val}`]]
-    .flat().join(", ");
+  return train === undefined ? data ?? EMBEDDED_DATA : `${train} and ${val}`;
 }
 
 async function open(
@@ -134,12 +135,14 @@ async function open(
   split: "train" | "test",
   options: OpenDatasetOptions,
 ): Promise<PictureSet> {
-  const { data, train, val } = values;
-  if (train === undefined && val === undefined) {
-    return await openDataset(data ?? EMBEDDED_DATA, split, options);
-  }
+  if (!hasFolders(values)) return await openDataset(values.data ?? EMBEDDED_DATA, split, options);
+  return await readImageFolder(folderOf(values, split), "whole", options);
+}
+
+/** The folder of a split. Throws "option-invalid" when the other alone is given. */
+function folderOf({ train, val }: DataValues, split: "train" | "test"): string {
   const folder = split === "train" ? train : val;
-  if (folder !== undefined) return await readImageFolder(folder, "whole", options);
+  if (folder !== undefined) return folder;
   throw invalid(
     split === "train"
       ? `Expected --train beside --val ${val}: training pictures are needed too.`
@@ -185,6 +188,10 @@ export async function openPictures(
     ...(crop === undefined ? {} : { crop }),
     ...(limit === undefined ? {} : { limitPerClass: limit }),
     labelled: plan.names !== undefined,
+    accept: (found) => {
+      // Before any picture is read: what follows may take long.
+      if (plan.names?.asked) labelsOf(found, plan.names.classes, plan.names.from);
+    },
   });
   const { skipped = [] } = dataset;
   if (skipped.length > 0) {
@@ -216,6 +223,9 @@ export async function openParts(
   console: Console,
   options: RunOptions,
 ): Promise<Pictures> {
+  if (hasFolders(values)) {
+    for (const split of ["train", "test"] as const) folderOf(values, split);
+  }
   const all = await openPictures(values, "train", plan, console, options);
   const test = await openPictures(values, "test", plan, console, options);
   const classes = (dataset: PictureSet) => dataset.classes.join(", ");

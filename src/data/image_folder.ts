@@ -18,6 +18,8 @@ export interface ImageFolderOptions extends RunOptions, Framing {
   readonly limitPerClass?: number;
   /** The classes' labels come from elsewhere, so that splits may have different ones. */
   readonly labelled?: boolean;
+  /** Called with the classes before any picture is read; what it throws ends the reading. */
+  readonly accept?: (found: Pick<PictureSet, "name" | "classes">) => void;
   /** Keep the decoded pictures for the next time (cache.ts); on by default. */
   readonly cache?: boolean;
 }
@@ -267,10 +269,12 @@ async function openFolder(
     ...options,
   });
   const title = path.replace(/\/+$/, "").split("/").at(-1)?.replace(/\.tar$/, "") || path;
+  const name = part === "whole" ? title : `${title} ${part}`;
+  options.accept?.({ name, classes: found.classes });
   return {
     store,
     ...found,
-    name: part === "whole" ? title : `${title} ${part}`,
+    name,
     stamp: await store.stamp(found.paths.map((picture) => picture.path)),
     framing: {
       ...(resize === undefined ? {} : { resize }),

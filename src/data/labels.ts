@@ -98,11 +98,15 @@ export interface Relabelled {
 }
 
 /**
- * Gives a data set the labels that its classes have in `names`. `source` says where the names are
- * from, for the sentence.
+ * The label of every class of a data set among `names`. `source` says where the names are from, for
+ * the sentence.
  * @throws SecateurError `data-mismatch` naming classes of the data set that are not among them.
  */
-export function relabel(dataset: PictureSet, names: ClassNames, source: string): Relabelled {
+export function labelsOf(
+  dataset: Pick<PictureSet, "name" | "classes">,
+  names: ClassNames,
+  source: string,
+): readonly number[] {
   const index = indexByName(names);
   const unknown = dataset.classes.filter((name) => !index.has(name));
   if (unknown.length > 0) {
@@ -114,8 +118,7 @@ export function relabel(dataset: PictureSet, names: ClassNames, source: string):
     );
   }
   const label = dataset.classes.map((name) => index.get(name)!);
-  const taken = new Set(label);
-  if (taken.size < label.length) {
+  if (new Set(label).size < label.length) {
     const twice = dataset.classes.find((_, i) => label.indexOf(label[i]) < i)!;
     throw new SecateurError(
       "data-mismatch",
@@ -125,6 +128,13 @@ export function relabel(dataset: PictureSet, names: ClassNames, source: string):
         `another name of one that is there already: join the two folders.`,
     );
   }
+  return label;
+}
+
+/** Gives a data set the labels that its classes have in `names`. Throws what labelsOf throws. */
+export function relabel(dataset: PictureSet, names: ClassNames, source: string): Relabelled {
+  const label = labelsOf(dataset, names, source);
+  const taken = new Set(label);
   return {
     dataset: {
       ...dataset,

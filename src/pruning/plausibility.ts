@@ -34,7 +34,7 @@ export interface Suspect extends Tried {
 
 /** Why a model may be near chance, the likeliest first. */
 export interface Diagnosis {
-  /** Ways that are better than chance, the best first. */
+  /** Ways that are better than chance, the best first and of equals the simplest. */
   readonly better: readonly Suspect[];
   readonly tried: number;
   /** Accuracy after renumbering the model's classes, where that is better than chance. */
@@ -103,7 +103,8 @@ export class Plausibility implements Disposable {
   readonly #signal: AbortSignal | undefined;
 
   private constructor(graph: Graph, sample: Dataset, options: RunOptions & ComputeOptions) {
-    const images = Math.min(BATCH, sample.count);
+    // Batches of one size that leave next to nothing over.
+    const images = Math.floor(sample.count / Math.ceil(sample.count / BATCH));
     this.#sample = sample;
     this.#classes = shapesOf(graph).get(graph.output)![0];
     this.#signal = options.signal;
@@ -146,7 +147,7 @@ export class Plausibility implements Disposable {
       suspects.push({ options, ...await this.try(normalisation) });
     }
     const better = suspects.filter((suspect) => !suspect.nearChance)
-      .sort((a, b) => b.correct - a.correct);
+      .sort((a, b) => b.correct - a.correct || a.options.length - b.options.length);
     const renumbered = this.#renumbered(await this.#answers(given));
     return {
       better,
@@ -190,7 +191,7 @@ export class Plausibility implements Disposable {
    * other picture, counted on the rest. Undefined where that is near chance.
    */
   #renumbered(answers: Int32Array): number | undefined {
-    const labels = this.#sample.labels;
+    const { labels } = this.#sample;
     const met = new Map<number, Map<number, number>>();
     for (let i = 0; i < answers.length; i += 2) {
       const counts = met.get(answers[i]) ?? new Map<number, number>();
@@ -215,7 +216,7 @@ export function chanceSentence(name: string, found: Tried, diagnosis: Diagnosis)
   const finding = `${name} gets ${correct} of ${total} training pictures right ` +
     `(${percent(correct / total)}), where guessing gets ${percent(chance)}`;
   const { better: [best, ...others], tried, renumbered } = diagnosis;
-  if (best !== undefined && best.correct / total > (renumbered ?? 0)) {
+  if (best !== undefined && best.correct / total >= (renumbered ?? 0)) {
     const also = others.slice(0, 2)
       .map((other) => `, ${other.options} ${percent(other.correct / total)}`).join("");
     return `${finding}; prepared by ${best.options} it gets ${
