@@ -95,6 +95,19 @@ describe("the game of a channel group", () => {
     for (const [kind, count] of Object.entries(met)) expect(count, kind).toBeGreaterThan(1);
   });
 
+  it("is worth the right class's probability instead, when asked", async () => {
+    const graph = smallNetwork();
+    const [group] = prunableGroups(graph, "all");
+    const pictures = randomPictures(graph, 1, 5, 3);
+    using model = LoadedModel.open(graph, [gameRequest(graph, group, 5)], { dtype: "f32" });
+    const game = new NetworkGame(model, group, pictures.batches, "probability");
+    const [coalition] = randomCoalitions(group, 1, 3);
+    const [values] = await game.evaluate([coalition], {});
+    oracleValues(graph, group, coalition, pictures).forEach((logarithm, image) => {
+      expect(Math.abs(values[image] - Math.exp(logarithm))).toBeLessThan(2e-5);
+    });
+  });
+
   it("matches exact Shapley values from all coalitions of six channels", async () => {
     // Channels of one layer, and of a residual stream with two sites.
     for (const seed of [8, 10]) {

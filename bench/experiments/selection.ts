@@ -4,7 +4,7 @@
  *
  *   deno run -A bench/experiments/selection.ts --weights FILE --model resnet56 \
  *     --data imagefolder:TAR --out bench/results/selection.json [--pairs 4] [--calibration 128]
- *     [--store FOLDER]
+ *     [--worth loss|probability] [--store FOLDER]
  *
  * Every seed draws its own calibration pictures and permutations, and its own random channels:
  * several draws, whose mean is that seed's figure, because a draw takes a pass over the held-out
@@ -33,6 +33,7 @@ import { loadAddon } from "../../src/native/binding.ts";
 import { resolveDtype } from "../../src/native/loaded_model.ts";
 import { cpuFeatures } from "../../src/native/session.ts";
 import type { Criterion } from "../../src/pruning/options.ts";
+import type { Worth } from "../../src/shapley/game.ts";
 import { removalsBy, shapleyOf } from "../../src/pruning/select.ts";
 import { StageStore } from "../../src/pruning/store.ts";
 import { evaluate } from "../../src/training/evaluate.ts";
@@ -54,6 +55,7 @@ const { values: args } = parseArgs({
     calibration: { type: "string", default: "128" },
     seeds: { type: "string", default: "3" },
     "random-draws": { type: "string", default: "8" },
+    worth: { type: "string", default: "loss" },
     store: { type: "string" },
   },
 });
@@ -117,7 +119,13 @@ const folder = args.store ?? await mkdtemp(join(tmpdir(), "selection-"));
 for (let seed = 1; seed <= Number(args.seeds); seed++) {
   const pictures = calibrationSet(training, Number(args.calibration), seed, "shapley");
   const batches = calibrationBatches(pictures, Math.min(128, pictures.count), normalisation);
-  const settings = JSON.stringify([args.weights, args.data, args.pairs, args.calibration]);
+  const settings = JSON.stringify([
+    args.weights,
+    args.data,
+    args.pairs,
+    args.calibration,
+    args.worth,
+  ]);
   const store = await StageStore.open(join(folder, `seed-${seed}`), settings, true);
   const started = performance.now();
   const estimates = await shapleyOf(
@@ -126,7 +134,7 @@ for (let seed = 1; seed <= Number(args.seeds); seed++) {
     widths.kept,
     batches,
     store,
-    { seed, pairs: Number(args.pairs) },
+    { seed, pairs: Number(args.pairs), worth: args.worth as Worth },
   );
   seconds.push((performance.now() - started) / 1000);
   for (const criterion of CRITERIA) {
@@ -156,6 +164,7 @@ const result = {
   kept: Object.fromEntries(groups.map((group, i) => [group.name, widths.kept[i]])),
   pairs: Number(args.pairs),
   calibration: Number(args.calibration),
+  worth: args.worth,
   randomDraws: Number(args["random-draws"]),
   original: { loss: original.loss, top1: original.top1 },
   rows,

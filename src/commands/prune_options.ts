@@ -106,6 +106,11 @@ const SELECTION_TABLE = {
     value: "name",
     help: "which channels go: shapley (default), l1, random or reversed-shapley",
   },
+  worth: {
+    schema: oneOf("loss", "probability").default("loss"),
+    value: "name",
+    help: "what a coalition is worth: minus the loss (default), or the right class's probability",
+  },
   calibration: {
     schema: whole(1, 1_000_000).optional(),
     value: "count",

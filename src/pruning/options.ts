@@ -1,6 +1,7 @@
 import type { Fusion } from "../concentration/concentration.ts";
 import type { Budget } from "../concentration/ratios.ts";
 import type { Scope } from "../graph/channels.ts";
+import type { Worth } from "../shapley/game.ts";
 import type { DTypeChoice } from "../native/loaded_model.ts";
 
 /** What decides which channels go. */
@@ -24,6 +25,8 @@ export interface PruneOptions {
   readonly roundTo: number;
   readonly ratios: RatioRule;
   readonly criterion: Criterion;
+  /** What a coalition of channels is worth in the Shapley game. */
+  readonly worth: Worth;
   readonly fusion: Fusion;
   /** Share of the rank in the fusion, in [0, 1]. */
   readonly rankWeight: number;

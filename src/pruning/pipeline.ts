@@ -212,7 +212,7 @@ class PruningRun {
   }
 
   async #estimates(graph: Graph, groups: readonly ChannelGroup[], kept: readonly number[]) {
-    const { criterion, calibration, seed, pairs } = this.#options;
+    const { criterion, worth, calibration, seed, pairs } = this.#options;
     if (criterion !== "shapley" && criterion !== "reversed-shapley") return undefined;
     const { normalisation } = this.#input;
     const passes = shapleyPasses(graph, groups, pairs, calibration);
@@ -225,6 +225,7 @@ class PruningRun {
         ...this.#run,
         seed,
         pairs,
+        worth,
       });
     });
   }

@@ -30,7 +30,7 @@ export interface Plan {
 export function planOf(
   graph: Graph,
   removals: readonly Removal[],
-  constraints: Constraints,
+  constraints: Constraints = { keep: [], maxRatio: {} },
 ): Plan {
   return {
     model: graph.name,

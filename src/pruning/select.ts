@@ -8,7 +8,7 @@ import { LoadedModel } from "../native/loaded_model.ts";
 import type { ComputeOptions } from "../native/loaded_model.ts";
 import type { RunOptions } from "../progress.ts";
 import { type Estimate, estimateShapley, type Samples } from "../shapley/estimate.ts";
-import { gameRequest, NetworkGame } from "../shapley/game.ts";
+import { gameRequest, NetworkGame, type Worth } from "../shapley/game.ts";
 import { lowest, randomRemoval } from "../shapley/select.ts";
 import { elementCount } from "../tensor.ts";
 import type { PruneOptions } from "./options.ts";
@@ -29,6 +29,7 @@ export function l1Norm(graph: Graph, player: Player): number {
 export interface ShapleyOptions extends RunOptions, ComputeOptions {
   readonly seed: number;
   readonly pairs: number;
+  readonly worth?: Worth;
 }
 
 /** Sampled so far of the group at work; everything else is a finished estimate. */
@@ -49,7 +50,7 @@ export async function shapleyOf(
   store: StageStore,
   options: ShapleyOptions,
 ): Promise<readonly Estimate[]> {
-  const { seed, pairs, signal, onProgress } = options;
+  const { seed, pairs, worth, signal, onProgress } = options;
   const stage = "shapley";
   const stored: Progress = await store.read(stage) ?? { estimates: [] };
   const estimates = [...stored.estimates];
@@ -66,7 +67,7 @@ export async function shapleyOf(
   let before = most.slice(0, estimates.length).reduce((sum, one) => sum + one, 0);
   for (let index = estimates.length; index < groups.length; index++) {
     const samples = index === stored.estimates.length ? stored.samples : undefined;
-    const game = new NetworkGame(model, groups[index], batches);
+    const game = new NetworkGame(model, groups[index], batches, worth);
     let sampled = samples?.evaluations ?? 0;
     const report = (evaluations: number) =>
       onProgress?.({ stage, done: before + evaluations, total, unit: "evaluations" });

@@ -1,5 +1,5 @@
 /**
- * The game a channel group plays: the value of a coalition is minus the network's loss on
+ * The game a channel group plays: the value of a coalition is how well the network does on
  * calibration images while the group's other channels are masked and the rest of the network is
  * intact, batch norm on its running statistics.
  *
@@ -18,6 +18,19 @@ import type { Coalition, Game } from "./estimate.ts";
 
 /** Coalitions stacked as one batch. */
 const STACK = 8;
+
+/**
+ * What a coalition is worth, a mean over images: minus the loss, or the probability given to the
+ * right class. The second lies in [0, 1]: a network that a small coalition has broken can lose no
+ * more than its accuracy, where its loss has no bound and outweighs everything near the cut.
+ */
+export type Worth = "loss" | "probability";
+
+const WORTH: Readonly<Record<Worth, (loss: number) => number>> = {
+  loss: (loss) => -loss,
+  // The loss is minus the logarithm of the right class's probability.
+  probability: (loss) => Math.exp(-loss),
+};
 
 /** Of channels that belong to other groups. */
 const NOBODY = -1;
@@ -64,15 +77,22 @@ export class NetworkGame implements Game {
   readonly samples: number;
   readonly #model: LoadedModel;
   readonly #batches: readonly CalibrationBatch[];
+  readonly #worth: (loss: number) => number;
   /** Player of each channel, by feed. */
   readonly #feeds: ReadonlyMap<string, Int32Array>;
 
-  constructor(model: LoadedModel, group: ChannelGroup, batches: readonly CalibrationBatch[]) {
+  constructor(
+    model: LoadedModel,
+    group: ChannelGroup,
+    batches: readonly CalibrationBatch[],
+    worth: Worth = "loss",
+  ) {
     this.name = group.name;
     this.players = group.players.length;
     this.samples = batches.reduce((sum, batch) => sum + batch.labels.length, 0);
     this.#model = model;
     this.#batches = batches;
+    this.#worth = WORTH[worth];
     const maps = [...gateMaps(model.graph, group).values()];
     this.#feeds = new Map(maps.map(({ feed, players }) => [feed, players]));
   }
@@ -83,7 +103,7 @@ export class NetworkGame implements Game {
     let first = 0, images = 0;
     for (const batch of this.#batches) {
       await this.#evaluateBatch(batch, coalitions, options, (coalition, losses) => {
-        losses.forEach((loss, image) => values[coalition][first + image] = -loss);
+        losses.forEach((loss, image) => values[coalition][first + image] = this.#worth(loss));
         images += losses.length;
         const done = Math.floor(images / this.samples);
         options.onProgress?.({ stage: "shapley", done, total, unit: "evaluations" });
