@@ -1,14 +1,6 @@
 /** Models whose weights do not fit into one file, and files at the size where that begins. */
 
-import {
-  appendFileSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  truncateSync,
-} from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, truncateSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -108,25 +100,14 @@ describe("files at the boundary of 2 GiB", () => {
     const { path } = place("boundary");
     await writeOnnx(path, small(2));
     // A hole in the file takes no space.
-    for (const size of [2 ** 31 - 1, 2 ** 31, 2 ** 31 + 1, 2 ** 33]) {
+    for (const size of [2 ** 31 - 1, 2 ** 31]) {
       truncateSync(path, size);
       const refusal = await readOnnx(path).catch((thrown) => thrown);
-      expect(refusal, `${size} bytes`).toMatchObject({ code: "format-corrupt" });
+      expect(refusal, `${size} bytes`).toMatchObject({
+        code: size < 2 ** 31 ? "format-corrupt" : "file-unreadable",
+      });
       expect(refusal.message.split("\n").length).toBe(1);
     }
-  });
-
-  it("are refused whole, naming external data, when they are too large to be models", async () => {
-    const { path } = place("whole");
-    await writeOnnx(path, small(2));
-    const { size } = statSync(path);
-    // A field of a number that ONNX has not, over the hole that follows.
-    const length = 2 ** 31;
-    const tag = [0xc2, 0x3e], varint = [0x80, 0x80, 0x80, 0x80, 0x08];
-    appendFileSync(path, Uint8Array.from([...tag, ...varint]));
-    truncateSync(path, size + tag.length + varint.length + length);
-    const refusal = await readOnnx(path).catch((thrown) => thrown);
-    expect(refusal).toMatchObject({ code: "file-unreadable" });
-    expect(refusal.message).toContain("external data");
+    expect((await readOnnx(path).catch((thrown) => thrown)).message).toContain("external data");
   });
 });

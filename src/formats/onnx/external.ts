@@ -13,6 +13,8 @@ export type ExternalData = ReadonlyMap<TensorProto, Uint8Array>;
 
 // Tensors may share bytes of a file, but not so often that a small file fills the memory.
 const READS_PER_BYTE = 4;
+// Twice what one file can hold: larger models are not what this program prunes.
+const LARGEST_TOTAL = 2 ** 32 - 1;
 
 // No single call takes more bytes.
 const LONGEST_READ = 2 ** 30;
@@ -133,6 +135,7 @@ async function readRegion(
 export async function readExternalData(model: ModelProto, source: string): Promise<ExternalData> {
   const files = new Map<string, DataFile>();
   const data = new Map<TensorProto, Uint8Array>();
+  let total = 0;
   try {
     for (const tensor of tensorsOf(model).filter(isExternal)) {
       let region: Region;
@@ -142,6 +145,16 @@ export async function readExternalData(model: ModelProto, source: string): Promi
         // Its node is refused, with this reason, when it is imported.
         if (thrown instanceof Refusal) continue;
         throw thrown;
+      }
+      total += region.length;
+      if (total > LARGEST_TOTAL) {
+        throw new SecateurError(
+          "graph-unsupported",
+          `${source}: expected less than 4 GiB of external data, but ${
+            quoted(tensor.name)
+          } takes ` +
+            `it to ${total} bytes; export a smaller model.`,
+        );
       }
       let file = files.get(region.location);
       if (file === undefined) {

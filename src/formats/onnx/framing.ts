@@ -37,9 +37,9 @@ async function walk(handle: FileHandle, size: number): Promise<void> {
 }
 
 /**
- * Throws `format-corrupt` unless the outermost fields of a large protocol buffer end where the file
- * does, and `file-unreadable` for one that no runtime could read. What cannot be opened is left to
- * whoever reads it.
+ * Throws `file-unreadable` for a file of more than a protocol buffer may have, and `format-corrupt`
+ * unless the outermost fields of a large one end where the file does. What cannot be opened is left
+ * to whoever reads it.
  */
 export async function requireFraming(path: string): Promise<void> {
   const handle = await open(path, "r").catch(() => undefined);
@@ -47,14 +47,14 @@ export async function requireFraming(path: string): Promise<void> {
   try {
     const status = await handle.stat();
     if (!status.isFile() || status.size < LARGE) return;
-    await walk(handle, status.size);
     if (status.size > LARGEST) {
       throw new SecateurError(
         "file-unreadable",
-        `${path}: expected an ONNX model of less than 2 GiB, which is what a protocol buffer may ` +
-          `have, but it has ${status.size} bytes; export it with its weights as external data.`,
+        `${path}: expected an ONNX model of less than 2 GiB, but this has ${status.size} bytes; ` +
+          "export it with its weights as external data.",
       );
     }
+    await walk(handle, status.size);
   } catch (thrown) {
     if (thrown instanceof SecateurError) throw thrown;
     throw corrupt(path, `expected an ONNX model, but ${quoted(reasonOf(thrown))}`);

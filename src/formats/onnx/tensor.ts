@@ -3,11 +3,14 @@
 import { elementCount } from "../../tensor.ts";
 import { corrupt, quoted } from "../bytes.ts";
 import { bytesPerElement, type DType, toFloat32 } from "../dtype.ts";
-import { dtypeOf, emptyArray, HIGHEST_RANK, type HostArray, Refusal } from "./array.ts";
+import { dtypeOf, emptyArray, HIGHEST_RANK, type HostArray, isFloat, Refusal } from "./array.ts";
 import type { TensorProto } from "./onnx_pb.ts";
 
 /** ONNX's number for data that lies in another file (TensorProto.DataLocation). */
 export const EXTERNAL = 1;
+
+/** Integers take several times their bytes here, and are no weights. */
+const MOST_INTEGERS = 2 ** 22;
 
 /** Whether a tensor's data lies in another file. */
 export function isExternal(tensor: TensorProto): boolean {
@@ -57,6 +60,14 @@ export function arrayOf(tensor: TensorProto, source: string, external?: Uint8Arr
       `tensor ${quoted(tensor.name)} of shape [${shape}] needs ${bytes} bytes of ${dtype} but ` +
         `has ${found}`,
     );
+  if (!isFloat(dtype) && elementCount(shape) > MOST_INTEGERS) {
+    throw new Refusal(
+      `has ${quoted(tensor.name)} of ${
+        elementCount(shape)
+      } ${dtype} numbers, more than any shape ` +
+        "or list of channels has",
+    );
+  }
   if (raw === undefined) throw mismatch("none");
   if (raw.length > 0 || isExternal(tensor)) {
     if (raw.length !== bytes) throw mismatch(`${raw.length}`);
