@@ -200,6 +200,9 @@ const FOLDS: Readonly<Record<string, Fold>> = {
   Where: where,
 };
 
+/** Operators that can be folded, in the order of their names. */
+export const FOLDED_OPERATORS: readonly string[] = Object.keys(FOLDS).sort();
+
 /**
  * The outputs of a node whose inputs are all constant.
  * @throws Refusal when an input is missing or the operator does not fold these.
