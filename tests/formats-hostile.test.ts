@@ -281,6 +281,17 @@ describe("damaged files", () => {
     });
   }
 
+  it("an archive's names reach people without their control characters", () => {
+    const whole = Uint8Array.from(fixture("hostile-eval-zip.pt"));
+    const name = Buffer.from("hostile-eval-zip/data.pkl");
+    // In the entry's own header and in the directory; the clearing of a screen.
+    for (let at = 0; (at = Buffer.from(whole).indexOf(name, at)) >= 0; at++) {
+      whole.set([0x1b, 0x5b, 0x32, 0x4a], at);
+    }
+    // deno-lint-ignore no-control-regex
+    expect(refusal(whole).message).toMatch(/^[^\x00-\x1f]+\\u001b\[2J[^\x00-\x1f]+$/);
+  });
+
   it("a flipped weight in a zip checkpoint is noticed by its checksum", () => {
     const whole = Uint8Array.from(fixture("zip-strides.pt"));
     const view = new DataView(whole.buffer);

@@ -121,7 +121,7 @@ export function parseZipTorch(bytes: Uint8Array, source: string): StateDict {
   }
   const littleEndian = readByteOrder(archive.read(`${folder}byteorder`), source);
   const context = torchContext(source, new Map());
-  const saved = unpickle(new ByteReader(pickle, `${source} (${pickles[0]})`), context);
+  const saved = unpickle(new ByteReader(pickle, `${source} (${quoted(pickles[0])})`), context);
   const bytesOf = ({ key, dtype, total }: TorchStorage) => {
     const content = archive.read(`${folder}data/${key}`);
     if (!content) throw corrupt(source, `storage ${quoted(key)} is missing`);
