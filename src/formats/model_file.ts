@@ -15,9 +15,10 @@ import {
 import { operatorOf } from "../graph/operators/table.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import { elementCount, type Tensor } from "../tensor.ts";
+import { writeFileAtomic } from "./atomic.ts";
 import { corrupt, quoted } from "./bytes.ts";
 import { readFileBytes } from "./file.ts";
-import { looksLikeSafetensors, parseSafetensors, writeSafetensors } from "./safetensors.ts";
+import { encodeSafetensors, looksLikeSafetensors, parseSafetensors } from "./safetensors.ts";
 
 /** Where the graph is kept in the metadata. */
 const GRAPH_KEY = "secateur.graph";
@@ -191,11 +192,20 @@ export async function writeModel(
   graph: Graph,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
+  await writeFileAtomic(path, encodeModel(graph, path, metadata));
+}
+
+/** The bytes that writeModel writes; `source` names them in errors. */
+export function encodeModel(
+  graph: Graph,
+  source: string,
+  metadata: Readonly<Record<string, string>> = {},
+): Uint8Array {
   const { name, input, output, nodes, parameters } = graph;
-  await writeSafetensors(path, new Map(parameters), {
+  return encodeSafetensors(new Map(parameters), {
     ...metadata,
     // Validating puts keys into one order, so that equal graphs give equal bytes.
-    [GRAPH_KEY]: JSON.stringify(validGraph({ name, input, output, nodes }, path)),
+    [GRAPH_KEY]: JSON.stringify(validGraph({ name, input, output, nodes }, source)),
   });
 }
 

@@ -67,7 +67,12 @@ export function clipBounds(
     return array?.data[0];
   };
   const alpha = bound("min", 1), beta = bound("max", 2);
-  return { ...(alpha === undefined ? {} : { alpha }), ...(beta === undefined ? {} : { beta }) };
+  const none = (value: number | undefined, infinity: number) =>
+    value === undefined || value === infinity;
+  return {
+    ...(none(alpha, -Infinity) ? {} : { alpha }),
+    ...(none(beta, Infinity) ? {} : { beta }),
+  };
 }
 
 /** Clip to constant bounds. */

@@ -198,7 +198,7 @@ export function importGather(importer: Importer, node: OnnxNode): void {
   if (axis !== 1 || indices.shape.length > 1 || indices.data.length > 2 ** 16) {
     throw new Refusal(`gathers ${shown(indices.shape)} along axis ${axis}, not channels`);
   }
-  const from = Array.from(indices.data, (index) => axisOf(index, x.shape[1]));
+  const from = Array.from(indices.data.map((index) => axisOf(index, x.shape[1])));
   const { kind, name } = importer.emit(node, { op: "channel_map", inputs: [x.name], from });
   if (indices.shape.length === 1) return;
   const [batch, , ...area] = x.shape;

@@ -32,8 +32,9 @@ export const activation: Operator<NodeOf<"activation">> = {
   // Some turn zero into something else; and gates stand after activations anyway, as for ReLU.
   keepsZero: false,
   shape(node, [input]) {
-    if (Number.isNaN(node.alpha) || Number.isNaN(node.beta)) {
-      throw new Error(`has parameters ${node.alpha} and ${node.beta}, which are no numbers`);
+    for (const parameter of [node.alpha, node.beta]) {
+      if (parameter === undefined || Number.isFinite(parameter)) continue;
+      throw new Error(`has a parameter of ${parameter}, which is not finite`);
     }
     return input;
   },

@@ -1,4 +1,11 @@
-import { coupleChannelwise, expectParameter, type NodeOf, type Operator } from "./operator.ts";
+import {
+  coupleChannelwise,
+  expectBetween,
+  expectParameter,
+  LEAST_EPSILON,
+  type NodeOf,
+  type Operator,
+} from "./operator.ts";
 
 /** Batch normalisation over [channels, height, width] or [features]. */
 export const batchNorm: Operator<NodeOf<"batch_norm">> = {
@@ -10,6 +17,8 @@ export const batchNorm: Operator<NodeOf<"batch_norm">> = {
     for (const name of [node.scale, node.offset, node.mean, node.variance]) {
       expectParameter(parameters, name, [input[0]]);
     }
+    expectBetween("an epsilon", node.epsilon, LEAST_EPSILON, 1);
+    expectBetween("a momentum", node.momentum, 0, 1);
     return input;
   },
 

@@ -1,7 +1,14 @@
 /** Operators that normalise or compare channels, which therefore must all stay. */
 
 import type { Node, Shape } from "../graph.ts";
-import { coupleChannelwise, expectParameter, type NodeOf, type Operator } from "./operator.ts";
+import {
+  coupleChannelwise,
+  expectBetween,
+  expectParameter,
+  LEAST_EPSILON,
+  type NodeOf,
+  type Operator,
+} from "./operator.ts";
 
 /** Shape stays, channels stay with it: removing one would change what the others become. */
 function mixing<N extends Node>(
@@ -31,6 +38,7 @@ function mixing<N extends Node>(
 export const layerNorm = mixing<NodeOf<"layer_norm">>(
   "layer norm divides by the deviation of all channels",
   (node) => [node.scale, node.offset],
+  (node) => expectBetween("an epsilon", node.epsilon, LEAST_EPSILON, 1),
 );
 
 /** By the squares of neighbouring channels. */
@@ -38,8 +46,12 @@ export const localResponseNorm = mixing<NodeOf<"local_response_norm">>(
   "local response norm divides by neighbouring channels",
   () => [],
   (node) => {
-    if (Number.isInteger(node.size) && node.size > 0) return;
-    throw new Error(`looks at ${node.size} channels, not a positive number of them`);
+    const { size, alpha, beta, bias } = node;
+    if (!Number.isInteger(size) || size < 1) {
+      throw new Error(`looks at ${size} channels, not a positive number of them`);
+    }
+    const odd = [alpha, beta, bias].find((parameter) => !Number.isFinite(parameter));
+    if (odd !== undefined) throw new Error(`has a parameter of ${odd}, which is not finite`);
   },
 );
 

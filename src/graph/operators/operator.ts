@@ -95,6 +95,15 @@ export function expectPicture(shape: Shape): readonly [number, number, number] {
   return [shape[0], shape[1], shape[2]];
 }
 
+/** Throws a clause unless the number is from `least` to `most`, which NaN is not. */
+export function expectBetween(what: string, value: number, least: number, most: number): void {
+  if (value >= least && value <= most) return;
+  throw new Error(`has ${what} of ${value}, which is not from ${least} to ${most}`);
+}
+
+/** The least that is added to variances: 0 would divide by nothing. */
+export const LEAST_EPSILON = Number.MIN_VALUE;
+
 /** Throws a clause unless the named tensor has this shape. */
 export function expectParameter(
   parameters: ReadonlyMap<string, Tensor>,

@@ -2,8 +2,9 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { reasonOf } from "../../../src/errors.ts";
 import { parseWeights } from "../../../src/formats/checkpoint.ts";
-import { parseModel } from "../../../src/formats/model_file.ts";
+import { encodeModel, parseModel } from "../../../src/formats/model_file.ts";
 import { encodeOnnx } from "../../../src/formats/onnx/export.ts";
 import { parseOnnx } from "../../../src/formats/onnx/read.ts";
 import { encodeSafetensors } from "../../../src/formats/safetensors.ts";
@@ -41,8 +42,17 @@ function expectTensors(
   }
 }
 
-/** An accepted graph must be one. */
-export function expectGraph(graph: Graph): void {
+/** An accepted graph must be one, and can be kept in a file; else an error that is no refusal. */
+function expectGraph(graph: Graph): void {
+  try {
+    checkGraph(graph);
+  } catch (thrown) {
+    throw new Error(`was accepted, but ${reasonOf(thrown)}`, { cause: thrown });
+  }
+}
+
+function checkGraph(graph: Graph): void {
+  parseModel(encodeModel(graph, "kept.safetensors"), "kept.safetensors");
   expectTensors(graph.parameters);
   const shapes = shapesOf(graph);
   const { macs, parameters } = costOf(graph);
