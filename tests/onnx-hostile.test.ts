@@ -257,6 +257,17 @@ const CASES: readonly Case[] = [
     says: `"Conv_y" (toString)`,
   },
   {
+    what: "a sum of nothing",
+    bytes: () =>
+      changed("conv_groups", ({ graph }) => {
+        const sum = { name: "sum", opType: "Sum", output: ["none"] };
+        graph!.node.unshift(...create(ModelProtoSchema, { graph: { node: [sum] } }).graph!.node);
+        graph!.node[1].input[2] = "none";
+      }),
+    code: "graph-unsupported",
+    says: `"sum" (Sum, which lacks its input 0)`,
+  },
+  {
     what: "two outputs",
     bytes: () => changed("conv_groups", ({ graph }) => void graph!.output.push(graph!.output[0])),
     code: "graph-unsupported",

@@ -68,8 +68,8 @@ export function importArithmetic(importer: Importer, node: OnnxNode): void {
 
 /** Sum of any number of values of one shape. */
 export function importSum(importer: Importer, node: OnnxNode): void {
-  const [first, ...others] = node.inputs.map((_, index) => importer.feature(node, index));
-  let sum = first;
+  let sum = importer.feature(node);
+  const others = node.inputs.slice(1).map((_, index) => importer.feature(node, index + 1));
   others.forEach((other, index) => {
     requireEqual(importer, sum, other);
     const suffix = index === others.length - 1 ? "" : `/${index + 1}`;
