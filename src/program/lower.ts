@@ -197,7 +197,10 @@ function lowerGather(
   });
 }
 
-/** As many at a time as the instruction takes. */
+/**
+ * As many at a time as the instruction takes. Every layer of a dense block joins all before it: what
+ * one has joined of them serves the next.
+ */
 function lowerConcat(lowering: Lowering, node: NodeOf<"concat">): void {
   const { draft, instructions, options: { entry, images, dtype } } = lowering;
   const pictures = node.inputs.map((_, index) => lowering.picture(node, index));
@@ -208,6 +211,12 @@ function lowerConcat(lowering: Lowering, node: NodeOf<"concat">): void {
   let rest = pictures;
   while (rest.length > CONCAT_INPUTS.length) {
     const first = rest.slice(0, CONCAT_INPUTS.length);
+    const key = first.map(({ name }) => name).join("\n");
+    const known = lowering.joined.get(key);
+    if (known !== undefined) {
+      rest = [known, ...rest.slice(first.length)];
+      continue;
+    }
     const channels = first.reduce((sum, picture) => sum + picture.channels, 0);
     const [{ height, width }] = first;
     const y = draft.value({
@@ -220,6 +229,7 @@ function lowerConcat(lowering: Lowering, node: NodeOf<"concat">): void {
     const inputs = concatInputs(first);
     instructions.push({ op: "concat", inputs, outputs: { y }, attributes: {}, layer: node.name });
     const joined = { name: y, height, width, channels, flattened: false };
+    lowering.joined.set(key, joined);
     rest = [joined, ...rest.slice(first.length)];
   }
   lowering.emit(node, "concat", concatInputs(rest));

@@ -37,6 +37,8 @@ export class Lowering {
   readonly shapes: ReadonlyMap<string, Shape>;
   readonly instructions: DraftInstruction[] = [];
   readonly values: Map<string, LoweredValue> = new Map();
+  /** Values joined on the way to a concatenation, by the names of their parts. */
+  readonly joined: Map<string, LoweredValue> = new Map();
 
   constructor(draft: Draft, graph: Graph, options: LowerOptions) {
     this.draft = draft;
