@@ -23,6 +23,8 @@ struct Slice {
   std::span<void* const> outputs;  // reductions: nullptr; they write `partial`
   void* scratch;                   // scratch_bytes(), 64-byte aligned, this thread's alone
   void* partial;                   // partial_bytes() of this slice, reductions only
+  // Which share of the slice's work to do: all of it, or one of Kernel::parts().
+  int64_t part = 0, parts = 1;
 };
 
 // Adds up what the slices of a reduction left, in slice order.
@@ -45,7 +47,11 @@ class Kernel {
   virtual ~Kernel() = default;
   virtual int64_t scratch_bytes() const { return 0; }
   virtual int64_t partial_bytes() const { return 0; }
-  // image and reduction: once a slice, on any thread, several at a time; whole: once.
+  // Into how many shares threads may divide a slice's work, where there are fewer slices than
+  // threads. Of image operations only; results must not depend on it.
+  virtual int64_t parts() const { return 1; }
+  // image and reduction: once a slice or once for each part, on any thread, several at a time;
+  // whole: once.
   virtual void run(const Slice& slice) const = 0;
   // reduction: once, after all slices.
   virtual void combine(const Partials&) const {}

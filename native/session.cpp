@@ -191,15 +191,21 @@ void Session::run(int32_t index, const std::atomic<bool>& cancelled,
 
 void Session::run_whole(const Run& run, const PlannedSegment& segment) {
   team_.run(static_cast<int64_t>(segment.steps.size()), [&](int64_t piece, int thread) {
-    run_step(run, segment.steps[static_cast<size_t>(piece)], 0, thread);
+    run_step(run, segment.steps[static_cast<size_t>(piece)], {.thread = thread, .owner = thread});
   });
 }
 
 void Session::run_sliced(const Run& run, const PlannedSegment& segment) {
-  team_.run(run.entry.slices(), [&](int64_t slice, int thread) {
-    run.stop_if_cancelled();
-    for (const Step& step : segment.steps) run_step(run, step, slice, thread);
-  });
+  if (run.entry.slices() < team_.threads()) {
+    run_parts(run, segment);
+  } else {
+    team_.run(run.entry.slices(), [&](int64_t slice, int thread) {
+      run.stop_if_cancelled();
+      for (const Step& step : segment.steps) {
+        run_step(run, step, {.slice = slice, .thread = thread, .owner = thread});
+      }
+    });
+  }
   int64_t bytes = 0;
   for (const size_t index : segment.reductions) {
     bytes += segment.steps[index].partial_stride * run.entry.slices();
@@ -213,31 +219,56 @@ void Session::run_sliced(const Run& run, const PlannedSegment& segment) {
   });
 }
 
-std::byte* Session::place(const Argument& argument, int64_t first_image, int thread) const {
+// Too few slices for all threads: they share the work of each instruction that divides, one
+// instruction at a time.
+void Session::run_parts(const Run& run, const PlannedSegment& segment) {
+  const int64_t slices = run.entry.slices();
+  const std::vector<Step>& steps = segment.steps;
+  for (size_t first = 0, last; first < steps.size(); first = last) {
+    run.stop_if_cancelled();
+    const int64_t parts = steps[first].kernel->parts();
+    last = first + 1;
+    // What does not divide goes on without waiting for other slices.
+    while (parts == 1 && last < steps.size() && steps[last].kernel->parts() == 1) ++last;
+    team_.run(slices * parts, [&](int64_t piece, int thread) {
+      const int64_t slice = piece / parts;
+      for (size_t at = first; at < last; ++at) {
+        run_step(run, steps[at],
+                 {.slice = slice, .part = piece % parts, .parts = parts, .thread = thread,
+                  .owner = static_cast<int>(slice)});
+      }
+    });
+  }
+}
+
+std::byte* Session::place(const Argument& argument, int64_t first_image, int owner) const {
   if (argument.arena < 0) return nullptr;
   std::byte* const base = arenas_[argument.arena].data() + argument.offset;
-  if (argument.arena == static_cast<int32_t>(Arena::slice)) return base + slice_stride_ * thread;
+  if (argument.arena == static_cast<int32_t>(Arena::slice)) return base + slice_stride_ * owner;
   return base + first_image * argument.image_bytes;
 }
 
-void Session::run_step(const Run& run, const Step& step, int64_t slice, int thread) {
-  const int64_t first_image = slice * run.entry.slice;
+void Session::run_step(const Run& run, const Step& step, const Piece& piece) {
+  const int64_t first_image = piece.slice * run.entry.slice;
   std::array<void*, kMostArguments> inputs, outputs;
   for (size_t i = 0; i < step.inputs.size(); ++i) {
-    inputs[i] = place(step.inputs[i], first_image, thread);
+    inputs[i] = place(step.inputs[i], first_image, piece.owner);
   }
   for (size_t i = 0; i < step.outputs.size(); ++i) {
-    outputs[i] = step.reduces ? nullptr : place(step.outputs[i], first_image, thread);
+    outputs[i] = step.reduces ? nullptr : place(step.outputs[i], first_image, piece.owner);
   }
   const Slice arguments{
-      slice,
+      piece.slice,
       first_image,
       std::min(run.entry.slice, run.entry.images - first_image),
       {inputs.data(), step.inputs.size()},
       {outputs.data(), step.outputs.size()},
-      scratch_.data() + plan_.scratch_bytes * thread,
-      step.reduces ? partials_.data() + step.partial_offset + step.partial_stride * slice : nullptr};
-  run.timed(step, thread, [&] { step.kernel->run(arguments); });
+      scratch_.data() + plan_.scratch_bytes * piece.thread,
+      step.reduces ? partials_.data() + step.partial_offset + step.partial_stride * piece.slice
+                   : nullptr,
+      piece.part,
+      piece.parts};
+  run.timed(step, piece.thread, [&] { step.kernel->run(arguments); });
 }
 
 void Session::combine(const Run& run, const Step& step, int thread) {

@@ -49,12 +49,19 @@ class Session {
 
  private:
   struct Run;
+  // What one thread does of one instruction at a time.
+  struct Piece {
+    int64_t slice = 0, part = 0, parts = 1;
+    int thread = 0;
+    int owner = 0;  // whose copy of the slice arena holds the slice
+  };
 
   void run_whole(const Run& run, const PlannedSegment& segment);
   void run_sliced(const Run& run, const PlannedSegment& segment);
-  void run_step(const Run& run, const Step& step, int64_t slice, int thread);
+  void run_parts(const Run& run, const PlannedSegment& segment);
+  void run_step(const Run& run, const Step& step, const Piece& piece);
   void combine(const Run& run, const Step& step, int thread);
-  std::byte* place(const Argument& argument, int64_t first_image, int thread) const;
+  std::byte* place(const Argument& argument, int64_t first_image, int owner) const;
 
   Program program_;
   std::unique_ptr<Backend> backend_;

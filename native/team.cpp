@@ -2,6 +2,7 @@
 
 #include <immintrin.h>
 
+#include <algorithm>
 #include <string>
 #include <system_error>
 
@@ -53,21 +54,30 @@ Team::~Team() {
 }
 
 void Team::run(int64_t pieces, const Task& task) {
+  if (workers_.empty() || pieces < 2) {
+    for (int64_t piece = 0; piece < pieces; ++piece) task(piece, 0);
+    return;
+  }
+  // Rounds count pieces in 32 bits.
+  constexpr int64_t kMostPieces = 1 << 30;
+  for (int64_t first = 0; first < pieces; first += kMostPieces) {
+    const auto count = static_cast<uint32_t>(std::min(kMostPieces, pieces - first));
+    run_round(count, [&](int64_t piece, int thread) { task(first + piece, thread); });
+  }
+}
+
+void Team::run_round(uint32_t pieces, const Task& task) {
   task_ = &task;
   pieces_ = pieces;
-  next_.store(0, std::memory_order_relaxed);
   failure_ = nullptr;
-  const bool alone = workers_.empty() || pieces < 2;
-  if (!alone) {
-    busy_.store(static_cast<int32_t>(workers_.size()), std::memory_order_relaxed);
-    round_.fetch_add(1, std::memory_order_release);
-    round_.notify_all();
-  }
+  finished_.store(0, std::memory_order_relaxed);
+  const uint64_t round = (left_.load(std::memory_order_relaxed) >> 32) + 1;
+  left_.store(round << 32 | pieces, std::memory_order_release);
+  round_.fetch_add(1, std::memory_order_release);
+  round_.notify_all();
   take_pieces(0);
-  if (!alone) {
-    for (int32_t left; (left = busy_.load(std::memory_order_acquire)) != 0;) {
-      wait_while(busy_, left);
-    }
+  for (uint32_t done; (done = finished_.load(std::memory_order_acquire)) != pieces;) {
+    wait_while(finished_, done);
   }
   task_ = nullptr;
   if (failure_) std::rethrow_exception(failure_);
@@ -80,21 +90,44 @@ void Team::work(int thread) {
     wait_while(round_, seen);
     if (stop_) return;
     take_pieces(thread);
-    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) busy_.notify_one();
+  }
+}
+
+// Takes one of the pieces left, if any; `ticket` is what was left before.
+bool Team::take(uint64_t& ticket) {
+  ticket = left_.load(std::memory_order_relaxed);
+  while ((ticket & 0xffffffff) != 0) {
+    if (left_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acquire,
+                                    std::memory_order_relaxed)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void Team::finish(uint32_t pieces) {
+  // The round, and with it pieces_, may be over as soon as the last is counted.
+  const uint32_t all = pieces_;
+  if (finished_.fetch_add(pieces, std::memory_order_acq_rel) + pieces == all) {
+    finished_.notify_one();
   }
 }
 
 void Team::take_pieces(int thread) {
-  try {
-    for (;;) {
-      const int64_t piece = next_.fetch_add(1, std::memory_order_relaxed);
-      if (piece >= pieces_) return;
-      (*task_)(piece, thread);
+  for (uint64_t ticket; take(ticket);) {
+    try {
+      (*task_)(pieces_ - (ticket & 0xffffffff), thread);
+    } catch (...) {
+      {
+        const std::scoped_lock lock(failure_mutex_);
+        if (!failure_) failure_ = std::current_exception();
+      }
+      // Nobody starts what is left.
+      uint32_t skipped = 0;
+      while (take(ticket)) ++skipped;
+      if (skipped > 0) finish(skipped);
     }
-  } catch (...) {
-    next_.store(pieces_, std::memory_order_relaxed);
-    const std::scoped_lock lock(failure_mutex_);
-    if (!failure_) failure_ = std::current_exception();
+    finish(1);
   }
 }
 

@@ -33,12 +33,19 @@ class Team {
   void work(int thread);
   void take_pieces(int thread);
 
+  bool take(uint64_t& ticket);
+  void finish(uint32_t pieces);
+  void run_round(uint32_t pieces, const Task& task);
+
   std::vector<std::thread> workers_;
+  // Of the round: they change only while no piece is left to take and none is being worked on.
   const Task* task_ = nullptr;
-  int64_t pieces_ = 0;
-  alignas(64) std::atomic<int64_t> next_{0};
-  alignas(64) std::atomic<uint32_t> round_{0};  // incremented to start one
-  alignas(64) std::atomic<int32_t> busy_{0};    // workers that have not finished the round
+  uint32_t pieces_ = 0;
+  // The round above, the pieces that nobody has taken below: a thread that wakes up late takes
+  // nothing of a round that is over, so nobody waits for it.
+  alignas(64) std::atomic<uint64_t> left_{0};
+  alignas(64) std::atomic<uint32_t> round_{0};     // incremented to start one
+  alignas(64) std::atomic<uint32_t> finished_{0};  // pieces done or skipped
   std::atomic<bool> stop_{false};
   std::mutex failure_mutex_;
   std::exception_ptr failure_;

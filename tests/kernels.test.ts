@@ -11,12 +11,14 @@ import { type Argument, runNative, runOracle } from "./support/one_instruction.t
 import { allOtherExamples } from "./support/other_examples.ts";
 import { allOperatorExamples } from "./support/operator_examples.ts";
 import { allPictureExamples } from "./support/picture_examples.ts";
+import { allSinglePictureExamples } from "./support/single_picture_examples.ts";
 
 const EXAMPLES: readonly NamedExample[] = (["f32", "bf16"] as const).flatMap((dtype) => [
   ...allConvolutionExamples(dtype),
   ...allPictureExamples(dtype),
   ...allOtherExamples(dtype),
   ...allOperatorExamples(dtype),
+  ...allSinglePictureExamples(dtype),
 ]);
 
 /** Largest error, as a share of the largest expected magnitude. */

@@ -2,6 +2,7 @@
 
 #include "cpu/element_kernels.h"
 #include "cpu/kernels.h"
+#include "cpu/parts.h"
 
 namespace secateur {
 
@@ -10,15 +11,19 @@ namespace {
 // Inputs are x, or dy and x.
 class Activation final : public Kernel {
  public:
-  Activation(ElementPass pass, int64_t elements, float alpha, float beta, bool backward)
-      : pass_(pass), elements_(elements), alpha_(alpha), beta_(beta), backward_(backward) {}
+  Activation(ElementPass pass, int64_t elements, bool bf16, float alpha, float beta, bool backward)
+      : pass_(pass), elements_(elements), bf16_(bf16), alpha_(alpha), beta_(beta),
+        backward_(backward) {}
+
+  int64_t parts() const override { return parts_of_pass(elements_ / kFlatUnit, elements_); }
 
   void run(const Slice& slice) const override {
     ElementSweep sweep{};
-    sweep.elements = slice.images * elements_;
-    sweep.x = slice.inputs[backward_ ? 1 : 0];
-    sweep.second = backward_ ? slice.inputs[0] : nullptr;
-    sweep.y = slice.outputs[0];
+    const Range mine = part_of(slice.images * elements_, kFlatUnit, slice);
+    sweep.elements = mine.count();
+    sweep.x = element_at(slice.inputs[backward_ ? 1 : 0], bf16_, mine.first);
+    if (backward_) sweep.second = element_at(slice.inputs[0], bf16_, mine.first);
+    sweep.y = element_at(slice.outputs[0], bf16_, mine.first);
     sweep.alpha = alpha_;
     sweep.beta = beta_;
     pass_(sweep);
@@ -27,6 +32,7 @@ class Activation final : public Kernel {
  private:
   const ElementPass pass_;
   const int64_t elements_;
+  const bool bf16_;
   const float alpha_, beta_;
   const bool backward_;
 };
@@ -37,7 +43,8 @@ KernelPointer make(const Call& call, const ElementPass (&passes)[kActivationKind
   const Value& x = *call.input(0);
   if (backward) call.require_input(1, x.shape);
   call.require_output(0, x.shape);
-  return std::make_unique<Activation>(passes[call.integer(0)][is_bf16(x) ? 1 : 0], x.elements(),
+  const bool bf16 = is_bf16(x);
+  return std::make_unique<Activation>(passes[call.integer(0)][bf16 ? 1 : 0], x.elements(), bf16,
                                       call.real(0), call.real(1), backward);
 }
 

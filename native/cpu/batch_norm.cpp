@@ -5,6 +5,7 @@
 
 #include "cpu/channel_tables.h"
 #include "cpu/kernels.h"
+#include "cpu/parts.h"
 
 namespace secateur {
 
@@ -23,15 +24,18 @@ class Normalise final : public Kernel {
 
   int64_t scratch_bytes() const override { return tables_.scratch_bytes(); }
 
+  int64_t parts() const override { return parts_of_pass(elements_ / tables_.period(), elements_); }
+
   void run(const Slice& slice) const override {
     fill_tables(slice);
+    const Range mine = part_of(slice.images * elements_, tables_.period(), slice);
     ChannelSweep sweep{};
     sweep.bf16 = bf16_;
-    sweep.elements = slice.images * elements_;
+    sweep.elements = mine.count();
     sweep.period = tables_.period();
-    sweep.x = slice.inputs[0];
-    sweep.second = slice.inputs[5];
-    sweep.y = slice.outputs[0];
+    sweep.x = element_at(slice.inputs[0], bf16_, mine.first);
+    if (slice.inputs[5] != nullptr) sweep.second = element_at(slice.inputs[5], bf16_, mine.first);
+    sweep.y = element_at(slice.outputs[0], bf16_, mine.first);
     sweep.relu = relu_;
     for (int64_t i = 0; i < 3; ++i) sweep.table[i] = tables_.table(slice.scratch, i);
     vectors_.normalise(sweep);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cpu/kernels.h"
+#include "cpu/parts.h"
 
 namespace secateur {
 
@@ -17,14 +18,20 @@ class Concat final : public Kernel {
     for (const size_t each : bytes_) together_ += each;
   }
 
+  int64_t parts() const override {
+    return parts_of_pass(pixels_, pixels_ * static_cast<int64_t>(together_ / 4));
+  }
+
   void run(const Slice& slice) const override {
-    auto* first = static_cast<std::byte*>(slice.outputs[0]);
-    const int64_t pixels = slice.images * pixels_;
+    const Range pixels = part_of(slice.images * pixels_, 1, slice);
+    const auto skipped = static_cast<size_t>(pixels.first);
+    auto* first = static_cast<std::byte*>(slice.outputs[0]) + skipped * together_;
     for (size_t input = 0; input < bytes_.size(); ++input) {
       const size_t bytes = bytes_[input];
-      const auto* from = static_cast<const std::byte*>(slice.inputs[input]);
+      if (bytes == 0) continue;
+      const auto* from = static_cast<const std::byte*>(slice.inputs[input]) + skipped * bytes;
       std::byte* to = first;
-      for (int64_t pixel = 0; pixel < pixels && bytes > 0; ++pixel) {
+      for (int64_t pixel = pixels.first; pixel < pixels.last; ++pixel) {
         std::memcpy(to, from, bytes);
         from += bytes;
         to += together_;

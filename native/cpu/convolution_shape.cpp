@@ -30,7 +30,6 @@ void append_taps(Phase& phase, const std::vector<Tap>& taps, const PaddedPicture
     const int64_t pixel = (tap.row + picture.top) * picture.width + tap.column + picture.left;
     const Run run{pixel * picture.channels, tap.index * group_channels, group_channels};
     phase.offsets.push_back(run.source);
-    phase.taps.push_back(tap.index);
     Run* const last = phase.runs.empty() ? nullptr : &phase.runs.back();
     if (last != nullptr && last->source + last->length == run.source &&
         last->row + last->length == run.row) {
@@ -130,10 +129,10 @@ PackedForm::PackedForm(const ConvolutionShape& shape, bool backward, int64_t its
   rows = shape.taps();
 }
 
-void PaddedPicture::fill(const VectorKernels& vectors, const void* source, bool bf16,
-                         int64_t source_width, float* at) const {
+void PaddedPicture::fill_rows(const VectorKernels& vectors, const void* source, bool bf16,
+                              int64_t source_width, float* at, int64_t first, int64_t last) const {
   const int64_t row = copied_width * channels;
-  for (int64_t i = 0; i < copied_height; ++i) {
+  for (int64_t i = std::max<int64_t>(first - top, 0); i < std::min(last - top, copied_height); ++i) {
     float* const to = at + ((i + top) * width + left) * channels;
     const int64_t from = i * source_width * channels;
     if (bf16) {
@@ -169,7 +168,7 @@ Correlation Correlation::forward(const ConvolutionShape& s) {
                       i * s.kernel_width + j});
     }
   }
-  Phase phase{s.out_height, s.out_width, 0, 0, {}, {}, {}};
+  Phase phase{s.out_height, s.out_width, 0, 0, {}, {}};
   append_taps(phase, taps, picture, s.group_in());
   result.phases.push_back(std::move(phase));
   return result;
@@ -209,7 +208,7 @@ Correlation Correlation::backward(const ConvolutionShape& s) {
         }
       }
       Phase phase{(s.in_height - i + s.stride_height - 1) / s.stride_height,
-                  (s.in_width - j + s.stride_width - 1) / s.stride_width, i, j, {}, {}, {}};
+                  (s.in_width - j + s.stride_width - 1) / s.stride_width, i, j, {}, {}};
       append_taps(phase, taps, picture, s.group_out());
       result.phases.push_back(std::move(phase));
     }

@@ -22,7 +22,10 @@ struct ConvolutionShape {
   int64_t group_in() const { return in_channels / groups; }
   int64_t group_out() const { return out_channels / groups; }
   // One filter per channel: vectors run over channels instead of over a group's outputs.
-  bool depthwise() const { return groups > 1 && groups == in_channels && groups == out_channels; }
+  bool depthwise() const {
+    return groups > 1 && groups == in_channels && groups == out_channels &&
+           taps() <= kMostDepthwiseTaps;
+  }
   // Every output pixel is a product with the same input pixel.
   bool pointwise() const {
     return taps() == 1 && stride_height == 1 && stride_width == 1 && pad_top == 0 &&
@@ -56,7 +59,12 @@ struct PaddedPicture {
   int64_t elements() const { return height * width * channels; }
   // Copies the source between the zeros, which must be there already.
   void fill(const VectorKernels& vectors, const void* source, bool bf16, int64_t source_width,
-            float* at) const;
+            float* at) const {
+    fill_rows(vectors, source, bf16, source_width, at, 0, height);
+  }
+  // Those of the padded rows [first, last) that show the source.
+  void fill_rows(const VectorKernels& vectors, const void* source, bool bf16, int64_t source_width,
+                 float* at, int64_t first, int64_t last) const;
 };
 
 // Outputs that share their taps: all of them forward, one residue of the stride each backward.
@@ -64,7 +72,7 @@ struct Phase {
   int64_t rows, columns;      // outputs
   int64_t y_row, y_column;    // the first output
   std::vector<Run> runs;      // source offsets within the padded picture, of channel 0
-  std::vector<int64_t> offsets, taps;  // the same one by one, for depthwise
+  std::vector<int64_t> offsets;  // the same tap by tap, for depthwise
 };
 
 // Forward convolution, or its transpose, as correlations over a padded picture.

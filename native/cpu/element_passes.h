@@ -32,7 +32,19 @@ SECATEUR_INLINE Floats exponential(Floats x) {
   return p * reinterpret_cast<Floats>(power);
 }
 
-SECATEUR_INLINE Floats logistic(Floats x) { return 1.0f / (1.0f + exponential(-x)); }
+// 1 / x for positive x, to 1 unit in the last place: a division takes as long as all the rest of a
+// logistic function, an estimate of 14 bits and a step of Newton's method a fifth of that.
+SECATEUR_INLINE Floats reciprocal(Floats x) {
+#if defined(__AVX512F__)
+  const auto estimate = reinterpret_cast<Floats>(
+      _mm512_maskz_rcp14_ps(0xffff, reinterpret_cast<__m512>(x)));
+  return estimate * (2.0f - x * estimate);
+#else
+  return 1.0f / x;
+#endif
+}
+
+SECATEUR_INLINE Floats logistic(Floats x) { return reciprocal(1.0f + exponential(-x)); }
 
 // The normal distribution function and its density. The error function is M. Abramowitz and I.
 // Stegun, Handbook of Mathematical Functions (1964), 7.1.26, to 1.5e-7.
@@ -42,7 +54,7 @@ struct Normal {
 
 SECATEUR_INLINE Normal normal(Floats x) {
   const Floats magnitude = (x < 0) ? -x : x;
-  const Floats t = 1.0f / (1.0f + 0.3275911f * 0.70710678f * magnitude);
+  const Floats t = reciprocal(1.0f + 0.3275911f * 0.70710678f * magnitude);
   Floats p = t * 1.061405429f - 1.453152027f;
   p = p * t + 1.421413741f;
   p = p * t - 0.284496736f;

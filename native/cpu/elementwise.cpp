@@ -5,6 +5,7 @@
 
 #include "cpu/channel_tables.h"
 #include "cpu/kernels.h"
+#include "cpu/parts.h"
 
 namespace secateur {
 
@@ -19,18 +20,22 @@ class Elementwise final : public Kernel {
               bool relu)
       : pass_(pass), layout_(layout), elements_(elements), bf16_(bf16), relu_(relu) {}
 
+  int64_t parts() const override { return parts_of_pass(elements_ / kFlatUnit, elements_); }
+
   void run(const Slice& slice) const override {
+    const Range mine = part_of(slice.images * elements_, kFlatUnit, slice);
+    const auto from = [&](void* base) { return element_at(base, bf16_, mine.first); };
     ChannelSweep sweep{};
     sweep.bf16 = bf16_;
-    sweep.elements = slice.images * elements_;
+    sweep.elements = mine.count();
     sweep.relu = relu_;
-    sweep.y = slice.outputs[0];
+    sweep.y = from(slice.outputs[0]);
     if (layout_ == Layout::second_output) {
-      sweep.second = slice.inputs[0];
-      sweep.output = slice.inputs[1];
+      sweep.second = from(slice.inputs[0]);
+      sweep.output = from(slice.inputs[1]);
     } else {
-      sweep.x = slice.inputs[0];
-      if (layout_ == Layout::x_second) sweep.second = slice.inputs[1];
+      sweep.x = from(slice.inputs[0]);
+      if (layout_ == Layout::x_second) sweep.second = from(slice.inputs[1]);
     }
     pass_(sweep);
   }

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "cpu/kernels.h"
+#include "cpu/parts.h"
 #include "cpu/vector_kernels.h"
 #include "error.h"
 
@@ -20,8 +21,8 @@ struct GatherShape {
 
   // Calls visit(y pixel, x pixel or -1 outside the picture).
   template <class Visit>
-  void each_pixel(Visit visit) const {
-    for (int64_t i = 0; i < out_height; ++i) {
+  void each_pixel(const Range& rows, Visit visit) const {
+    for (int64_t i = rows.first; i < rows.last; ++i) {
       const int64_t row = i * stride_height + start_row;
       for (int64_t j = 0; j < out_width; ++j) {
         const int64_t column = j * stride_width + start_column;
@@ -57,15 +58,20 @@ class Gather final : public Kernel {
  public:
   explicit Gather(const GatherShape& shape) : shape_(shape) {}
 
+  int64_t parts() const override {
+    return parts_of_pass(shape_.out_height, shape_.out_elements());
+  }
+
   void run(const Slice& slice) const override {
     const auto* const map = static_cast<const int32_t*>(slice.inputs[1]);
     check_map(shape_, map);
     const bool run = is_run(shape_, map);
+    const Range rows = part_of(shape_.out_height, 1, slice);
     const auto bytes = static_cast<size_t>(shape_.out_channels) * sizeof(T);
     for (int64_t image = 0; image < slice.images; ++image) {
       const T* const x = static_cast<const T*>(slice.inputs[0]) + image * shape_.in_elements();
       T* const y = static_cast<T*>(slice.outputs[0]) + image * shape_.out_elements();
-      shape_.each_pixel([&](int64_t to, int64_t from) {
+      shape_.each_pixel(rows, [&](int64_t to, int64_t from) {
         T* const target = y + to * shape_.out_channels;
         if (from < 0) {
           std::memset(target, 0, bytes);
@@ -106,7 +112,7 @@ class GatherBackward final : public Kernel {
       const T* const dy = static_cast<const T*>(slice.inputs[0]) + image * shape_.out_elements();
       T* const dx = static_cast<T*>(slice.outputs[0]) + image * shape_.in_elements();
       std::memset(dx, 0, static_cast<size_t>(shape_.in_elements()) * sizeof(T));
-      shape_.each_pixel([&](int64_t from, int64_t to) {
+      shape_.each_pixel({0, shape_.out_height}, [&](int64_t from, int64_t to) {
         if (to < 0) return;
         const T* const source = dy + from * shape_.out_channels;
         if (run) {

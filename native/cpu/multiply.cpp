@@ -3,14 +3,11 @@
 #include "cpu/channel_tables.h"
 #include "cpu/element_kernels.h"
 #include "cpu/kernels.h"
+#include "cpu/parts.h"
 
 namespace secateur {
 
 namespace {
-
-void* element(void* base, bool bf16, int64_t index) {
-  return static_cast<std::byte*>(base) + index * (bf16 ? 2 : 4);
-}
 
 class Product final : public Kernel {
  public:
@@ -40,19 +37,25 @@ class ScaleChannels final : public Kernel {
 
   int64_t scratch_bytes() const override { return tables_.scratch_bytes(); }
 
+  int64_t parts() const override {
+    return parts_of_pass(extents_.elements() / tables_.period(), extents_.elements());
+  }
+
   void run(const Slice& slice) const override {
+    const Range mine = part_of(extents_.elements(), tables_.period(), slice);
     for (int64_t image = 0; image < slice.images; ++image) {
-      const void* const factors = element(slice.inputs[1], bf16_, image * extents_.channels);
+      const void* const factors = element_at(slice.inputs[1], bf16_, image * extents_.channels);
       tables_.fill(slice.scratch, 0, [&](int64_t c) {
         return bf16_ ? to_float(static_cast<const bfloat16*>(factors)[c])
                      : static_cast<const float*>(factors)[c];
       });
       ChannelSweep sweep{};
       sweep.bf16 = bf16_;
-      sweep.elements = extents_.elements();
+      sweep.elements = mine.count();
       sweep.period = tables_.period();
-      sweep.x = element(slice.inputs[0], bf16_, image * extents_.elements());
-      sweep.y = element(slice.outputs[0], bf16_, image * extents_.elements());
+      const int64_t first = image * extents_.elements() + mine.first;
+      sweep.x = element_at(slice.inputs[0], bf16_, first);
+      sweep.y = element_at(slice.outputs[0], bf16_, first);
       sweep.table[0] = tables_.table(slice.scratch, 0);
       vectors_.multiply(sweep);
     }
@@ -82,13 +85,13 @@ class ScaleChannelsBackward final : public Kernel {
       sweep.bf16 = bf16_;
       sweep.elements = extents_.elements();
       sweep.period = tables_.period();
-      sweep.second = element(slice.inputs[0], bf16_, image * extents_.elements());
-      sweep.x = element(slice.inputs[1], bf16_, image * extents_.elements());
+      sweep.second = element_at(slice.inputs[0], bf16_, image * extents_.elements());
+      sweep.x = element_at(slice.inputs[1], bf16_, image * extents_.elements());
       sweep.table[0] = tables_.table(slice.scratch, 0);
       sweep.sums[0] = tables_.sums(slice.scratch, 0);
       sweep.sums[1] = tables_.sums(slice.scratch, 1);
       vectors_.normalise_backward_sums(sweep);
-      void* const dx = element(slice.outputs[0], bf16_, image * extents_.channels);
+      void* const dx = element_at(slice.outputs[0], bf16_, image * extents_.channels);
       for (int64_t c = 0; c < extents_.channels; ++c) {
         const auto sum = static_cast<float>(tables_.sum_of(slice.scratch, 1, c));
         if (bf16_) {

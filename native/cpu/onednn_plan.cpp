@@ -33,6 +33,20 @@ int64_t images_per_call(const Shape& shape, bool converts, int64_t slice) {
   return std::clamp<int64_t>(kConvertedBytes / image, 1, slice);
 }
 
+namespace {
+
+// Portable code converts the pixels of a pointwise or depthwise convolution as it goes, and threads
+// may share the outputs of a single one.
+bool ours_is_faster(const Plan& plan) {
+  const Shape& s = plan.shape;
+  const bool pointwise = s.kernel_height * s.kernel_width == 1 && s.stride_height == 1 &&
+                         s.stride_width == 1 && s.pad_top == 0 && s.pad_left == 0;
+  if ((pointwise || s.depthwise()) && plan.computed != plan.stored) return true;
+  return plan.images * s.out_height * s.out_width == 1;
+}
+
+}  // namespace
+
 std::optional<Plan> make_plan(std::span<const int64_t> ints) {
   if (!available() || ints.size() != Shape::kInts + 3) return std::nullopt;
   const auto shape = Shape::parse(ints);
@@ -42,6 +56,7 @@ std::optional<Plan> make_plan(std::span<const int64_t> ints) {
   Plan plan{*shape, direction == 0 ? Direction::forward : Direction::backward_data,
             dtype == 1 ? DType::bf16 : DType::f32, DType::f32, slice, {}};
   plan.computed = computed_type(plan.shape, plan.direction, plan.stored, slice);
+  if (ours_is_faster(plan)) return std::nullopt;
   plan.images = images_per_call(plan.shape, plan.computed != plan.stored, slice);
   Problem problem{.shape = plan.shape, .direction = plan.direction, .images = plan.images,
                   .type = type_of(plan.computed), .result = type_of(plan.computed)};

@@ -28,6 +28,7 @@ struct Shape {
 
   int64_t in_elements() const { return in_height * in_width * in_channels; }
   int64_t out_elements() const { return out_height * out_width * out_channels; }
+  bool depthwise() const { return groups > 1 && groups == in_channels && groups == out_channels; }
   int64_t weight_elements() const {
     return out_channels * (in_channels / groups) * kernel_height * kernel_width;
   }

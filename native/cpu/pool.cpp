@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/kernels.h"
+#include "cpu/parts.h"
 #include "cpu/vector_kernels.h"
 #include "error.h"
 
@@ -11,10 +12,6 @@ namespace secateur {
 namespace {
 
 constexpr int64_t kLargestWindow = 1 << 20;
-
-void* element(void* base, bool bf16, int64_t index) {
-  return static_cast<std::byte*>(base) + index * (bf16 ? 2 : 4);
-}
 
 int64_t in_elements(const PoolSweep& p) { return p.in_height * p.in_width * p.channels; }
 int64_t out_elements(const PoolSweep& p) { return p.out_height * p.out_width * p.channels; }
@@ -34,17 +31,29 @@ class Pool final : public Kernel {
   Pool(const PoolSweep& sweep, bool maximum)
       : vectors_(vector_kernels()), sweep_(sweep), maximum_(maximum) {}
 
+  int64_t parts() const override {
+    const int64_t cells = out_elements(sweep_) * sweep_.kernel_height * sweep_.kernel_width;
+    return parts_for(sweep_.out_height, 8 * cells);
+  }
+
   void run(const Slice& slice) const override {
+    // Rows from another on are what a picture with less padding above has.
+    const Range rows = part_of(sweep_.out_height, 1, slice);
+    PoolSweep sweep = sweep_;
+    sweep.out_height = rows.count();
+    sweep.pad_top -= rows.first * sweep.stride_height;
+    const int64_t skipped = rows.first * sweep.out_width * sweep.channels;
     for (int64_t image = 0; image < slice.images; ++image) {
-      const void* const x = element(slice.inputs[0], sweep_.bf16, image * in_elements(sweep_));
-      void* const y = element(slice.outputs[0], sweep_.bf16, image * out_elements(sweep_));
+      const int64_t first = image * out_elements(sweep_) + skipped;
+      const void* const x = element_at(slice.inputs[0], sweep.bf16, image * in_elements(sweep));
+      void* const y = element_at(slice.outputs[0], sweep.bf16, first);
       if (!maximum_) {
-        vectors_.average_pool(sweep_, x, y);
+        vectors_.average_pool(sweep, x, y);
         continue;
       }
       auto* winners = static_cast<int32_t*>(slice.outputs[1]);
-      if (winners != nullptr) winners += image * out_elements(sweep_);
-      vectors_.max_pool(sweep_, x, y, winners);
+      if (winners != nullptr) winners += first;
+      vectors_.max_pool(sweep, x, y, winners);
     }
   }
 
@@ -67,8 +76,8 @@ class PoolBackward final : public Kernel {
 
   void run(const Slice& slice) const override {
     for (int64_t image = 0; image < slice.images; ++image) {
-      void* const dx = element(slice.outputs[0], sweep_.bf16, image * in_elements(sweep_));
-      const void* const dy = element(slice.inputs[0], sweep_.bf16, image * out_elements(sweep_));
+      void* const dx = element_at(slice.outputs[0], sweep_.bf16, image * in_elements(sweep_));
+      const void* const dy = element_at(slice.inputs[0], sweep_.bf16, image * out_elements(sweep_));
       float* const sums =
           sweep_.bf16 ? static_cast<float*>(slice.scratch) : static_cast<float*>(dx);
       const float* wide = static_cast<const float*>(dy);

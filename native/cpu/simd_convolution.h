@@ -122,56 +122,5 @@ void convolve(const ConvolutionSweep& sweep) {
   }
 }
 
-// Up to four neighbouring pixels at a time, so that each tap's weights are read once for them.
-template <class T, int P>
-SECATEUR_INLINE void depthwise_pixels(const DepthwiseSweep& sweep, const float* source,
-                                      const float* weights, Floats bias, int64_t at, int count) {
-  Floats sums[P];
-  for (int p = 0; p < P; ++p) sums[p] = Floats{};
-  for (int64_t t = 0; t < sweep.tap_count; ++t) {
-    const Floats weight = read<Floats>(weights + sweep.taps[t] * kLanes);
-    const float* const from = source + sweep.offsets[t];
-#pragma GCC unroll 4
-    for (int p = 0; p < P; ++p) sums[p] += read<Floats>(from + p * sweep.column_step) * weight;
-  }
-  for (int p = 0; p < P; ++p) {
-    const int64_t to = at + p * sweep.y_column_step;
-    const T* const residual =
-        sweep.residual == nullptr ? nullptr : static_cast<const T*>(sweep.residual) + to;
-    finish_vector(residual, static_cast<T*>(sweep.y) + to, sums[p], bias, sweep.relu, count);
-  }
-}
-
-template <class T>
-void convolve_depthwise_as(const DepthwiseSweep& sweep) {
-  for (int64_t row = 0; row < sweep.rows; ++row) {
-    for (int64_t first = 0; first < sweep.channels; first += kLanes) {
-      const int64_t left = sweep.channels - first;
-      const int count = left < kLanes ? static_cast<int>(left) : kLanes;
-      Floats bias = {};
-      if (sweep.bias != nullptr) {
-        bias = count == kLanes ? read<Floats>(sweep.bias + first)
-                               : read_some(sweep.bias + first, count);
-      }
-      const float* const weights = sweep.weights + first / kLanes * sweep.panel;
-      const float* const source = sweep.source + row * sweep.row_step + first;
-      const int64_t at = row * sweep.y_row_step + first;
-      int64_t column = 0;
-      for (; column + 4 <= sweep.columns; column += 4) {
-        depthwise_pixels<T, 4>(sweep, source + column * sweep.column_step, weights, bias,
-                               at + column * sweep.y_column_step, count);
-      }
-      for (; column < sweep.columns; ++column) {
-        depthwise_pixels<T, 1>(sweep, source + column * sweep.column_step, weights, bias,
-                               at + column * sweep.y_column_step, count);
-      }
-    }
-  }
-}
-
-void convolve_depthwise(const DepthwiseSweep& sweep) {
-  sweep.y_bf16 ? convolve_depthwise_as<bfloat16>(sweep) : convolve_depthwise_as<float>(sweep);
-}
-
 }  // namespace
 }  // namespace secateur

@@ -4,6 +4,7 @@
 #include "cpu/simd.h"
 #include "cpu/simd_channels.h"
 #include "cpu/simd_convolution.h"
+#include "cpu/simd_depthwise.h"
 #include "cpu/simd_outer.h"
 #include "cpu/simd_pool.h"
 

@@ -90,20 +90,48 @@ void accumulate(const OuterSweep<T>& sweep) {
   }
 }
 
+// T taps from `tap` on, for one vector of channels: dy is read once for all of them.
+template <int T>
+void accumulate_taps(const DepthwiseOuterSweep& sweep, int64_t tap, int64_t channel) {
+  Floats totals[T] = {};
+  for (int64_t row = 0; row < sweep.rows; ++row) {
+    const float* const line = sweep.a + row * sweep.a_row_step + channel;
+    const float* b = sweep.b + row * sweep.b_row_step + channel;
+    const float* a[T];
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) a[t] = line + sweep.offsets[tap + t];
+    for (int64_t column = 0; column < sweep.columns; ++column) {
+      const Floats gradient = read<Floats>(b);
+      const int64_t at = column * sweep.a_column_step;
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t) totals[t] += read<Floats>(a[t] + at) * gradient;
+      b += sweep.b_column_step;
+    }
+  }
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t) {
+    add_to(sweep.sums + (tap + t) * sweep.channels + channel, totals[t]);
+  }
+}
+
+typedef void (*TapsFunction)(const DepthwiseOuterSweep&, int64_t, int64_t);
+constexpr int kTapsTogether = 8;
+
+template <int T = kTapsTogether>
+TapsFunction taps_function(int64_t taps) {
+  if (taps == T) return accumulate_taps<T>;
+  if constexpr (T > 1) return taps_function<T - 1>(taps);
+  return nullptr;
+}
+
 void accumulate_depthwise(const DepthwiseOuterSweep& sweep) {
-  for (int64_t first = 0; first < sweep.channels; first += kLanes) {
-    for (int64_t tap = 0; tap < sweep.tap_count; ++tap) {
-      Floats total = {};
-      for (int64_t row = 0; row < sweep.rows; ++row) {
-        const float* a = sweep.a + row * sweep.a_row_step + sweep.offsets[tap] + first;
-        const float* b = sweep.b + row * sweep.b_row_step + first;
-        for (int64_t column = 0; column < sweep.columns; ++column) {
-          total += read<Floats>(a) * read<Floats>(b);
-          a += sweep.a_column_step;
-          b += sweep.b_column_step;
-        }
-      }
-      add_to(sweep.sums + tap * sweep.channels + first, total);
+  // As equal as they can be: 9 taps are 5 + 4.
+  const int64_t groups = (sweep.tap_count + kTapsTogether - 1) / kTapsTogether;
+  for (int64_t channel = 0; channel < sweep.channels; channel += kLanes) {
+    for (int64_t group = 0; group < groups; ++group) {
+      const int64_t first = sweep.tap_count * group / groups;
+      const int64_t last = sweep.tap_count * (group + 1) / groups;
+      taps_function(last - first)(sweep, first, channel);
     }
   }
 }

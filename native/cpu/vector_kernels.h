@@ -32,22 +32,25 @@ struct ConvolutionSweep {
   bool relu;
 };
 
-// One filter per channel: taps at `offsets`, weights [vectors of channels][tap][lane].
+// Taps of a filter that has its own kernels: more than any network in use.
+constexpr int64_t kMostDepthwiseTaps = 128;
+
+// Output rows [first_row, last_row) of one picture with one filter per channel, weights [vectors of
+// channels][tap][lane]. Transposed: from y's gradient to x's; strides and padding are then those of
+// the convolution, and the filters are mirrored.
 struct DepthwiseSweep {
-  const float* source;
-  int64_t row_step, column_step;
-  const int64_t* offsets;  // floats from the output pixel's first source pixel, per tap
-  const int64_t* taps;     // which tap of the weights
-  int64_t tap_count;
+  const void* x;
+  bool x_bf16, transposed;
+  int64_t in_height, in_width, out_width, channels;
+  int64_t kernel_height, kernel_width, stride_height, stride_width, dilation_height, dilation_width;
+  int64_t pad_top, pad_left;  // may be negative
   const float* weights;
-  int64_t panel;
-  int64_t rows, columns, channels;
-  void* y;
+  void* y;  // the whole picture's
   bool y_bf16;
-  int64_t y_row_step, y_column_step;
-  const float* bias;
-  const void* residual;
+  const float* bias;     // or nullptr
+  const void* residual;  // y's type, or nullptr
   bool relu;
+  int64_t first_row, last_row;
 };
 
 // sums[m][n] += sum over images, rows, columns of a(image, row, column)[m] * b(...)[n].

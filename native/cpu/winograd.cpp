@@ -5,6 +5,7 @@
 #include <cstring>
 #include <optional>
 
+#include "cpu/parts.h"
 #include "error.h"
 #include "winograd_gradient.h"
 #include "winograd_shape.h"
@@ -42,9 +43,16 @@ class Convolution final : public Kernel {
                 result_.row());
   }
 
+  int64_t parts() const override {
+    const int64_t products = kElements * tiling_.tiles() * tiling_.source_channels *
+                             tiling_.result_channels;
+    return parts_for(tiling_.tile_rows() / kLeastTileRows, products);
+  }
+
   void run(const Slice& slice) const override {
     float* const padded = static_cast<float*>(slice.scratch);
     float* const source = padded + tiling_.padded_elements();
+    const Range rows = part_of(tiling_.tile_rows(), 1, slice);
     float* const bias = source + source_.floats() + result_.floats();
     const float* const given = argument<const float>(slice, 2);
     if (given != nullptr) {
@@ -54,9 +62,9 @@ class Convolution final : public Kernel {
     const int64_t row_stride = tiling_.padded_columns() * source_.row();
     int64_t first = 0, count = 0;  // tiles of the block
     for (int64_t image = 0; image < slice.images; ++image) {
-      pad_image(padded, tiling_.padded_rows(), tiling_.padded_columns(),
-                tiling_.top, tiling_.left, source_image(slice, image));
-      for (int64_t tile = 0; tile < tiling_.tiles(); ++tile) {
+      pad_rows(padded, rows, source_image(slice, image));
+      if (count == 0) first = image * tiling_.tiles() + rows.first * tiling_.tile_columns();
+      for (int64_t tile = 0; tile < rows.count() * tiling_.tile_columns(); ++tile) {
         const int64_t row = tile / tiling_.tile_columns() * kTile;
         const int64_t column = tile % tiling_.tile_columns() * kTile;
         transform_input(source_.of(source, 0).at(0, count), source_.stride(),
@@ -67,11 +75,32 @@ class Convolution final : public Kernel {
         first += count;
         count = 0;
       }
+      // The next picture's tiles do not follow on these.
+      if (slice.parts == 1 || count == 0) continue;
+      finish(slice, first, count, given == nullptr ? nullptr : bias);
+      count = 0;
     }
     if (count > 0) finish(slice, first, count, given == nullptr ? nullptr : bias);
   }
 
  private:
+  // Fewer rows of tiles in a part repeat too much of their neighbours' padding.
+  static constexpr int64_t kLeastTileRows = 3;
+
+  // Pads what rows of tiles read. Parts of slices of several pictures read all of each.
+  void pad_rows(float* padded, const Range& rows, Image image) const {
+    const int64_t height = rows.count() * kTile + 2;
+    int64_t top = tiling_.top - rows.first * kTile;
+    if (top < 0) {
+      const int64_t skipped = std::min(-top, image.height);
+      image.values = element_at(image.values, image.bf16, skipped * image.width * image.channels);
+      image.height -= skipped;
+      top = 0;
+    }
+    image.height = std::min(image.height, height - top);
+    pad_image(padded, height, tiling_.padded_columns(), top, tiling_.left, image);
+  }
+
   template <class T>
   static T* argument(const Slice& slice, size_t input) {
     return slice.inputs.size() > input ? static_cast<T*>(slice.inputs[input]) : nullptr;

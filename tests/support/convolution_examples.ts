@@ -23,6 +23,9 @@ interface ConvolutionCase {
   readonly batch?: Batch;
 }
 
+/** Threads share the work of each instruction. */
+const ONE: Batch = { images: 1, slice: 1 };
+
 const CONVOLUTIONS: readonly ConvolutionCase[] = [
   { name: "3x3, 3 to 13", size: [9, 7, 3, 13], kernel: [3, 3], pad: [1, 1, 1, 1] },
   { name: "3x3, 16 to 16", size: [8, 8, 16, 16], kernel: [3, 3], pad: [1, 1, 1, 1] },
@@ -98,6 +101,71 @@ const CONVOLUTIONS: readonly ConvolutionCase[] = [
     pad: [1, 1, 1, 1],
     groups: 32,
   },
+  {
+    name: "depthwise, wide",
+    size: [4, 22, 33, 33],
+    kernel: [3, 3],
+    pad: [1, 1, 1, 1],
+    groups: 33,
+  },
+  {
+    name: "depthwise, 5x5",
+    size: [9, 13, 21, 21],
+    kernel: [5, 5],
+    pad: [2, 1, 2, 3],
+    groups: 21,
+  },
+  {
+    name: "depthwise, 7x7",
+    size: [8, 17, 16, 16],
+    kernel: [7, 7],
+    pad: [3, 3, 3, 3],
+    groups: 16,
+  },
+  {
+    name: "depthwise, dilated, stride 2",
+    size: [11, 9, 5, 5],
+    kernel: [3, 3],
+    stride: [2, 1],
+    dilation: [2, 3],
+    pad: [2, 4, 1, 2],
+    groups: 5,
+  },
+  {
+    name: "depthwise, more padding than filter",
+    size: [3, 2, 6, 6],
+    kernel: [2, 5],
+    pad: [3, 6, 1, 4],
+    groups: 6,
+  },
+  {
+    name: "depthwise, filter too large for its own kernels",
+    size: [13, 12, 3, 3],
+    kernel: [12, 11],
+    pad: [5, 5, 6, 5],
+    groups: 3,
+  },
+  {
+    name: "one picture, depthwise 5x5, stride 2",
+    size: [61, 43, 37, 37],
+    kernel: [5, 5],
+    stride: [2, 2],
+    pad: [2, 2, 2, 2],
+    groups: 37,
+    batch: ONE,
+  },
+  { name: "one picture", size: [30, 15, 8, 40], kernel: [3, 3], pad: [1, 1, 1, 1], batch: ONE },
+  {
+    name: "one picture, stride 2",
+    size: [33, 31, 19, 33],
+    kernel: [5, 3],
+    stride: [2, 2],
+    pad: [2, 1, 1, 0],
+    batch: ONE,
+  },
+  { name: "one picture, 1x1", size: [31, 29, 40, 72], kernel: [1, 1], batch: ONE },
+  { name: "one picture, many channels", size: [5, 5, 192, 300], kernel: [1, 1], batch: ONE },
+  { name: "one vector", size: [1, 1, 1500, 1001], kernel: [1, 1], batch: ONE },
   {
     name: "depthwise, multiplier 2",
     size: [5, 6, 9, 18],
