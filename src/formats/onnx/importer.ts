@@ -269,10 +269,10 @@ export class Importer {
 
   /** As `emit`, for a layer that keeps the shape; the value is laid out as `like` is. */
   emitLike(node: OnnxNode, like: FeatureValue, layer: Unnamed<Node>): FeatureValue {
-    const { name, ...rest } = this.emit(node, layer);
-    const value = like.view === undefined
-      ? { name, ...rest }
-      : { ...rest, name, shape: like.shape, view: like.view };
+    const made = this.emit(node, layer);
+    const same = like.view === "reshaped" && made.shape.join() === like.shape.join();
+    if (like.view === undefined || same) return made;
+    const value = { ...made, shape: like.shape, view: like.view };
     this.values.set(node.outputs[0], value);
     return value;
   }
