@@ -77,7 +77,7 @@ describe.skipIf(missing)("commands", () => {
     expect(resumed.code).toBe(0);
     const bytes = (name: string) => readFileSync(join(folder, name, "model.safetensors"));
     expect(bytes("parts").equals(bytes("whole"))).toBe(true);
-  }, 120_000);
+  }, 300_000);
 
   it("prune writes a smaller model, the plan and the report", async () => {
     const { code, out, err } = await run(`${PRUNE} --json --out pruned`);
@@ -109,7 +109,7 @@ describe.skipIf(missing)("commands", () => {
     expect(more.training).toMatchObject({ pruned: report.results.training.pruned });
     expect(Object.keys(more.accuracy as object)).toContain("controlBest");
     expect(controlled.code).toBe(0);
-  }, 240_000);
+  }, 600_000);
 
   it(
     "keeps how pictures become inputs, class names and the softmax with what it writes",
@@ -150,7 +150,7 @@ describe.skipIf(missing)("commands", () => {
       const last = reference.afterReestimation ?? reference.afterCompensation ?? reference.afterCut;
       expect([last[1].correct, reference.afterCut[1].correct]).toContain(own.correct);
     },
-    240_000,
+    600_000,
   );
 
   it("evaluate takes weights from a checkpoint for the graph of an ONNX file", async () => {
