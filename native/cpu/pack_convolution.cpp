@@ -36,12 +36,12 @@ class PackConvolution final : public Kernel {
     const float* const weight = static_cast<const float*>(slice.inputs[0]);
     float* to = static_cast<float*>(slice.outputs[0]);
     for (int64_t group = 0; group < form_.groups; ++group) {
-      for (int64_t first = 0; first < form_.vectors() * form_.lanes; first += form_.lanes) {
-        for (int64_t row = 0; row < form_.rows; ++row) {
-          for (int64_t lane = 0; lane < form_.lanes; ++lane) {
-            const int64_t output = first + lane;
-            *to++ = output < form_.outputs ? stored(weight[index(group, output, row)]) : 0.0f;
-          }
+      for (int64_t first = 0; first < form_.outputs; first += form_.lanes) {
+        const int64_t count = std::min(form_.lanes, form_.outputs - first);
+        for (int64_t row = 0; row < form_.rows; ++row, to += form_.lanes) {
+          const float* const from = weight + index(group, first, row);
+          for (int64_t lane = 0; lane < count; ++lane) to[lane] = stored(from[lane * step()]);
+          std::fill(to + count, to + form_.lanes, 0.0f);
         }
       }
     }
@@ -50,6 +50,12 @@ class PackConvolution final : public Kernel {
  private:
   // bf16 weights are rounded like bf16 activations, but stay f32 in memory.
   float stored(float value) const { return bf16_ ? to_float(to_bfloat16(value)) : value; }
+
+  // Between the weights of neighbouring outputs.
+  int64_t step() const {
+    const bool inner = backward_ || shape_.depthwise();
+    return inner ? shape_.taps() : shape_.group_in() * shape_.taps();
+  }
 
   // Into [out, in / groups, tap].
   int64_t index(int64_t group, int64_t output, int64_t row) const {
