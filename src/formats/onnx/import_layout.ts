@@ -176,7 +176,8 @@ export function importSlice(importer: Importer, node: OnnxNode): void {
     chain.slice(
       [rows.start, columns.start],
       [end(rows, height), end(columns, width)],
-      [rows.step, columns.step],
+      // No picture is larger, so that longer steps take one row or column just the same.
+      [Math.min(rows.step, 2 ** 16), Math.min(columns.step, 2 ** 16)],
       [height, width],
     );
   }

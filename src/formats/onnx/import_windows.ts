@@ -17,9 +17,9 @@ interface Geometry {
 
 function pairOf(values: readonly number[], what: string): Pair {
   const [vertical, horizontal] = values;
-  if (values.length === 2 && values.every((value) => Number.isInteger(value) && value > 0)) {
-    return [vertical, horizontal];
-  }
+  const sensible = values.length === 2 &&
+    values.every((value) => Number.isInteger(value) && value > 0 && value <= 2 ** 16);
+  if (sensible) return [vertical, horizontal];
   throw new Refusal(`has ${what} of [${values.slice(0, 8).join(", ")}] instead of two axes`);
 }
 
