@@ -76,7 +76,7 @@ describe("plan.json", () => {
       await writeModel(join(folder, "model.safetensors"), model);
       writeSmallCifar(join(folder, "cifar"), 200, 100);
       const command = "prune --data cifar10:cifar --weights model.safetensors --cut-flops 40% " +
-        "--criterion l1 --ratios uniform --epochs 0 --no-compensate --no-reestimate --out pruned";
+        "--criterion l1 --ratios uniform --epochs 0 --no-compensate --no-reestimate --force --out pruned";
       const { code, err } = await runCommand(command.split(" "), { cwd: folder });
       expect(code, err).toBe(0);
       const text = readFileSync(join(folder, "pruned", "plan.json"), "utf8");
