@@ -8,7 +8,7 @@ import { reportJson } from "../src/report/json.ts";
 import { measureLatency, timingOf } from "../src/report/latency.ts";
 import { reportPage } from "../src/report/page.ts";
 import type { Report } from "../src/report/report.ts";
-import { reportTable } from "../src/report/table.ts";
+import { latencySentence, reportTable } from "../src/report/table.ts";
 import { reportFixture } from "./support/report_fixture.ts";
 
 const report = reportFixture();
@@ -69,6 +69,24 @@ describe("the table", () => {
     const text = reportTable(bareReport());
     expect(text).not.toMatch(/undefined|NaN|pairs|pictures per pass/);
     expect(text).toMatch(/after the cut +test/);
+  });
+
+  it("says when time did not follow FLOPs, and only then", () => {
+    const { results } = report;
+    const { before, after } = results.cost;
+    const time = (share: number) => ({
+      ...results,
+      latency: [{
+        batch: 64,
+        runs: 30,
+        original: { median: 10, low: 9, high: 11 },
+        pruned: { median: 10 * share, low: 10 * share, high: 10 * share },
+      }],
+    });
+    const work = after.macs / before.macs;
+    expect(latencySentence(time(work + 0.05))).toBeUndefined();
+    expect(latencySentence(time(work + 0.2))).toContain("--round-to 8");
+    expect(latencySentence({ ...results, latency: [] })).toBeUndefined();
   });
 
   it("aligns words left and figures right", () => {

@@ -14,7 +14,7 @@ import { change, count, percent, type Table } from "./columns.ts";
 import { Html, markup } from "./html.ts";
 import { PAGE_STYLE } from "./page_style.ts";
 import type { Accuracy, GroupRow, Report, Results } from "./report.ts";
-import { budgetSentence, checkSentence, constraintsSentence } from "./table.ts";
+import { budgetSentence, checkSentence, constraintsSentence, latencySentence } from "./table.ts";
 import {
   accuracyTable,
   groupTable,
@@ -178,11 +178,13 @@ at once, given those pictures. ${key("kept", "kept")}${key("cut", "removed")}</p
 <div class="grid">${sampled.map(shapleyGroup)}</div>`;
 }
 
-function latencySection({ latency }: Results): Html {
+function latencySection(results: Results): Html {
+  const { latency } = results;
   if (latency.length === 0) return markup``;
+  const finding = latencySentence(results);
   return markup`<h2>Latency</h2>
 <p>Medians of ${latency[0].runs} passes each, taken in turns on this machine; the line spans the
-middle half.</p>
+middle half.${finding === undefined ? "" : ` ${finding}`}</p>
 <div class="wrap">${
     latency.map((row) => figure(`Pictures per pass: ${row.batch}`, latencyChart(row)))
   }</div>${tableHtml(latencyTable(latency))}`;

@@ -30,6 +30,21 @@ export function checkSentence({ check }: Results): string {
     `by ${relative(check.changed)}.`;
 }
 
+/** How much more of its time than of its FLOPs a pass may keep before that is worth a sentence. */
+const LAG = 0.1;
+
+/** One sentence where measured time did not follow FLOPs, and what to try; else undefined. */
+export function latencySentence({ latency, cost }: Results): string | undefined {
+  const widest = latency.at(-1);
+  if (widest === undefined) return undefined;
+  const time = widest.pruned.median / widest.original.median;
+  const work = cost.after.macs / cost.before.macs;
+  if (time <= work + LAG) return undefined;
+  return `Time did not follow FLOPs: ${percent(work)} of the FLOPs stay, but ${percent(time)} of ` +
+    `the time of a pass over ${widest.batch} pictures. Processors compute channels in blocks: ` +
+    `--round-to 8 or 16 keeps whole ones, and layers too small to fill them gain nothing.`;
+}
+
 /** The whole report as tables for the terminal. */
 export function reportTable({ results }: Report): string {
   const tables = [
@@ -38,9 +53,11 @@ export function reportTable({ results }: Report): string {
     accuracyTable(results.accuracy),
     latencyTable(results.latency),
   ].filter((table) => table.rows.length > 0);
+  const latency = latencySentence(results);
   return [
     ...tables.flatMap((table) => [...columns(table), ""]),
     budgetSentence(results) + constraintsSentence(results),
     checkSentence(results),
+    ...(latency === undefined ? [] : [latency]),
   ].join("\n");
 }
