@@ -1,6 +1,7 @@
 /** Passes of several graphs in several engines, timed in turns. */
 
 import { availableParallelism } from "node:os";
+import { setTimeout as delay } from "node:timers/promises";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { encodeOnnx } from "../../src/formats/onnx/export.ts";
 import type { Graph } from "../../src/graph/graph.ts";
@@ -54,6 +55,8 @@ export interface ContestRow extends Timing {
 
 /** Passes before the clock counts. */
 const WARM_UP = 2;
+/** Milliseconds between passes: onnxruntime's threads spin for a while, on the next one's cores. */
+const PAUSE = 20;
 /** Least and most timed rounds; between them, as many as fit in the time given. */
 const ROUNDS = { least: 5, most: 30 };
 
@@ -78,6 +81,7 @@ export async function contest(
   const late = () => performance.now() - started > 1000 * seconds;
   for (let round = -WARM_UP; round < ROUNDS.most && !(round >= ROUNDS.least && late()); round++) {
     for (const { runner, times } of entrants) {
+      await delay(PAUSE);
       const before = performance.now();
       await runner.run();
       if (round >= 0) times.push(performance.now() - before);
