@@ -236,7 +236,7 @@ const CASES: readonly Case[] = [
         graph!.node[0].attribute.find(({ name }) => name === "pads")!.ints[3] = 2n ** 40n;
       }),
     code: "graph-unsupported",
-    says: "makes a value of the shape",
+    says: "1099511627776]",
   },
   {
     what: "an operator set of the future",
@@ -266,6 +266,22 @@ const CASES: readonly Case[] = [
       }),
     code: "graph-unsupported",
     says: `"sum" (Sum, which lacks its input 0)`,
+  },
+  {
+    what: "a join with a piece left out",
+    bytes: () =>
+      changed("conv_groups", ({ graph }) => {
+        const weight = graph!.node[0].input[1];
+        const join = { name: "join", opType: "Concat", input: [weight, ""], output: ["both"] };
+        graph!.node.unshift(
+          ...create(ModelProtoSchema, {
+            graph: { node: [{ ...join, attribute: [{ name: "axis", type: 2, i: 0n }] }] },
+          }).graph!.node,
+        );
+        graph!.node[1].input[1] = "both";
+      }),
+    code: "graph-unsupported",
+    says: `"join" (Concat, which lacks its input 1)`,
   },
   {
     what: "two outputs",

@@ -150,7 +150,9 @@ const gather: Fold = ({ node, inputs: [source, indices], allocate }) => {
 const concat: Fold = ({ node, inputs, allocate }) => {
   const [first] = inputs;
   const axis = axisOf(node.attributes.int("axis"), first.shape.length);
-  for (const { shape, dtype } of inputs) {
+  for (const [position, input] of inputs.entries()) {
+    if (input === undefined) throw new Refusal(`lacks its input ${position}`);
+    const { shape, dtype } = input;
     const alike = dtype === first.dtype && shape.length === first.shape.length &&
       shape.every((extent, each) => each === axis || extent === first.shape[each]);
     if (!alike) throw new Refusal("joins tensors of different shapes or types");

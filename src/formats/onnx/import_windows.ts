@@ -15,10 +15,13 @@ interface Geometry {
   readonly dilation: Pair;
 }
 
+/** No picture is larger, so that no window, step or padding need be; as in model files. */
+const LARGEST = 2 ** 16;
+
 function pairOf(values: readonly number[], what: string): Pair {
   const [vertical, horizontal] = values;
   const sensible = values.length === 2 &&
-    values.every((value) => Number.isInteger(value) && value > 0 && value <= 2 ** 16);
+    values.every((value) => Number.isInteger(value) && value > 0 && value <= LARGEST);
   if (sensible) return [vertical, horizontal];
   throw new Refusal(`has ${what} of [${values.slice(0, 8).join(", ")}] instead of two axes`);
 }
@@ -26,7 +29,8 @@ function pairOf(values: readonly number[], what: string): Pair {
 function explicitPadding(node: OnnxNode): Padding {
   const pads = node.attributes.ints("pads", [0, 0, 0, 0]);
   const [top, left, bottom, right] = pads;
-  const sensible = pads.length === 4 && pads.every((pad) => Number.isInteger(pad) && pad >= 0);
+  const sensible = pads.length === 4 &&
+    pads.every((pad) => Number.isInteger(pad) && pad >= 0 && pad <= LARGEST);
   if (sensible) return [top, left, bottom, right];
   throw new Refusal(`has pads of [${pads.slice(0, 8).join(", ")}]`);
 }
@@ -41,6 +45,7 @@ function samePadding(
     const steps = Math.ceil(extent / stride[axis]);
     const covered = (steps - 1) * stride[axis] + dilation[axis] * (kernel[axis] - 1) + 1;
     const total = Math.max(0, covered - extent);
+    if (total > LARGEST) throw new Refusal(`needs ${total} cells of padding`);
     const small = Math.floor(total / 2);
     return oddAtEnd ? [small, total - small] : [total - small, small];
   };
