@@ -71,6 +71,10 @@ class Chain {
 
   pad(padding: Padding): void {
     if (padding.every((extent) => extent === 0)) return;
+    // Pads may be of any type, and a slice may take away again what no picture could hold.
+    if (padding.some((extent) => !Number.isInteger(extent) || extent > 2 ** 16)) {
+      throw new Refusal(`has pads of [${padding.join(", ")}]`);
+    }
     this.#add(
       "/pad",
       (value, suffix) =>
