@@ -2,8 +2,7 @@
 
 #include <cmath>
 
-#include "cpu/kernels.h"
-#include "cpu/pixels.h"
+#include "cpu/pixel_map.h"
 
 namespace secateur {
 
@@ -25,39 +24,27 @@ float standardise(const float* x, int64_t channels, double epsilon, float* xhat)
   return static_cast<float>(inverse);
 }
 
-class LayerNorm final : public Kernel {
+class LayerNorm final : public PixelMap {
  public:
-  LayerNorm(const Value& x, const Extents& extents, double epsilon, bool backward)
-      : pixels_(x, extents.channels), count_(extents.pixels()), epsilon_(epsilon),
-        backward_(backward) {}
-
-  int64_t scratch_bytes() const override {
-    return 4 * pixels_.channels() * static_cast<int64_t>(sizeof(float));
-  }
-
-  void run(const Slice& slice) const override {
-    const int64_t channels = pixels_.channels();
-    float* const room = static_cast<float*>(slice.scratch);
-    float *const xhat = room + 2 * channels, *const result = room + 3 * channels;
-    const auto* const scale = static_cast<const float*>(slice.inputs[backward_ ? 2 : 1]);
-    const auto* const offset = static_cast<const float*>(backward_ ? nullptr : slice.inputs[2]);
-    for (int64_t pixel = 0; pixel < slice.images * count_; ++pixel) {
-      const float* const x = pixels_.read(slice.inputs[backward_ ? 1 : 0], pixel, room);
-      const float inverse = standardise(x, channels, epsilon_, xhat);
-      if (backward_) {
-        gradient(pixels_.read(slice.inputs[0], pixel, room + channels), scale, xhat, inverse,
-                 result);
-      } else {
-        for (int64_t c = 0; c < channels; ++c) result[c] = xhat[c] * scale[c] + offset[c];
-      }
-      pixels_.write(slice.outputs[0], pixel, result);
-    }
+  LayerNorm(const Call& call, bool backward)
+      : PixelMap(call, backward, 1), epsilon_(call.instruction.floats[0]) {
+    call.require_input(backward ? 2 : 1, {channels()});
+    if (!backward) call.require_input(2, {channels()});
   }
 
  private:
-  void gradient(const float* dy, const float* scale, const float* xhat, float inverse,
-                float* dx) const {
-    const int64_t channels = pixels_.channels();
+  void map(const Slice& slice, const float* x, float* y, float* xhat) const override {
+    const auto* const scale = static_cast<const float*>(slice.inputs[1]);
+    const auto* const offset = static_cast<const float*>(slice.inputs[2]);
+    standardise(x, channels(), epsilon_, xhat);
+    for (int64_t c = 0; c < channels(); ++c) y[c] = xhat[c] * scale[c] + offset[c];
+  }
+
+  void gradient(const Slice& slice, const float* dy, const float* x, float* dx,
+                float* xhat) const override {
+    const auto* const scale = static_cast<const float*>(slice.inputs[2]);
+    const int64_t channels = this->channels();
+    const float inverse = standardise(x, channels, epsilon_, xhat);
     double mean = 0, projection = 0;
     for (int64_t c = 0; c < channels; ++c) {
       dx[c] = dy[c] * scale[c];
@@ -70,10 +57,7 @@ class LayerNorm final : public Kernel {
     for (int64_t c = 0; c < channels; ++c) dx[c] = inverse * (dx[c] - centre - xhat[c] * along);
   }
 
-  const Pixels pixels_;
-  const int64_t count_;
   const double epsilon_;
-  const bool backward_;
 };
 
 class LayerNormParameters final : public Kernel {
@@ -123,19 +107,10 @@ class LayerNormParameters final : public Kernel {
 }  // namespace
 
 KernelPointer layer_norm_kernel(const Call& call) {
-  const Extents extents = call.input_extents(0);
-  call.require_input(1, {extents.channels});
-  call.require_input(2, {extents.channels});
-  call.require_output(0, call.input(0)->shape);
-  return std::make_unique<LayerNorm>(*call.input(0), extents, call.instruction.floats[0], false);
+  return std::make_unique<LayerNorm>(call, false);
 }
-
 KernelPointer layer_norm_backward_kernel(const Call& call) {
-  const Extents extents = call.input_extents(0);
-  call.require_input(1, call.input(0)->shape);
-  call.require_input(2, {extents.channels});
-  call.require_output(0, call.input(0)->shape);
-  return std::make_unique<LayerNorm>(*call.input(0), extents, call.instruction.floats[0], true);
+  return std::make_unique<LayerNorm>(call, true);
 }
 
 KernelPointer layer_norm_backward_parameters_kernel(const Call& call) {

@@ -1,42 +1,28 @@
 // Leaky ReLU with a learned slope per channel (He et al., arXiv 1502.01852), and its gradients.
 
-#include "cpu/kernels.h"
-#include "cpu/pixels.h"
+#include "cpu/pixel_map.h"
 
 namespace secateur {
 
 namespace {
 
-class Prelu final : public Kernel {
+class Prelu final : public PixelMap {
  public:
-  Prelu(const Value& x, const Extents& extents, bool backward)
-      : pixels_(x, extents.channels), count_(extents.pixels()), backward_(backward) {}
-
-  int64_t scratch_bytes() const override {
-    return 3 * pixels_.channels() * static_cast<int64_t>(sizeof(float));
-  }
-
-  void run(const Slice& slice) const override {
-    const int64_t channels = pixels_.channels();
-    float* const room = static_cast<float*>(slice.scratch);
-    float* const result = room + 2 * channels;
-    const auto* const slope = static_cast<const float*>(slice.inputs[backward_ ? 2 : 1]);
-    for (int64_t pixel = 0; pixel < slice.images * count_; ++pixel) {
-      const float* const x = pixels_.read(slice.inputs[backward_ ? 1 : 0], pixel, room);
-      if (backward_) {
-        const float* const dy = pixels_.read(slice.inputs[0], pixel, room + channels);
-        for (int64_t c = 0; c < channels; ++c) result[c] = x[c] < 0 ? dy[c] * slope[c] : dy[c];
-      } else {
-        for (int64_t c = 0; c < channels; ++c) result[c] = x[c] < 0 ? x[c] * slope[c] : x[c];
-      }
-      pixels_.write(slice.outputs[0], pixel, result);
-    }
+  Prelu(const Call& call, bool backward) : PixelMap(call, backward) {
+    call.require_input(backward ? 2 : 1, {channels()});
   }
 
  private:
-  const Pixels pixels_;
-  const int64_t count_;
-  const bool backward_;
+  void map(const Slice& slice, const float* x, float* y, float*) const override {
+    const auto* const slope = static_cast<const float*>(slice.inputs[1]);
+    for (int64_t c = 0; c < channels(); ++c) y[c] = x[c] < 0 ? x[c] * slope[c] : x[c];
+  }
+
+  void gradient(const Slice& slice, const float* dy, const float* x, float* dx,
+                float*) const override {
+    const auto* const slope = static_cast<const float*>(slice.inputs[2]);
+    for (int64_t c = 0; c < channels(); ++c) dx[c] = x[c] < 0 ? dy[c] * slope[c] : dy[c];
+  }
 };
 
 class PreluSlope final : public Kernel {
@@ -81,19 +67,9 @@ class PreluSlope final : public Kernel {
 
 }  // namespace
 
-KernelPointer prelu_kernel(const Call& call) {
-  const Extents extents = call.input_extents(0);
-  call.require_input(1, {extents.channels});
-  call.require_output(0, call.input(0)->shape);
-  return std::make_unique<Prelu>(*call.input(0), extents, false);
-}
-
+KernelPointer prelu_kernel(const Call& call) { return std::make_unique<Prelu>(call, false); }
 KernelPointer prelu_backward_kernel(const Call& call) {
-  const Extents extents = call.input_extents(0);
-  call.require_input(1, call.input(0)->shape);
-  call.require_input(2, {extents.channels});
-  call.require_output(0, call.input(0)->shape);
-  return std::make_unique<Prelu>(*call.input(0), extents, true);
+  return std::make_unique<Prelu>(call, true);
 }
 
 KernelPointer prelu_backward_slope_kernel(const Call& call) {
