@@ -4,6 +4,7 @@
 #include <cstring>
 #include <string>
 
+#include "cpu/call.h"
 #include "error.h"
 
 namespace secateur {
@@ -53,16 +54,38 @@ void check_picture(const PaddedPicture& picture) {
 }
 
 // Completes a picture that must show rows [-top, needed_height - top) of the source.
-void fit_picture(PaddedPicture& picture, int64_t source_height, int64_t source_width) {
-  picture.copied_height = std::clamp<int64_t>(picture.height - picture.top, 0, source_height);
-  picture.copied_width = std::clamp<int64_t>(picture.width - picture.left, 0, source_width);
-  picture.whole = picture.top == 0 && picture.left == 0 && picture.height <= source_height &&
-                  picture.width <= source_width;
+void fit_picture(PaddedPicture& picture, const Extents& source) {
+  picture.copied_height = std::clamp<int64_t>(picture.height - picture.top, 0, source.height);
+  picture.copied_width = std::clamp<int64_t>(picture.width - picture.left, 0, source.width);
+  picture.whole = picture.top == 0 && picture.left == 0 && picture.height <= source.height &&
+                  picture.width <= source.width;
   if (picture.whole) {
-    picture.height = picture.copied_height = source_height;
-    picture.width = picture.copied_width = source_width;
+    picture.height = picture.copied_height = source.height;
+    picture.width = picture.copied_width = source.width;
   }
   check_picture(picture);
+}
+
+Extents input_of(const ConvolutionShape& s) { return {s.in_height, s.in_width, s.in_channels}; }
+Extents output_of(const ConvolutionShape& s) {
+  return {s.out_height, s.out_width, s.out_channels};
+}
+
+// What reads `source`, as far as `picture` shows it, and writes y, step by step.
+Correlation correlation_of(const Extents& source, const Extents& y, PaddedPicture picture) {
+  picture.channels = source.channels;
+  fit_picture(picture, source);
+  return {.picture = picture,
+          .phases = {},
+          .source_channels = source.channels,
+          .source_width = source.width,
+          .y_height = y.height,
+          .y_width = y.width,
+          .y_channels = y.channels,
+          .row_stride = 1,
+          .column_stride = 1,
+          .y_row_stride = 1,
+          .y_column_stride = 1};
 }
 
 // Along one axis of the transpose: outputs at residue r of the stride read source q + e.
@@ -145,22 +168,14 @@ void PaddedPicture::fill_rows(const VectorKernels& vectors, const void* source, 
 }
 
 Correlation Correlation::forward(const ConvolutionShape& s) {
-  Correlation result;
-  result.source_channels = s.in_channels;
-  result.source_width = s.in_width;
-  result.y_height = s.out_height;
-  result.y_width = s.out_width;
-  result.y_channels = s.out_channels;
-  result.row_stride = s.stride_height;
-  result.column_stride = s.stride_width;
-  result.y_row_stride = result.y_column_stride = 1;
-  PaddedPicture& picture = result.picture;
-  picture.channels = s.in_channels;
+  PaddedPicture picture;
   picture.top = s.pad_top;
   picture.left = s.pad_left;
   picture.height = (s.out_height - 1) * s.stride_height + (s.kernel_height - 1) * s.dilation_height + 1;
   picture.width = (s.out_width - 1) * s.stride_width + (s.kernel_width - 1) * s.dilation_width + 1;
-  fit_picture(picture, s.in_height, s.in_width);
+  Correlation result = correlation_of(input_of(s), output_of(s), picture);
+  result.row_stride = s.stride_height;
+  result.column_stride = s.stride_width;
   std::vector<Tap> taps;
   for (int64_t i = 0; i < s.kernel_height; ++i) {
     for (int64_t j = 0; j < s.kernel_width; ++j) {
@@ -169,33 +184,25 @@ Correlation Correlation::forward(const ConvolutionShape& s) {
     }
   }
   Phase phase{s.out_height, s.out_width, 0, 0, {}, {}};
-  append_taps(phase, taps, picture, s.group_in());
+  append_taps(phase, taps, result.picture, s.group_in());
   result.phases.push_back(std::move(phase));
   return result;
 }
 
 Correlation Correlation::backward(const ConvolutionShape& s) {
-  Correlation result;
-  result.source_channels = s.out_channels;
-  result.source_width = s.out_width;
-  result.y_height = s.in_height;
-  result.y_width = s.in_width;
-  result.y_channels = s.in_channels;
-  result.row_stride = result.column_stride = 1;
-  result.y_row_stride = s.stride_height;
-  result.y_column_stride = s.stride_width;
   int64_t first_row, last_row, first_column, last_column;
   axis_range(s.in_height, s.kernel_height, s.stride_height, s.dilation_height, s.pad_top, first_row,
              last_row);
   axis_range(s.in_width, s.kernel_width, s.stride_width, s.dilation_width, s.pad_left, first_column,
              last_column);
-  PaddedPicture& picture = result.picture;
-  picture.channels = s.out_channels;
+  PaddedPicture picture;
   picture.top = -first_row;
   picture.left = -first_column;
   picture.height = last_row - first_row;
   picture.width = last_column - first_column;
-  fit_picture(picture, s.out_height, s.out_width);
+  Correlation result = correlation_of(output_of(s), input_of(s), picture);
+  result.y_row_stride = s.stride_height;
+  result.y_column_stride = s.stride_width;
   for (int64_t i = 0; i < std::min(s.stride_height, s.in_height); ++i) {
     const auto rows = axis_taps(i, s.kernel_height, s.stride_height, s.dilation_height, s.pad_top);
     for (int64_t j = 0; j < std::min(s.stride_width, s.in_width); ++j) {
@@ -209,7 +216,7 @@ Correlation Correlation::backward(const ConvolutionShape& s) {
       }
       Phase phase{(s.in_height - i + s.stride_height - 1) / s.stride_height,
                   (s.in_width - j + s.stride_width - 1) / s.stride_width, i, j, {}, {}};
-      append_taps(phase, taps, picture, s.group_out());
+      append_taps(phase, taps, result.picture, s.group_out());
       result.phases.push_back(std::move(phase));
     }
   }
