@@ -8,6 +8,7 @@
 import { SecateurError } from "../errors.ts";
 import type { Graph, Node } from "../graph/graph.ts";
 import type { NodeOf } from "../graph/operators/operator.ts";
+import { convolutionAttributes } from "./convolution_attributes.ts";
 import type { Draft, DraftInstruction } from "./draft.ts";
 import { lowerElementwise } from "./lower_elementwise.ts";
 import { lowerNormalisation } from "./lower_normalisation.ts";
@@ -37,58 +38,33 @@ function writesLogits(lowering: Lowering, node: Node): boolean {
 
 function lowerConvolution(lowering: Lowering, node: NodeOf<"convolution">): void {
   const x = lowering.picture(node);
-  const [outChannels, outHeight, outWidth] = lowering.shapes.get(node.output)!;
-  lowering.emit(node, "convolution", {
-    x: x.name,
-    packed: lowering.parameter(node.weight),
-    bias: node.bias === undefined ? undefined : lowering.parameter(node.bias),
-  }, {
-    in_height: x.height,
-    in_width: x.width,
-    in_channels: x.channels,
-    out_height: outHeight,
-    out_width: outWidth,
-    out_channels: outChannels,
-    kernel_height: node.kernel[0],
-    kernel_width: node.kernel[1],
-    stride_height: node.stride[0],
-    stride_width: node.stride[1],
-    pad_top: node.padding[0],
-    pad_left: node.padding[1],
-    dilation_height: node.dilation[0],
-    dilation_width: node.dilation[1],
-    groups: node.groups,
-    relu: 0,
-  }, writesLogits(lowering, node) ? { dtype: "f32" } : {});
+  const [channels, height, width] = lowering.shapes.get(node.output)!;
+  emitConvolution(lowering, node, x, convolutionAttributes(x, { height, width, channels }, node));
 }
 
 /** weight [out, channels * height * width] is a kernel [out, channels, height, width]. */
 function lowerLinear(lowering: Lowering, node: NodeOf<"linear">): void {
   const x = lowering.input(node);
-  const [out] = lowering.shapes.get(node.output)!;
-  const kernel = [out, x.channels, x.height, x.width];
-  lowering.emit(node, "convolution", {
+  const [channels] = lowering.shapes.get(node.output)!;
+  const kernel = [x.height, x.width];
+  const shape = convolutionAttributes(x, { height: 1, width: 1, channels }, { kernel });
+  emitConvolution(lowering, node, x, shape, [channels, x.channels, ...kernel]);
+}
+
+function emitConvolution(
+  lowering: Lowering,
+  node: NodeOf<"convolution"> | NodeOf<"linear">,
+  x: LoweredValue,
+  shape: Record<string, number>,
+  weightShape?: readonly number[],
+): void {
+  const inputs = {
     x: x.name,
-    packed: lowering.parameter(node.weight, kernel),
+    packed: lowering.parameter(node.weight, weightShape),
     bias: node.bias === undefined ? undefined : lowering.parameter(node.bias),
-  }, {
-    in_height: x.height,
-    in_width: x.width,
-    in_channels: x.channels,
-    out_height: 1,
-    out_width: 1,
-    out_channels: out,
-    kernel_height: x.height,
-    kernel_width: x.width,
-    stride_height: 1,
-    stride_width: 1,
-    pad_top: 0,
-    pad_left: 0,
-    dilation_height: 1,
-    dilation_width: 1,
-    groups: 1,
-    relu: 0,
-  }, writesLogits(lowering, node) ? { dtype: "f32" } : {});
+  };
+  const dtype = writesLogits(lowering, node) ? { dtype: "f32" as const } : {};
+  lowering.emit(node, "convolution", inputs, { ...shape, relu: 0 }, dtype);
 }
 
 function lowerBatchNorm(lowering: Lowering, node: NodeOf<"batch_norm">): void {

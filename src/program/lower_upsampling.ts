@@ -2,6 +2,7 @@
 
 import type { NodeOf } from "../graph/operators/operator.ts";
 import { resizeTaps } from "../graph/operators/resize.ts";
+import { convolutionAttributes } from "./convolution_attributes.ts";
 import { type LoweredValue, type Lowering, nhwc, present } from "./lowering.ts";
 
 /**
@@ -15,23 +16,7 @@ export function lowerTransposedConvolution(
   const { draft, options: { entry, images, dtype } } = lowering;
   const x = lowering.picture(node);
   const [channels, height, width] = lowering.shapes.get(node.output)!;
-  const geometry = {
-    in_height: height,
-    in_width: width,
-    in_channels: channels,
-    out_height: x.height,
-    out_width: x.width,
-    out_channels: x.channels,
-    kernel_height: node.kernel[0],
-    kernel_width: node.kernel[1],
-    stride_height: node.stride[0],
-    stride_width: node.stride[1],
-    pad_top: node.padding[0],
-    pad_left: node.padding[1],
-    dilation_height: node.dilation[0],
-    dilation_width: node.dilation[1],
-    groups: node.groups,
-  };
+  const geometry = convolutionAttributes({ height, width, channels }, x, node);
   const inputs = { dy: x.name, packed: lowering.parameter(node.weight) };
   const op = "convolution_backward_data";
   if (node.bias === undefined) {
@@ -52,33 +37,18 @@ export function lowerTransposedConvolution(
 function addBias(
   lowering: Lowering,
   node: NodeOf<"transposed_convolution">,
-  { name, height, width, channels }: LoweredValue,
+  picture: LoweredValue,
   bias: string,
 ): void {
+  const { name, channels } = picture;
   const ones = lowering.draft.constant(
     `ones/kernel/${channels}`,
     [channels, 1, 1, 1],
     new Float32Array(channels).fill(1),
   );
   const inputs = present({ x: name, packed: ones, bias: lowering.parameter(bias) });
-  lowering.emit(node, "convolution", inputs, {
-    in_height: height,
-    in_width: width,
-    in_channels: channels,
-    out_height: height,
-    out_width: width,
-    out_channels: channels,
-    kernel_height: 1,
-    kernel_width: 1,
-    stride_height: 1,
-    stride_width: 1,
-    pad_top: 0,
-    pad_left: 0,
-    dilation_height: 1,
-    dilation_width: 1,
-    groups: channels,
-    relu: 0,
-  });
+  const shape = convolutionAttributes(picture, picture, { kernel: [1, 1], groups: channels });
+  lowering.emit(node, "convolution", inputs, { ...shape, relu: 0 });
 }
 
 /** Tables say which rows and columns each output is made of. */
