@@ -1,8 +1,8 @@
 import {
   coupleChannelwise,
   expectBetween,
+  expectEpsilon,
   expectParameter,
-  LEAST_EPSILON,
   type NodeOf,
   type Operator,
 } from "./operator.ts";
@@ -17,7 +17,7 @@ export const batchNorm: Operator<NodeOf<"batch_norm">> = {
     for (const name of [node.scale, node.offset, node.mean, node.variance]) {
       expectParameter(parameters, name, [input[0]]);
     }
-    expectBetween("an epsilon", node.epsilon, LEAST_EPSILON, 1);
+    expectEpsilon(node.epsilon);
     expectBetween("a momentum", node.momentum, 0, 1);
     return input;
   },

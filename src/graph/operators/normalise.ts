@@ -3,9 +3,8 @@
 import type { Node, Shape } from "../graph.ts";
 import {
   coupleChannelwise,
-  expectBetween,
+  expectEpsilon,
   expectParameter,
-  LEAST_EPSILON,
   type NodeOf,
   type Operator,
 } from "./operator.ts";
@@ -38,7 +37,7 @@ function mixing<N extends Node>(
 export const layerNorm = mixing<NodeOf<"layer_norm">>(
   "layer norm divides by the deviation of all channels",
   (node) => [node.scale, node.offset],
-  (node) => expectBetween("an epsilon", node.epsilon, LEAST_EPSILON, 1),
+  (node) => expectEpsilon(node.epsilon),
 );
 
 /** By the squares of neighbouring channels. */

@@ -101,8 +101,10 @@ export function expectBetween(what: string, value: number, least: number, most: 
   throw new Error(`has ${what} of ${value}, which is not from ${least} to ${most}`);
 }
 
-/** The least that is added to variances: 0 would divide by nothing. */
-export const LEAST_EPSILON = Number.MIN_VALUE;
+/** Throws a clause unless the number may be added to variances: 0 would divide by nothing. */
+export function expectEpsilon(value: number): void {
+  expectBetween("an epsilon", value, Number.MIN_VALUE, 1);
+}
 
 /** Throws a clause unless the named tensor has this shape. */
 export function expectParameter(
