@@ -82,15 +82,15 @@ function registerSuite(name: string, options: TestOptions, body: Hook): void {
   runner.describe(name, options, () => void body());
 }
 
-/** Fills `%s`-style and `$key` placeholders as vitest does; `%#` is the case's index. */
+/** Fills `%s`-style and `$key` directives as vitest does; `%#` is the case's index. */
 function nameOfCase(name: string, values: readonly unknown[], index: number): string {
   const [first] = values;
   const named = name.replace(/%#/g, String(index)).replace(
     /\$([A-Za-z_][\w.]*)/g,
-    (placeholder, path: string) => {
+    (directive, path: string) => {
       let value: unknown = first;
       for (const key of path.split(".")) {
-        if (typeof value !== "object" || value === null || !(key in value)) return placeholder;
+        if (typeof value !== "object" || value === null || !(key in value)) return directive;
         value = (value as Record<string, unknown>)[key];
       }
       return String(value);
