@@ -1,14 +1,10 @@
 /** From a picture to what a model sees: scaling, cropping, colours, labels, streaming. */
 
 import { readFileSync } from "node:fs";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createHash } from "node:crypto";
-import { tmpdir } from "node:os";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import process from "node:process";
-import { fileURLToPath } from "node:url";
 import sharp from "sharp";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { batchOf, BatchStream, readBatch } from "../src/data/batches.ts";
 import { isLoaded, loaded, normalisations, type PictureSet, subset } from "../src/data/dataset.ts";
 import { PictureDecoder } from "../src/data/decode.ts";
@@ -17,58 +13,39 @@ import { readImageFolder } from "../src/data/image_folder.ts";
 import { readClassNames, relabel } from "../src/data/labels.ts";
 import { viewOf } from "../src/data/resample.ts";
 import { dataFolder } from "./support/data.ts";
+import { expected, fixture, ownFolder, sha256 } from "./support/picture_files.ts";
 
-const fixtures = fileURLToPath(new URL("./fixtures/data/", import.meta.url));
-const { framed, parts } = JSON.parse(readFileSync(join(fixtures, "expected.json"), "utf8")) as {
-  readonly framed: readonly {
-    name: string;
-    resize: number | null;
-    crop: number | null;
-    width: number;
-    height: number;
-    sha256: string;
-  }[];
-  readonly parts: readonly { name: string; box: number[]; size: number; sha256: string }[];
-};
-
-let folder = "";
-let cacheBefore: string | undefined;
-beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), "secateur-views-"));
-  cacheBefore = process.env.SECATEUR_CACHE;
-  process.env.SECATEUR_CACHE = join(folder, "cache");
-});
-afterAll(async () => {
-  if (cacheBefore === undefined) delete process.env.SECATEUR_CACHE;
-  else process.env.SECATEUR_CACHE = cacheBefore;
-  await rm(folder, { recursive: true });
-});
-
-const digest = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
-const decoded = (name: string) => new PictureDecoder().decode(readFileSync(join(fixtures, name)));
+const folder = ownFolder();
+const decoded = (name: string) => new PictureDecoder().decode(fixture(name));
 
 describe("scaling and cropping", () => {
-  it.each(framed)("$name, resize $resize, crop $crop: torchvision's bytes", async (wanted) => {
-    const picture = await decoded(wanted.name);
-    const view = centredView(picture, {
-      ...(wanted.resize === null ? {} : { resize: wanted.resize }),
-      ...(wanted.crop === null ? {} : { crop: wanted.crop }),
-    })!;
-    expect([view.window.width, view.window.height]).toEqual([wanted.width, wanted.height]);
-    expect(digest(viewOf(picture, view))).toBe(wanted.sha256);
-  });
+  it.each(expected.framed)(
+    "$name, resize $resize, crop $crop: torchvision's bytes",
+    async (wanted) => {
+      const picture = await decoded(wanted.name);
+      const view = centredView(picture, {
+        ...(wanted.resize === null ? {} : { resize: wanted.resize }),
+        ...(wanted.crop === null ? {} : { crop: wanted.crop }),
+      })!;
+      expect([view.window.width, view.window.height]).toEqual([wanted.width, wanted.height]);
+      expect(sha256(viewOf(picture, view))).toBe(wanted.sha256);
+    },
+  );
 
-  it.each(parts)("a part of $name, scaled and mirrored: Pillow's bytes", async (wanted) => {
-    const [left, top, width, height] = wanted.box;
-    const extent = { width: wanted.size, height: wanted.size };
-    const pixels = viewOf(await decoded(wanted.name), {
-      part: { left, top, width, height },
-      scaled: extent,
-      window: { left: 0, top: 0, ...extent },
-      mirrored: true,
-    });
-    expect(digest(pixels)).toBe(wanted.sha256);
-  });
+  it.each(expected.parts)(
+    "a part of $name, scaled and mirrored: Pillow's bytes",
+    async (wanted) => {
+      const [left, top, width, height] = wanted.box;
+      const extent = { width: wanted.size, height: wanted.size };
+      const pixels = viewOf(await decoded(wanted.name), {
+        part: { left, top, width, height },
+        scaled: extent,
+        window: { left: 0, top: 0, ...extent },
+        mirrored: true,
+      });
+      expect(sha256(pixels)).toBe(wanted.sha256);
+    },
+  );
 
   it("does not crop more than there is", () => {
     expect(centredView({ width: 30, height: 50 }, { crop: 31 })).toBeUndefined();
@@ -198,7 +175,7 @@ describe("large pictures", () => {
     });
     // torchvision 0.28 through Pillow 13: Resize(256), CenterCrop(224) of the first three.
     const three = await loaded(subset(pictures, Int32Array.of(0, 1, 2), "three"));
-    expect(digest(three.pixels)).toBe(THREE);
+    expect(sha256(three.pixels)).toBe(THREE);
   });
 });
 
