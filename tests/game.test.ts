@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import jStat from "jstat";
 import { describe, expect, it } from "vitest";
 import { type CalibrationBatch, calibrationBatches } from "../src/data/calibration.ts";
 import { readCifar10 } from "../src/data/cifar.ts";
@@ -188,17 +189,6 @@ function exactShapley(values: readonly number[], player: number, players: number
   return sum;
 }
 
-/** Spearman's rank correlation; ties are not expected. */
-function rankCorrelation(a: readonly number[], b: readonly number[]): number {
-  const ranks = (values: readonly number[]) => {
-    const order = [...values.keys()].sort((i, j) => values[i] - values[j]);
-    return values.map((_, i) => order.indexOf(i));
-  };
-  const [ra, rb] = [ranks(a), ranks(b)];
-  const squares = ra.reduce((sum, rank, i) => sum + (rank - rb[i]) ** 2, 0);
-  return 1 - 6 * squares / (a.length * (a.length ** 2 - 1));
-}
-
 const data = dataFolder();
 
 describe.skipIf(data === undefined)("sweeps in bf16", () => {
@@ -228,7 +218,7 @@ describe.skipIf(data === undefined)("sweeps in bf16", () => {
     }
     groups.forEach(({ name }, i) => {
       expect(found[0][i]).not.toEqual(found[1][i]);
-      expect(rankCorrelation(found[0][i], found[1][i]), name).toBeGreaterThanOrEqual(0.98);
+      expect(jStat.spearmancoeff(found[0][i], found[1][i]), name).toBeGreaterThanOrEqual(0.98);
     });
   });
 });

@@ -177,7 +177,7 @@ describe("sampling", () => {
       telescope: 0.5,
       evaluations: 2,
     };
-    expect(summarise(fickle, broken, { seed: 1 }).telescope).toBe(0.5);
+    expect((await summarise(fickle, broken, { seed: 1 })).telescope).toBe(0.5);
     await expect(estimateShapley(fickle, { seed: 1, pairs: 4, resume: broken })).rejects
       .toThrow(/does not give a coalition the same value twice/);
   });

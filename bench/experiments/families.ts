@@ -12,29 +12,26 @@
 
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { existsSync } from "node:fs";
-import { availableParallelism, cpus, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import process from "node:process";
 import { parseArgs } from "node:util";
 import { solveRatios } from "../../src/concentration/ratios.ts";
 import { calibrationBatches, calibrationSet } from "../../src/data/calibration.ts";
 import { type Dataset, loaded, normalisations } from "../../src/data/dataset.ts";
 import { openDataset } from "../../src/data/source.ts";
 import { reasonOf } from "../../src/errors.ts";
-import { writeFileAtomic } from "../../src/formats/atomic.ts";
 import { type ChannelGroup, prunableGroups } from "../../src/graph/channels.ts";
 import { costOf } from "../../src/graph/cost.ts";
 import { cutGraph } from "../../src/graph/cut.ts";
 import type { Graph } from "../../src/graph/graph.ts";
 import { createModel } from "../../src/models/models.ts";
-import { loadAddon } from "../../src/native/binding.ts";
-import { cpuFeatures } from "../../src/native/session.ts";
 import { writeCheckedOnnx } from "../../src/pruning/export.ts";
 import { removalsBy } from "../../src/pruning/select.ts";
 import { checkCut } from "../../src/surgery/check.ts";
 import { reestimate } from "../../src/surgery/reestimate.ts";
 import { train } from "../../src/training/train.ts";
 import { contest } from "./latency_contest.ts";
+import { writeExperiment } from "./setting.ts";
 
 const FAMILIES = [
   ...["vgg16_bn", "vgg19_bn", "resnet18", "resnet34", "resnet50", "resnet101", "densenet121"],
@@ -188,11 +185,7 @@ for (const name of args.families.split(",")) {
   const result = {
     what: "families of models: budgets, invariants, export, fine-tuning, latency in milliseconds",
     data,
-    threads: availableParallelism(),
-    machine: { cpu: cpus()[0].model, ...cpuFeatures() },
-    addon: loadAddon().sourceHash,
-    command: process.argv.slice(2),
     families,
   };
-  await writeFileAtomic(out, JSON.stringify(result, null, 2) + "\n");
+  await writeExperiment(out, result);
 }

@@ -9,34 +9,20 @@
  */
 
 import { mkdtemp } from "node:fs/promises";
-import { availableParallelism, cpus, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import process from "node:process";
 import { parseArgs } from "node:util";
 import jStat from "jstat";
-import { calibrationBatches, calibrationSet } from "../../src/data/calibration.ts";
-import { loaded, normalisations } from "../../src/data/dataset.ts";
-import { openDataset } from "../../src/data/source.ts";
-import { holdOutLastPerClass } from "../../src/data/split.ts";
-import { writeFileAtomic } from "../../src/formats/atomic.ts";
-import { readWeights } from "../../src/formats/checkpoint.ts";
 import { prunableGroups } from "../../src/graph/channels.ts";
-import { bindWeights } from "../../src/models/bind.ts";
-import { createModel } from "../../src/models/models.ts";
-import { loadAddon } from "../../src/native/binding.ts";
 import { LoadedModel } from "../../src/native/loaded_model.ts";
-import { cpuFeatures } from "../../src/native/session.ts";
 import { StageStore } from "../../src/pruning/store.ts";
 import { estimateShapley } from "../../src/shapley/estimate.ts";
 import { gameRequest, NetworkGame } from "../../src/shapley/game.ts";
+import { openSetting, SETTING_OPTIONS, sweepBatches, writeExperiment } from "./setting.ts";
 
 const { values: args } = parseArgs({
   options: {
-    weights: { type: "string" },
-    model: { type: "string", default: "resnet56" },
-    data: { type: "string" },
-    out: { type: "string" },
-    "hold-out": { type: "string", default: "500" },
+    ...SETTING_OPTIONS,
     pairs: { type: "string", default: "4" },
     calibration: { type: "string", default: "256" },
     seed: { type: "string", default: "1" },
@@ -44,29 +30,16 @@ const { values: args } = parseArgs({
     store: { type: "string" },
   },
 });
-if (!args.weights || !args.data || !args.out) {
-  throw new Error("expects --weights, --data and --out");
-}
-
-const full = await loaded(await openDataset(args.data, "train"));
-const { training } = holdOutLastPerClass(full, Number(args["hold-out"]));
-const graph = bindWeights(
-  createModel(args.model, { classes: full.classes.length, shape: [3, full.height, full.width] }),
-  await readWeights(args.weights),
-  args.weights,
-);
+const setting = await openSetting(args);
+const { graph } = setting;
 const groups = prunableGroups(graph, "all").filter(({ name }) => name.startsWith(args.groups));
 const seed = Number(args.seed);
 const pairs = Number(args.pairs);
-const pictures = calibrationSet(training, Number(args.calibration), seed, "shapley");
-const batches = calibrationBatches(
-  pictures,
-  Math.min(128, pictures.count),
-  normalisations.imagenet,
-);
+const batches = sweepBatches(setting, Number(args.calibration), seed);
+const images = batches.reduce((sum, { labels }) => sum + labels.length, 0);
 const store = await StageStore.open(
   args.store ?? await mkdtemp(join(tmpdir(), "precision-")),
-  JSON.stringify([args.weights, args.data, pairs, seed, pictures.count]),
+  JSON.stringify([args.weights, args.data, pairs, seed, images]),
   true,
 );
 
@@ -102,11 +75,9 @@ const secondsOf = (dtype: "f32" | "bf16") =>
 const [f32, bf16] = [valuesOf("f32"), valuesOf("bf16")];
 const result = {
   what: "Spearman's rank correlation of Shapley values swept in f32 and in bf16",
-  model: args.model,
-  weights: args.weights.split("/").at(-1),
-  data: full.name,
+  ...setting.about,
   pairs,
-  calibration: pictures.count,
+  calibration: images,
   seed,
   channels: f32.flat().length,
   allChannels: jStat.spearmancoeff(f32.flat(), bf16.flat()),
@@ -116,10 +87,6 @@ const result = {
     spearman: jStat.spearmancoeff(f32[i], bf16[i]),
   })),
   seconds: { f32: secondsOf("f32"), bf16: secondsOf("bf16") },
-  threads: availableParallelism(),
-  machine: { cpu: cpus()[0].model, ...cpuFeatures() },
-  addon: loadAddon().sourceHash,
-  command: process.argv.slice(2),
 };
-await writeFileAtomic(args.out, JSON.stringify(result, null, 2) + "\n");
+await writeExperiment(setting.out, result);
 console.log(result.allChannels);

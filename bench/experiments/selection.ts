@@ -12,31 +12,23 @@
  */
 
 import { mkdtemp } from "node:fs/promises";
-import { availableParallelism, cpus, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import process from "node:process";
 import { parseArgs } from "node:util";
 import { concentrate, concentrationOf } from "../../src/concentration/concentration.ts";
 import { solveRatios } from "../../src/concentration/ratios.ts";
 import { measureSites } from "../../src/concentration/statistics.ts";
-import { calibrationBatches, calibrationSet } from "../../src/data/calibration.ts";
-import { loaded, normalisations } from "../../src/data/dataset.ts";
-import { openDataset } from "../../src/data/source.ts";
-import { holdOutLastPerClass } from "../../src/data/split.ts";
-import { writeFileAtomic } from "../../src/formats/atomic.ts";
-import { readWeights } from "../../src/formats/checkpoint.ts";
+import { calibrationSet } from "../../src/data/calibration.ts";
+import { normalisations } from "../../src/data/dataset.ts";
 import { prunableGroups } from "../../src/graph/channels.ts";
 import { cutGraph } from "../../src/graph/cut.ts";
-import { bindWeights } from "../../src/models/bind.ts";
-import { createModel } from "../../src/models/models.ts";
-import { loadAddon } from "../../src/native/binding.ts";
 import { resolveDtype } from "../../src/native/loaded_model.ts";
-import { cpuFeatures } from "../../src/native/session.ts";
 import type { Criterion } from "../../src/pruning/options.ts";
-import type { Worth } from "../../src/shapley/game.ts";
 import { removalsBy, shapleyOf } from "../../src/pruning/select.ts";
 import { StageStore } from "../../src/pruning/store.ts";
+import type { Worth } from "../../src/shapley/game.ts";
 import { evaluate } from "../../src/training/evaluate.ts";
+import { openSetting, SETTING_OPTIONS, sweepBatches, writeExperiment } from "./setting.ts";
 
 const CRITERIA: readonly Criterion[] = ["shapley", "l1", "random", "reversed-shapley"];
 
@@ -45,12 +37,8 @@ const DRAWS_APART = 1000;
 
 const { values: args } = parseArgs({
   options: {
-    weights: { type: "string" },
-    model: { type: "string", default: "resnet56" },
-    data: { type: "string" },
-    out: { type: "string" },
+    ...SETTING_OPTIONS,
     "cut-flops": { type: "string", default: "0.455" },
-    "hold-out": { type: "string", default: "500" },
     pairs: { type: "string", default: "4" },
     calibration: { type: "string", default: "128" },
     seeds: { type: "string", default: "3" },
@@ -59,18 +47,9 @@ const { values: args } = parseArgs({
     store: { type: "string" },
   },
 });
-if (!args.weights || !args.data || !args.out) {
-  throw new Error("expects --weights, --data and --out");
-}
-
 const normalisation = normalisations.imagenet;
-const full = await loaded(await openDataset(args.data, "train"));
-const { training, heldOut } = holdOutLastPerClass(full, Number(args["hold-out"]));
-const graph = bindWeights(
-  createModel(args.model, { classes: full.classes.length, shape: [3, full.height, full.width] }),
-  await readWeights(args.weights),
-  args.weights,
-);
+const setting = await openSetting(args);
+const { graph, training, heldOut } = setting;
 const groups = prunableGroups(graph, "all");
 const budget = { kind: "flops", cut: Number(args["cut-flops"]) } as const;
 const sites = await measureSites(graph, groups, calibrationSet(training, 2048, 1, "statistics"), {
@@ -117,8 +96,7 @@ const original = await evaluate(graph, heldOut, { normalisation });
 const seconds: number[] = [];
 const folder = args.store ?? await mkdtemp(join(tmpdir(), "selection-"));
 for (let seed = 1; seed <= Number(args.seeds); seed++) {
-  const pictures = calibrationSet(training, Number(args.calibration), seed, "shapley");
-  const batches = calibrationBatches(pictures, Math.min(128, pictures.count), normalisation);
+  const batches = sweepBatches(setting, Number(args.calibration), seed);
   const settings = JSON.stringify([
     args.weights,
     args.data,
@@ -156,9 +134,7 @@ function summary(ratios: Row["ratios"], criterion: Criterion) {
 
 const result = {
   what: "held-out loss right after the cut, by how channels were chosen",
-  model: args.model,
-  weights: args.weights.split("/").at(-1),
-  data: full.name,
+  ...setting.about,
   heldOut: heldOut.count,
   budget,
   kept: Object.fromEntries(groups.map((group, i) => [group.name, widths.kept[i]])),
@@ -182,10 +158,6 @@ const result = {
   ],
   shapleySeconds: seconds,
   dtype: resolveDtype(),
-  threads: availableParallelism(),
-  machine: { cpu: cpus()[0].model, ...cpuFeatures() },
-  addon: loadAddon().sourceHash,
-  command: process.argv.slice(2),
 };
-await writeFileAtomic(args.out, JSON.stringify(result, null, 2) + "\n");
+await writeExperiment(setting.out, result);
 console.log(result.summary);

@@ -2,13 +2,16 @@
  * Shapley values by permutation sampling (Castro et al., "Polynomial calculation of the Shapley
  * value based on sampling", Computers & OR 2009) with antithetic pairs: every permutation is also
  * walked backwards (Mitchell et al., "Sampling permutations for Shapley value estimation", JMLR
- * 2022). A pair is one sample; intervals come from the spread of the pairs' means.
+ * 2022). A pair is one sample; intervals come from the spread of the pairs' means. Where a game's
+ * values are losses or probabilities of pictures, a surrogate takes most of that spread away.
  */
 
 import jStat from "jstat";
 import { SecateurError } from "../errors.ts";
 import { type RunOptions, stopIfAsked } from "../progress.ts";
 import { RandomStream } from "../random.ts";
+import { addMargins, corrected, FOLDS, type MarginSums, noMargins } from "./surrogate.ts";
+import type { Worth } from "./worth.ts";
 
 /** Which players are in, one byte each. */
 export type Coalition = Uint8Array;
@@ -19,6 +22,8 @@ export interface Game {
   readonly players: number;
   /** How many samples a value is the mean of. */
   readonly samples: number;
+  /** What a sample's values are; undefined where they are of another kind: no surrogate then. */
+  readonly worth?: Worth;
   /** Value of every coalition on every sample: [coalition][sample]. */
   evaluate(coalitions: readonly Coalition[], options: RunOptions): Promise<Float64Array[]>;
 }
@@ -45,6 +50,8 @@ export interface Samples {
   readonly pairs: readonly Float64Array[];
   /** Sum over pairs of each player's contribution on each sample: [player * samples + sample]. */
   readonly bySample: Float64Array;
+  /** Of games with a worth, for each fold of pairs: what surrogates are fitted to. */
+  readonly margins?: readonly MarginSums[];
   /** v(all) and v(none), means over samples. */
   readonly all: number;
   readonly none: number;
@@ -79,6 +86,8 @@ export interface Estimate {
   readonly none: number;
   readonly telescope: number;
   readonly outcome: Outcome;
+  /** How many times as many pairs it would take without the surrogate; 1 where there is none. */
+  readonly gain: number;
   /** Players whose joint interval still crosses the cut. */
   readonly unsettled: readonly number[];
 }
@@ -116,6 +125,7 @@ class Sampler {
   readonly #ends: readonly [Float64Array, Float64Array];
   readonly #bySample: Float64Array;
   readonly #pairs: Float64Array[];
+  readonly #margins: readonly MarginSums[] | undefined;
   #telescope: number;
   #evaluations: number;
 
@@ -130,6 +140,9 @@ class Sampler {
     this.#ends = ends;
     this.#pairs = [...resume?.pairs ?? []];
     this.#bySample = resume?.bySample.slice() ?? new Float64Array(game.players * game.samples);
+    this.#margins = resume
+      ? resume.margins?.map((sums) => sums.slice())
+      : game.worth && Array.from({ length: FOLDS }, () => noMargins(game.players, game.samples));
     this.#telescope = resume?.telescope ?? 0;
     this.#evaluations = resume?.evaluations ?? 2;
   }
@@ -138,6 +151,7 @@ class Sampler {
     return {
       pairs: this.#pairs,
       bySample: this.#bySample,
+      ...(this.#margins ? { margins: this.#margins } : {}),
       none: mean(this.#ends[0]),
       all: mean(this.#ends[1]),
       telescope: this.#telescope,
@@ -159,7 +173,11 @@ class Sampler {
       const contributions = new Float64Array(this.#game.players);
       for (const walk of walks) {
         const inner = values.slice(at, at += walk.length - 1);
-        this.#addWalk(walk, [this.#ends[0], ...inner, this.#ends[1]], contributions);
+        const along = [this.#ends[0], ...inner, this.#ends[1]];
+        this.#addWalk(walk, along, contributions);
+        if (this.#margins && this.#game.worth) {
+          addMargins(this.#margins[this.#pairs.length % FOLDS], walk, along, this.#game.worth);
+        }
       }
       this.#pairs.push(contributions);
     }
@@ -210,23 +228,48 @@ function imageErrors(game: Game, samples: Samples, seed: number): Float64Array {
   });
 }
 
+/** Mean and its variance of each player's figures over pairs. */
+function spreadOf(pairs: readonly Float64Array[], players: number) {
+  return Array.from({ length: players }, (_, player) => {
+    const column = Float64Array.from(pairs, (pair) => pair[player]);
+    const value = mean(column);
+    const squares = column.reduce((sum, figure) => sum + (figure - value) ** 2, 0);
+    const variance = pairs.length < 2 ? Infinity : squares / (pairs.length - 1) / pairs.length;
+    return { value, variance };
+  });
+}
+
+/** Each player's value and variance, with the surrogate's help where there is one. */
+async function valuesOf(game: Game, { pairs, margins }: Samples, seed: number) {
+  const plain = spreadOf(pairs, game.players);
+  const { name, worth } = game;
+  if (worth === undefined || margins === undefined) return { spread: plain, gain: 1 };
+  const walks = pairs.map((_, pair) => walksOf(game, seed, pair)[0]);
+  const better = await corrected({ name, worth, walks, pairs, margins }, seed);
+  if (better === undefined) return { spread: plain, gain: 1 };
+  const spread = spreadOf(better.pairs, game.players).map(({ value, variance }, player) => ({
+    value,
+    variance: variance + better.variances[player],
+  }));
+  const total = (all: typeof plain) => all.reduce((sum, { variance }) => sum + variance, 0);
+  return { spread, gain: total(spread) > 0 ? total(plain) / total(spread) : 1 };
+}
+
 /** Values and intervals from what was sampled. */
-export function summarise(
+export async function summarise(
   game: Game,
   samples: Samples,
   options: { seed: number; keep?: number; confidence?: number },
-): Estimate {
+): Promise<Estimate> {
   const { seed, keep, confidence = 0.95 } = options;
   const pairs = samples.pairs.length;
   const own = studentQuantile(confidence, pairs - 1);
   // Bonferroni: all intervals of the game hold together with the confidence asked for.
   const joint = studentQuantile(1 - (1 - confidence) / game.players, pairs - 1);
   const images = imageErrors(game, samples, seed);
-  const players = Array.from({ length: game.players }, (_, player): PlayerValue => {
-    const column = Float64Array.from(samples.pairs, (pair) => pair[player]);
-    const value = mean(column);
-    const squares = column.reduce((sum, figure) => sum + (figure - value) ** 2, 0);
-    const error = pairs < 2 ? Infinity : Math.sqrt(squares / (pairs - 1) / pairs);
+  const { spread, gain } = await valuesOf(game, samples, seed);
+  const players = spread.map(({ value, variance }, player): PlayerValue => {
+    const error = Math.sqrt(variance);
     return {
       value,
       error,
@@ -253,6 +296,7 @@ export function summarise(
     none,
     telescope,
     outcome,
+    gain,
     unsettled,
   };
 }
@@ -280,7 +324,7 @@ export async function estimateShapley(game: Game, options: EstimateOptions): Pro
   const sampler = new Sampler(game, seed, [ends[0], ends[1]], resume);
   for (;;) {
     const sampled = sampler.samples.pairs.length;
-    const estimate = summarise(game, sampler.samples, options);
+    const estimate = await summarise(game, sampler.samples, options);
     refuseBroken(estimate);
     if (sampled >= pairs || (sampled > 0 && estimate.outcome !== "spent")) return estimate;
     stopIfAsked(signal);

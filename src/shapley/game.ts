@@ -15,22 +15,12 @@ import type { LoadedModel } from "../native/loaded_model.ts";
 import type { CoalitionsRequest } from "../program/compile.ts";
 import type { RunOptions } from "../progress.ts";
 import type { Coalition, Game } from "./estimate.ts";
+import { WORTH, type Worth } from "./worth.ts";
+
+export type { Worth } from "./worth.ts";
 
 /** Coalitions stacked as one batch. */
 const STACK = 8;
-
-/**
- * What a coalition is worth, a mean over images: minus the loss, or the probability given to the
- * right class. The second lies in [0, 1]: a network that a small coalition has broken can lose no
- * more than its accuracy, where its loss has no bound and outweighs everything near the cut.
- */
-export type Worth = "loss" | "probability";
-
-const WORTH: Readonly<Record<Worth, (loss: number) => number>> = {
-  loss: (loss) => -loss,
-  // The loss is minus the logarithm of the right class's probability.
-  probability: (loss) => Math.exp(-loss),
-};
 
 /** Of channels that belong to other groups. */
 const NOBODY = -1;
@@ -75,9 +65,9 @@ export class NetworkGame implements Game {
   readonly name: string;
   readonly players: number;
   readonly samples: number;
+  readonly worth: Worth;
   readonly #model: LoadedModel;
   readonly #batches: readonly CalibrationBatch[];
-  readonly #worth: (loss: number) => number;
   /** Player of each channel, by feed. */
   readonly #feeds: ReadonlyMap<string, Int32Array>;
 
@@ -92,7 +82,7 @@ export class NetworkGame implements Game {
     this.samples = batches.reduce((sum, batch) => sum + batch.labels.length, 0);
     this.#model = model;
     this.#batches = batches;
-    this.#worth = WORTH[worth];
+    this.worth = worth;
     const maps = [...gateMaps(model.graph, group).values()];
     this.#feeds = new Map(maps.map(({ feed, players }) => [feed, players]));
   }
@@ -100,10 +90,11 @@ export class NetworkGame implements Game {
   async evaluate(coalitions: readonly Coalition[], options: RunOptions): Promise<Float64Array[]> {
     const values = coalitions.map(() => new Float64Array(this.samples));
     const total = coalitions.length;
+    const worthOf = WORTH[this.worth];
     let first = 0, images = 0;
     for (const batch of this.#batches) {
       await this.#evaluateBatch(batch, coalitions, options, (coalition, losses) => {
-        losses.forEach((loss, image) => values[coalition][first + image] = this.#worth(loss));
+        losses.forEach((loss, image) => values[coalition][first + image] = worthOf(loss));
         images += losses.length;
         const done = Math.floor(images / this.samples);
         options.onProgress?.({ stage: "shapley", done, total, unit: "evaluations" });
