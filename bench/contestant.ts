@@ -8,6 +8,8 @@ export interface Contestant {
   readonly about: string;
   /** Other ways it tried before it chose this one, and the seconds each took. */
   readonly tried?: Readonly<Record<string, unknown>>;
+  /** What opening it found out about its answers, added to the case's details. */
+  readonly details?: Readonly<Record<string, unknown>>;
   /** Does the work and returns the figure in the case's unit. */
   measure(): Promise<number>;
   close(): void | Promise<void>;
@@ -46,6 +48,8 @@ export interface Case {
   readonly operations?: { readonly count: number; readonly dtype: "f32" | "bf16" };
   /** What else a reader needs in order to judge the figure. */
   readonly details: Readonly<Record<string, unknown>>;
+  /** No more rounds than this, where one measurement takes long or hardly varies. */
+  readonly mostRounds?: number;
   ours(): Promise<Contestant>;
   readonly peers: readonly PeerCase[];
   readonly own?: readonly OwnCase[];

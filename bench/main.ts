@@ -17,8 +17,12 @@ import { measureCase, type MeasureOptions, type Row } from "./measure.ts";
 import { type BenchCommand, withOptions } from "./options.ts";
 import type { PeerInterpreter } from "./peer_process.ts";
 import { findPeers, installPeers } from "./peers.ts";
-import { profileNetwork, profileTable, traceOf } from "./profile.ts";
+import { profileNetworks } from "./profile.ts";
+import { profileTable, profileText, summaryOf, traceOf } from "./profile_report.ts";
 import { type BenchmarkResult, resultTable, writeResult } from "./results.ts";
+
+/** Where results are committed. */
+const RESULTS = join(ROOT, "bench", "results");
 
 function say(line: string): void {
   process.stderr.write(`${line}\n`);
@@ -65,7 +69,7 @@ async function measureBenchmark(
 
 /** Runs benchmarks one after the other; one that fails is told and does not stop the others. */
 async function measureAll(command: BenchCommand, options: BenchmarkOptions): Promise<boolean> {
-  const { quick, out = quick ? undefined : join(ROOT, "bench", "results") } = command;
+  const { quick, out = quick ? undefined : RESULTS } = command;
   const benchmarks = chosen(command.names);
   const interpreter: PeerInterpreter | undefined = interpreterFor(command);
   const measuring: MeasureOptions = {
@@ -91,14 +95,35 @@ async function measureAll(command: BenchCommand, options: BenchmarkOptions): Pro
   return !failed;
 }
 
+/** Profiles instead of measuring; writes data beside results, and a trace under build/bench. */
 async function profile(command: BenchCommand, options: BenchmarkOptions): Promise<void> {
-  const profiles = await profileNetwork(options);
+  const { quick, out = quick ? undefined : RESULTS } = command;
+  const origin = provenance();
+  const profiles = await profileNetworks(options);
   for (const one of profiles) process.stdout.write(`${profileTable(one)}\n\n`);
+  const date = new Date().toISOString();
+  const summaries = profiles.map((one) => summaryOf(one));
+  const name = `${date.slice(0, 10)}-profile`;
+  const write = async (folder: string, file: string, text: string) => {
+    await makeFolder(folder);
+    const path = join(folder, file);
+    await writeFileAtomic(path, text);
+    say(`written: ${path}`);
+  };
+  if (out !== undefined) {
+    const text = profileText({
+      schema: 1,
+      benchmark: "profile",
+      date,
+      ...origin,
+      quick,
+      profiles: summaries,
+    });
+    await write(out, `${name}.json`, text);
+  }
   const folder = command.out ?? join(ROOT, "build", "bench");
-  await makeFolder(folder);
-  const path = join(folder, `${new Date().toISOString().slice(0, 10)}-profile.trace.json`);
-  await writeFileAtomic(path, `${JSON.stringify(traceOf(profiles))}\n`);
-  say(`written: ${path}; open it with chrome://tracing or Perfetto`);
+  await write(folder, `${name}.trace.json`, `${JSON.stringify(traceOf(profiles))}\n`);
+  say("open the trace with chrome://tracing or Perfetto");
 }
 
 async function run(command: BenchCommand): Promise<void> {

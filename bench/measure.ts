@@ -26,6 +26,8 @@ export interface Row {
   readonly target?: Target;
   /** Share of the arithmetic that the peer's largest matrix product reaches on this machine. */
   readonly ceiling?: { readonly share: number; readonly of: string };
+  /** Measurements of each contestant. */
+  readonly rounds: number;
   readonly details: Readonly<Record<string, unknown>>;
 }
 
@@ -64,7 +66,8 @@ async function openAll(
 
 /** The rows of a case: one for each peer, or one alone. */
 export async function measureCase(one: Case, options: MeasureOptions): Promise<Row[]> {
-  const { interpreter, rounds } = options;
+  const { interpreter } = options;
+  const rounds = Math.min(options.rounds, one.mostRounds ?? Infinity);
   const peers: OwnCase[] = [...one.own ?? []];
   if (interpreter !== undefined) {
     peers.push(...one.peers.map((peer) => ({ ...peer, open: () => peer.open(interpreter) })));
@@ -86,7 +89,8 @@ export async function measureCase(one: Case, options: MeasureOptions): Promise<R
           of: ceiling.about,
         },
       }),
-      details: one.details,
+      rounds,
+      details: { ...one.details, ...contestants[0].details },
     };
     if (peers.length === 0) return [{ ...common, ...(one.target ? { target: one.target } : {}) }];
     return peers.map(({ name, target = one.target }, index) => ({

@@ -29,7 +29,7 @@ const OPTIONS = {
   },
   profile: {
     schema: flag(),
-    help: "print where the time of inference and of the step goes, instead of measuring",
+    help: "print and write where the time of inference and of the step goes, instead of measuring",
   },
   peers: {
     schema: z.boolean().optional(),

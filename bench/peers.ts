@@ -62,23 +62,30 @@ export function installPeers(): void {
 const opened = z.object({ about: z.string(), tried: z.record(z.string(), z.unknown()) });
 const measured = z.object({ figure: z.number() });
 
+/** Configurations of one work, and the seconds each took for a unit of it, or why it failed. */
+export type Trials = Record<string, unknown>;
+
 /**
  * A contestant of bench/peers/<module>.py, in a process of its own. The module measures its
- * configurations first and keeps the best, which `about` then names.
+ * configurations first and keeps the best, which `about` then names. It leaves out those that were
+ * hopeless in `trials`, of the same work at other sizes, and its own are added to them.
  */
 export async function openPeer(
   interpreter: PeerInterpreter,
   module: string,
   options: BenchmarkOptions,
   parameters: Readonly<Record<string, unknown>>,
+  trials: Trials = {},
 ): Promise<Contestant> {
   const { threads, quick, seconds } = options;
   const command = [interpreter.path, peerScript("serve.py"), module, String(threads)];
   const peer = new PeerProcess(module, command);
   try {
+    const settings = { ...parameters, threads, quick, seconds, known: trials };
     const { about, tried } = opened.parse(
-      await peer.request({ do: "open", parameters: { ...parameters, threads, quick, seconds } }),
+      await peer.request({ do: "open", parameters: settings }),
     );
+    Object.assign(trials, tried);
     return {
       about,
       ...(Object.keys(tried).length > 0 ? { tried } : {}),

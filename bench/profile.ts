@@ -1,14 +1,12 @@
-/** Where an entry's time goes, instruction by instruction: as a table, and as a Chrome trace. */
+/** Where an entry's time goes, instruction by instruction. */
 
 import { LoadedModel } from "../src/native/loaded_model.ts";
 import type { TypedArray } from "../src/native/session.ts";
 import { OPERATIONS } from "../src/program/operations.ts";
 import { bytesOf, type Instruction, type Program } from "../src/program/program.ts";
-import { columns, figures, percent, words } from "../src/report/columns.ts";
-import { labelsInTurn, networkOf, noisePictures, precisions } from "./benchmarks/network.ts";
+import { labelsInTurn, noisePictures, type Workload, workloads } from "./benchmarks/network.ts";
 import { HYPER, stepRequest } from "./benchmarks/step.ts";
 import type { BenchmarkOptions } from "./contestant.ts";
-import { rounded } from "./results.ts";
 
 /** What one instruction takes in one run, summed over threads. */
 export interface InstructionCost {
@@ -84,109 +82,43 @@ export async function profileEntry(
   return { title, threads: session.threads, milliseconds: Math.min(...walls), instructions };
 }
 
-/** Adds up what shares a key, the most expensive first. */
-function totals(instructions: readonly InstructionCost[], key: (one: InstructionCost) => string) {
-  const sums = new Map<
-    string,
-    { count: number; milliseconds: number; macs: number; bytes: number }
-  >();
-  for (const one of instructions) {
-    const sum = sums.get(key(one)) ?? { count: 0, milliseconds: 0, macs: 0, bytes: 0 };
-    sums.set(key(one), {
-      count: sum.count + 1,
-      milliseconds: sum.milliseconds + one.milliseconds,
-      macs: sum.macs + one.macs,
-      bytes: sum.bytes + one.bytes,
-    });
-  }
-  return [...sums].sort(([, a], [, b]) => b.milliseconds - a.milliseconds);
-}
-
-/** Rates of one thread: operations and bytes per millisecond in 10^9 a second. */
-function rates(milliseconds: number, macs: number, bytes: number): [string, string] {
-  const giga = (count: number) =>
-    count === 0 || milliseconds === 0 ? "" : rounded(count / milliseconds / 1e6);
-  return [giga(2 * macs), giga(bytes)];
-}
-
-/** A profile as text: what each operation costs, then the most expensive instructions. */
-export function profileTable(profile: EntryProfile, longest = 40): string {
-  const { title, threads, milliseconds, instructions } = profile;
-  const spent = instructions.reduce((sum, one) => sum + one.milliseconds, 0);
-  const busy = percent(spent / milliseconds / threads, 1);
-  const share = (part: number) => percent(part / spent, 1);
-  const cost = [figures("ms"), figures("share"), figures("GFLOP/s"), figures("GB/s")];
-  const byOperation = totals(instructions, ({ op }) => op).map(([op, sum]) => [
-    op,
-    String(sum.count),
-    sum.milliseconds.toFixed(3),
-    share(sum.milliseconds),
-    ...rates(sum.milliseconds, sum.macs, sum.bytes),
-  ]);
-  const single = instructions.toSorted((a, b) => b.milliseconds - a.milliseconds)
-    .slice(0, longest)
-    .map(({ op, layer, milliseconds, macs, bytes }) => [
-      op,
-      layer,
-      milliseconds.toFixed(3),
-      share(milliseconds),
-      ...rates(milliseconds, macs, bytes),
-    ]);
-  return [
-    `${title}: ${rounded(milliseconds)} ms a run on ${threads} threads, which were busy ${busy} ` +
-    "of it; times below are summed over threads, rates are those of one thread.",
-    "",
-    ...columns({ heads: [words("operation"), figures("count"), ...cost], rows: byOperation }),
-    "",
-    ...columns({ heads: [words("operation"), words("layer"), ...cost], rows: single }),
-  ].join("\n");
-}
-
-/**
- * Profiles in Chrome's trace event format (chrome://tracing, Perfetto): a track an entry, on which
- * instructions lie one after the other with their time divided by the threads.
- */
-export function traceOf(profiles: readonly EntryProfile[]): object {
-  const traceEvents: object[] = [];
-  profiles.forEach(({ title, threads, instructions }, track) => {
-    const common = { pid: 1, tid: track };
-    traceEvents.push({ ...common, ph: "M", name: "thread_name", args: { name: title } });
-    let at = 0;
-    for (const { op, layer, milliseconds, macs, bytes } of instructions) {
-      const duration = 1000 * milliseconds / threads;
-      const args = { layer, macs, bytes };
-      const name = `${op} ${layer}`;
-      traceEvents.push({ ...common, ph: "X", name, cat: op, ts: at, dur: duration, args });
-      at += duration;
-    }
-  });
-  return { traceEvents, displayTimeUnit: "ms" };
-}
-
-/** Profiles inference and the training step of the benchmarks' network in every precision. */
-export async function profileNetwork(options: BenchmarkOptions): Promise<EntryProfile[]> {
-  const { quick, threads } = options;
-  const { graph, title } = networkOf(options);
-  const images = quick ? 4 : 128;
-  const runs = quick ? 2 : 10;
+/** Profiles inference and the training step of a network in a precision. */
+async function profileWork(
+  { network, images, precision: { dtype }, large }: Workload,
+  { quick, threads }: BenchmarkOptions,
+): Promise<EntryProfile[]> {
+  const { graph, title } = network;
+  const runs = quick ? 2 : large ? 3 : 10;
+  const requests = [{ kind: "forward" as const, name: "forward", images }, stepRequest(images)];
+  using model = LoadedModel.open(graph, requests, { threads, dtype });
+  const forward = model.entry("forward").feeds, step = model.entry("step").feeds;
   const pictures = noisePictures(graph, images);
-  const labels = labelsInTurn(images);
+  const name = `${title} ${dtype}, batch ${images}`;
+  return [
+    await profileEntry(
+      model,
+      "forward",
+      `inference ${name}`,
+      { [forward.images!]: pictures },
+      runs,
+    ),
+    await profileEntry(model, "step", `training step ${name}`, {
+      [step.images!]: pictures,
+      [step.labels!]: labelsInTurn(images),
+      [step.hyper!]: HYPER,
+    }, runs),
+  ];
+}
+
+/** Larger batches cost in proportion and show nothing new. */
+const LARGEST_BATCH = 128;
+
+/** Profiles the works of the benchmarks in every precision. */
+export async function profileNetworks(options: BenchmarkOptions): Promise<EntryProfile[]> {
   const profiles: EntryProfile[] = [];
-  for (const { dtype } of precisions()) {
-    const requests = [{ kind: "forward" as const, name: "forward", images }, stepRequest(images)];
-    using model = LoadedModel.open(graph, requests, { threads, dtype });
-    const forward = model.entry("forward").feeds, step = model.entry("step").feeds;
-    const name = `${title} ${dtype}, batch ${images}`;
-    profiles.push(
-      await profileEntry(model, "forward", `inference ${name}`, {
-        [forward.images!]: pictures,
-      }, runs),
-      await profileEntry(model, "step", `training step ${name}`, {
-        [step.images!]: pictures,
-        [step.labels!]: labels,
-        [step.hyper!]: HYPER,
-      }, runs),
-    );
+  for (const work of workloads(options, { small: {}, large: {} })) {
+    if (work.images > LARGEST_BATCH) continue;
+    profiles.push(...await profileWork(work, options));
   }
   return profiles;
 }

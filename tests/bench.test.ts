@@ -1,21 +1,27 @@
 // The benchmark runner: its arithmetic, its turns, its peers, and that every benchmark runs.
 
+import { spawnSync } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { alternate, ratios, spread } from "../bench/alternate.ts";
 import { BENCHMARKS } from "../bench/benchmarks/all.ts";
-import { networkOf } from "../bench/benchmarks/network.ts";
+import { errorOf } from "../bench/benchmarks/inference.ts";
+import { networkOf, precisions, workloads } from "../bench/benchmarks/network.ts";
 import type { Case, Contestant } from "../bench/contestant.ts";
 import { secondsPerRun } from "../bench/contestant.ts";
 import { measureCase, type MeasureOptions, type Row } from "../bench/measure.ts";
 import { type BenchCommand, withOptions } from "../bench/options.ts";
-import { PeerProcess } from "../bench/peer_process.ts";
-import { profileNetwork, profileTable, traceOf } from "../bench/profile.ts";
+import { PeerProcess, peerScript } from "../bench/peer_process.ts";
+import { findPeers, openPeer, type Trials } from "../bench/peers.ts";
+import { profileNetworks } from "../bench/profile.ts";
+import { profileTable, profileText, summaryOf, traceOf } from "../bench/profile_report.ts";
 import { type BenchmarkResult, reaches, resultTable, writeResult } from "../bench/results.ts";
 import { provenance } from "../bench/machine.ts";
+import { costOf } from "../src/graph/cost.ts";
+import { createModel } from "../src/models/models.ts";
 
 let folder = "";
 beforeAll(async () => {
@@ -117,6 +123,27 @@ describe("a case", () => {
     expect(turns.slice(-2)).toEqual(["ours closes", "peer closes"]);
   });
 
+  it("keeps to its own number of rounds, and adds what opening found out", async () => {
+    const turns: string[] = [];
+    const ours = {
+      ...scripted("ours", [0, 30, 40, 50], turns),
+      details: { largestDifferenceOfLogits: 0.5 },
+    };
+    const peer = () => Promise.resolve(scripted("peer", [0, 10, 20, 40], turns));
+    const one = {
+      ...scriptedCase(turns, peer),
+      details: { images: 4 },
+      mostRounds: 2,
+      ours: () => Promise.resolve(ours),
+    };
+    const [row] = await measureCase(one, { ...options(), rounds: 3, interpreter });
+    expect(row.rounds).toBe(2);
+    expect(row.ours.samples).toEqual([30, 40]);
+    expect(row.details).toEqual({ images: 4, largestDifferenceOfLogits: 0.5 });
+    const [fewer] = await measureCase({ ...one, mostRounds: 9 }, { ...options(), rounds: 1 });
+    expect(fewer.rounds).toBe(1);
+  });
+
   it("closes what was opened when another does not open", async () => {
     const turns: string[] = [];
     const one = scriptedCase(turns, () => Promise.reject(new Error("no such peer")));
@@ -162,6 +189,75 @@ describe("a peer process", () => {
   it("that does not exist rejects", async () => {
     const peer = new PeerProcess("absent", [join(folder, "no-such-python")]);
     await expect(peer.request({})).rejects.toMatchObject({ code: "addon-failed" });
+  });
+});
+
+const found = findPeers();
+
+describe("a peer in PyTorch", () => {
+  const missing = "missing" in found;
+  it.skipIf(missing)(
+    `tries its ways once, and the close ones again${missing ? ": skipped, it is missing" : ""}`,
+    async () => {
+      if (!("interpreter" in found)) return;
+      const trials: Trials = { "all in one call": 1e-6, "16 calls": 1 };
+      const parameters = { side: 8, matrices: 4 };
+      const peer = await openPeer(found.interpreter, "rank", options(), parameters, trials);
+      try {
+        expect(peer.about).toBe("all in one call");
+        expect(await peer.measure()).toBeGreaterThan(0);
+        // Hopeless, so that it was left out; the other was measured.
+        expect(trials["16 calls"]).toBe(1);
+        expect(trials["all in one call"]).not.toBe(1e-6);
+        expect(peer.tried).toEqual(trials);
+      } finally {
+        await peer.close();
+      }
+    },
+  );
+
+  it.skipIf(missing)(
+    `builds both networks with as many parameters${missing ? ": skipped, it is missing" : ""}`,
+    () => {
+      if (!("interpreter" in found)) return;
+      const code = "import sys; sys.path.insert(0, sys.argv[1]); from resnet import resnet\n" +
+        "for name in sys.argv[2:]: print(sum(p.numel() for p in resnet(name).parameters()))";
+      const names = ["resnet50", "resnet56"];
+      const folder = dirname(peerScript("resnet.py"));
+      const { stdout, stderr } = spawnSync(
+        found.interpreter.path,
+        ["-c", code, folder, ...names],
+        { encoding: "utf8" },
+      );
+      const counts = names.map((name) => costOf(createModel(name, { classes: 10 })).parameters);
+      expect(stdout.trim().split("\n").map(Number), stderr).toEqual(counts);
+    },
+  );
+});
+
+describe("the works", () => {
+  it("are both networks in every precision, with the targets asked for", () => {
+    const targets = { small: { f32: 1.3, bf16: 1.7 }, large: { bf16: 1.2 } };
+    const works = workloads({ quick: false }, targets);
+    const least = (title: string, dtype: string) =>
+      works.find(({ network, precision }) => network.title === title && precision.dtype === dtype)!
+        .least;
+    expect(least("ResNet-56", "f32")).toBe(1.3);
+    expect(least("ResNet-50", "f32")).toBeUndefined();
+    const dtypes = works.map(({ precision }) => precision.dtype);
+    expect(dtypes.filter((dtype) => dtype === "f32").length).toBe(3);
+    if (!dtypes.includes("bf16")) return;
+    expect(least("ResNet-56", "bf16")).toBe(1.7);
+    expect(least("ResNet-50", "bf16")).toBe(1.2);
+  });
+
+  it("tell how far a precision's logits are from those in f32", async () => {
+    const { graph } = networkOf({ quick: true });
+    expect(await errorOf(graph, 2, "f32", 1)).toBe(0);
+    const error = await errorOf(graph, 2, "bf16", 1);
+    // bf16 has 8 bits; a few layers of it stay within some of its steps.
+    expect(error).toBeGreaterThan(1e-5);
+    expect(error).toBeLessThan(0.05);
   });
 });
 
@@ -237,7 +333,7 @@ describe("every benchmark", () => {
 
 describe("the profile", () => {
   it("accounts for every instruction of inference and of the step", async () => {
-    const profiles = await profileNetwork(options());
+    const profiles = await profileNetworks(options());
     const [inference, step] = profiles;
     expect(inference.title).toContain("inference ResNet-8 f32");
     const macs = inference.instructions.reduce((sum, one) => sum + one.macs, 0);
@@ -251,6 +347,32 @@ describe("the profile", () => {
     const table = profileTable(step, 5).split("\n");
     expect(table.filter((line) => line.startsWith("convolution_backward_weights ")).length)
       .toBeGreaterThan(0);
+    const summary = summaryOf(step, 5);
+    const shares = summary.operations.reduce((sum, { share }) => sum + share, 0);
+    expect(shares).toBeCloseTo(1, 10);
+    const counts = summary.operations.reduce((sum, { count }) => sum + count, 0);
+    expect(counts).toBe(step.instructions.length);
+    expect(summary.instructions.length).toBe(5);
+    const { gflops, milliseconds } = summaryOf(inference).operations
+      .find(({ op }) => op === "convolution")!;
+    const convolutions = inference.instructions.filter(({ op }) => op === "convolution");
+    const flops = 2 * convolutions.reduce((sum, one) => sum + one.macs, 0);
+    expect(gflops! * 1e6 * milliseconds / flops).toBeCloseTo(1, 6);
+
+    const date = "2030-01-02T03:04:05.000Z";
+    const stored = JSON.parse(profileText({
+      schema: 1,
+      benchmark: "profile",
+      date,
+      ...provenance(),
+      quick: true,
+      profiles: profiles.map((one) => summaryOf(one, 5)),
+    }));
+    expect(stored.profiles.length).toBe(profiles.length);
+    expect(stored.profiles.map(({ title }: { title: string }) => title))
+      .toContain(`training step ResNet-50 ${precisions().at(-1)!.dtype}, batch 1`);
+    expect(stored.profiles[1].operations[0].share).toBeCloseTo(summary.operations[0].share, 3);
+
     const { traceEvents } = traceOf(profiles) as { traceEvents: { ph: string; dur?: number }[] };
     const events = profiles.reduce((sum, { instructions }) => sum + instructions.length, 0);
     expect(traceEvents.filter(({ ph }) => ph === "X").length).toBe(events);

@@ -7,15 +7,17 @@ import {
   type Contestant,
   secondsPerRun,
 } from "../contestant.ts";
-import { openPeer } from "../peers.ts";
-import { type Network, networkOf, noisePictures, type Precision, precisions } from "./network.ts";
+import { openPeer, type Trials } from "../peers.ts";
+import { type Dtype, noisePictures, type Workload, workloads } from "./network.ts";
+
+type Settings = Pick<BenchmarkOptions, "threads" | "seconds">;
 
 /** Pictures from JavaScript to logits in JavaScript; peers keep theirs in their own memory. */
 export function openInference(
   graph: Graph,
   images: number,
-  dtype: Precision["dtype"],
-  { threads, seconds }: Pick<BenchmarkOptions, "threads" | "seconds">,
+  dtype: Dtype,
+  { threads, seconds }: Settings,
 ): Contestant {
   const requests = [{ kind: "forward" as const, name: "forward", images }];
   const model = LoadedModel.open(graph, requests, { dtype, threads });
@@ -31,37 +33,71 @@ export function openInference(
   };
 }
 
-const TARGETS = { f32: 1.3, bf16: 1.7 } as const;
+async function logitsOf(graph: Graph, images: number, dtype: Dtype, threads: number) {
+  const requests = [{ kind: "forward" as const, name: "forward", images }];
+  using model = LoadedModel.open(graph, requests, { dtype, threads });
+  const { feeds, logits } = model.entry("forward");
+  const pictures = { [feeds.images!]: noisePictures(graph, images) };
+  return (await model.run("forward", { feeds: pictures, fetch: [logits!] }))[logits!];
+}
 
-function caseOf(network: Network, images: number, precision: Precision, options: BenchmarkOptions) {
+/** The largest difference of the logits from those in f32, as a share of the largest logit. */
+export async function errorOf(
+  graph: Graph,
+  images: number,
+  dtype: Dtype,
+  threads: number,
+): Promise<number> {
+  const exact = await logitsOf(graph, images, "f32", threads);
+  const found = await logitsOf(graph, images, dtype, threads);
+  let difference = 0, largest = 0;
+  exact.forEach((logit, i) => {
+    difference = Math.max(difference, Math.abs(found[i] - logit));
+    largest = Math.max(largest, Math.abs(logit));
+  });
+  return difference / largest;
+}
+
+/** Pictures whose logits are compared; each costs a pass in f32 too. */
+const COMPARED = 16;
+
+async function openCompared(
+  { network: { graph }, images, precision: { dtype } }: Workload,
+  options: Settings,
+): Promise<Contestant> {
+  const contestant = openInference(graph, images, dtype, options);
+  if (dtype === "f32") return contestant;
+  const error = await errorOf(graph, Math.min(images, COMPARED), dtype, options.threads);
+  return { ...contestant, details: { largestDifferenceOfLogits: error } };
+}
+
+function caseOf(work: Workload, options: BenchmarkOptions, trials: Trials): Case {
+  const { network: { title, macs, peer }, images, precision, least } = work;
   const { dtype, amx } = precision;
-  const { depth, title, macs } = network;
-  const parameters = { depth, images, dtype, amx };
-  const target = { kind: "ratio", least: TARGETS[dtype] } as const;
-  const made: Case = {
+  const parameters = { ...peer, ...precision, images };
+  return {
     name: `inference ${title} ${dtype}, batch ${images}`,
     unit: "images/s",
     better: "higher",
-    operations: { count: 2 * macs, dtype: amx ? dtype : "f32" },
-    details: { network: title, images, dtype },
-    ours: () => Promise.resolve(openInference(network.graph, images, dtype, options)),
+    operations: { count: 2 * macs, dtype: amx && dtype === "bf16" ? "bf16" : "f32" },
+    details: { network: title, side: peer.side, images, dtype },
+    ours: () => openCompared(work, options),
     peers: [{
       name: "PyTorch",
-      ...(dtype === "f32" || amx ? { target } : {}),
-      open: (interpreter) => openPeer(interpreter, "inference", options, parameters),
+      ...(least === undefined ? {} : { target: { kind: "ratio", least } }),
+      open: (interpreter) => openPeer(interpreter, "inference", options, parameters, trials),
     }],
   };
-  return made;
 }
 
 export const inference: Benchmark = {
   name: "inference",
-  about: "images a second through ResNet-56",
+  about: "images a second through ResNet-56 and ResNet-50",
   cases: (options) => {
-    const network = networkOf(options);
-    const batches = options.quick ? [4] : [128, 256];
-    return precisions().flatMap((precision) =>
-      batches.map((images) => caseOf(network, images, precision, options))
+    const trials: Record<string, Trials> = {};
+    const targets = { small: { f32: 1.3, "f32-fast": 2.5, bf16: 1.7 }, large: { bf16: 1.2 } };
+    return workloads(options, targets).map((work) =>
+      caseOf(work, options, trials[work.network.title] ??= {})
     );
   },
 };

@@ -1,22 +1,24 @@
 import { peerScript } from "../peer_process.ts";
 import type { Benchmark, BenchmarkOptions, Case } from "../contestant.ts";
 import { bytesOf, childCommand } from "./child.ts";
-import { networkOf, precisions } from "./network.ts";
+import { networkOf, type Precision, precisions } from "./network.ts";
 
 const MIB = 2 ** 20;
 
 /** Peak resident size of three training steps, less what was resident with data and weights. */
-function caseOf(dtype: "f32" | "bf16", amx: boolean, options: BenchmarkOptions): Case {
+function caseOf({ dtype, amx }: Precision, options: BenchmarkOptions): Case {
   const images = options.quick ? 4 : 128;
-  const { depth, title } = networkOf(options);
-  const given = [String(depth), String(images), String(options.threads)];
+  const { title, peer } = networkOf(options);
+  const given = [peer.network, String(images), String(options.threads)];
   const contestant = (about: string, command: readonly string[]) =>
     Promise.resolve({ about, measure: async () => await bytesOf(command) / MIB, close: () => {} });
-  const peerDtype = amx ? dtype : "f32";
+  const peerDtype = amx && dtype === "bf16" ? "bf16" : "f32";
   return {
     name: `memory of a training step of ${title} ${dtype}, batch ${images}`,
     unit: "MiB",
     better: "lower",
+    // Allocations repeat from process to process.
+    mostRounds: 3,
     details: { images, dtype, peerDtype },
     ours: () =>
       contestant("session, program and batch", childCommand("step_memory.ts", ...given, dtype)),
@@ -37,5 +39,5 @@ function caseOf(dtype: "f32" | "bf16", amx: boolean, options: BenchmarkOptions):
 export const memory: Benchmark = {
   name: "memory",
   about: "peak memory of a training step",
-  cases: (options) => precisions().map(({ dtype, amx }) => caseOf(dtype, amx, options)),
+  cases: (options) => precisions().map((precision) => caseOf(precision, options)),
 };

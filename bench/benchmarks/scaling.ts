@@ -12,7 +12,14 @@ import {
   secondsPerRun,
 } from "../contestant.ts";
 import { openInference } from "./inference.ts";
-import { CLASSES, labelsInTurn, networkOf, noisePictures, precisions } from "./network.ts";
+import {
+  CLASSES,
+  type Dtype,
+  labelsInTurn,
+  networkOf,
+  noisePictures,
+  precisions,
+} from "./network.ts";
 import { coalitionsOf } from "./shapley.ts";
 import { openStep } from "./step.ts";
 
@@ -28,7 +35,7 @@ interface Size {
 
 async function openArithmetic(
   { graph, images }: Size,
-  dtype: "f32" | "bf16",
+  dtype: Dtype,
   options: BenchmarkOptions,
 ): Promise<Contestant> {
   const step = await openStep(graph, images, dtype, options);
@@ -39,7 +46,7 @@ async function openArithmetic(
 /** One case for each size after the first, which is what it is compared with. */
 function sweep(
   [first, ...larger]: readonly Size[],
-  dtype: "f32" | "bf16",
+  dtype: Dtype,
   options: BenchmarkOptions,
 ): Case[] {
   return larger.map((size) => ({
@@ -79,7 +86,7 @@ function sizes(quick: boolean): Size[][] {
 }
 
 /** All threads against one. */
-function threadCases(dtype: "f32" | "bf16", options: BenchmarkOptions): Case[] {
+function threadCases(dtype: Dtype, options: BenchmarkOptions): Case[] {
   const { graph, title } = networkOf(options);
   const images = options.quick ? 8 : 128;
   const { threads } = options;
@@ -105,7 +112,7 @@ function threadCases(dtype: "f32" | "bf16", options: BenchmarkOptions): Case[] {
 function openGame(
   graph: Graph,
   coalitions: number,
-  dtype: "f32" | "bf16",
+  dtype: Dtype,
   { threads, seconds, quick }: BenchmarkOptions,
 ): Contestant {
   const groups = prunableGroups(graph, "inner");
@@ -125,7 +132,7 @@ function openGame(
   };
 }
 
-function coalitionCases(dtype: "f32" | "bf16", options: BenchmarkOptions): Case[] {
+function coalitionCases(dtype: Dtype, options: BenchmarkOptions): Case[] {
   const { graph, title } = networkOf(options);
   return (options.quick ? [16] : [32, 128]).map((coalitions) => ({
     name: `Shapley, one layer of ${title} ${dtype}, ${coalitions} coalitions`,

@@ -5,7 +5,14 @@ import type { Coalition } from "../../src/shapley/estimate.ts";
 import { gameRequest, NetworkGame } from "../../src/shapley/game.ts";
 import type { Benchmark, BenchmarkOptions, Case, Contestant } from "../contestant.ts";
 import { openPeer } from "../peers.ts";
-import { labelsInTurn, type Network, networkOf, noisePictures, precisions } from "./network.ts";
+import {
+  type Dtype,
+  labelsInTurn,
+  type Network,
+  networkOf,
+  noisePictures,
+  precisions,
+} from "./network.ts";
 
 /**
  * A layer's evaluations cost in proportion to the layers behind it, so that every third layer,
@@ -45,9 +52,10 @@ export function coalitionsOf(players: number, count: number): Coalition[] {
 
 interface Setting {
   readonly images: number;
-  /** Evaluations of each sampled layer in one measurement; also those of peers. */
+  /** Evaluations of each sampled layer in one measurement of ours. */
   readonly evaluations: number;
-  /** Evaluations of each sampled layer by the naive loop, whose cost does not depend on it. */
+  /** Those of the peers, whose time for one does not depend on how many there are. */
+  readonly cached: number;
   readonly naive: number;
   readonly every: number;
 }
@@ -58,7 +66,7 @@ function openOurs(
   samples: readonly Sample[],
   { images, evaluations }: Setting,
   { threads }: BenchmarkOptions,
-  dtype: "f32" | "bf16",
+  dtype: Dtype,
 ): Contestant {
   const requests = samples.map(({ group }) => gameRequest(graph, group, images));
   const model = LoadedModel.open(graph, requests, { threads, dtype });
@@ -87,16 +95,16 @@ function openOurs(
 
 function caseOf(network: Network, options: BenchmarkOptions): Case {
   const setting: Setting = options.quick
-    ? { images: 4, evaluations: 9, naive: 1, every: 1 }
-    : { images: 128, evaluations: 32, naive: 2, every: 3 };
+    ? { images: 4, evaluations: 9, cached: 2, naive: 1, every: 1 }
+    : { images: 128, evaluations: 16, cached: 4, naive: 1, every: 3 };
   const groups = prunableGroups(network.graph, "inner");
   const samples = sampledLayers(groups, setting.every);
   const evaluations = groups.reduce((sum, { players }) => sum + players.length - 1, 0);
-  const { dtype, amx } = precisions().at(-1)!;
+  const precision = precisions().at(-1)!;
+  const { dtype } = precision;
   const peer = (cached: boolean, count: number) => ({
-    depth: network.depth,
-    dtype,
-    amx,
+    ...network.peer,
+    ...precision,
     cached,
     images: setting.images,
     evaluations: count,
@@ -108,8 +116,10 @@ function caseOf(network: Network, options: BenchmarkOptions): Case {
     name: `Shapley, all ${groups.length} inner layers of ${network.title}`,
     unit: "evaluations/s",
     better: "higher",
+    mostRounds: 5,
     details: {
       evaluationsPerPermutation: evaluations,
+      coalitions: "both sides evaluate the same number",
       measured: setting.evaluations,
       layersMeasured: samples.length,
       images: setting.images,
@@ -120,7 +130,7 @@ function caseOf(network: Network, options: BenchmarkOptions): Case {
       {
         name: "PyTorch, cached prefix",
         target: { kind: "ratio", least: 4 },
-        open: (python) => openPeer(python, "shapley", options, peer(true, setting.evaluations)),
+        open: (python) => openPeer(python, "shapley", options, peer(true, setting.cached)),
       },
       {
         name: "PyTorch, whole passes",

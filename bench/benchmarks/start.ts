@@ -10,8 +10,8 @@ async function caseOf(options: BenchmarkOptions): Promise<Case> {
   const count = quick ? 20 : 10_000;
   const images = quick ? 4 : 128;
   const path = await pictureFolder(folder, count);
-  const { depth, title } = networkOf(options);
-  const given = [path, String(depth), String(images), String(threads)];
+  const { title, peer } = networkOf(options);
+  const given = [path, peer.network, String(images), String(threads)];
   // The pictures' cache is this benchmark's own; the run before the first round fills it.
   const environment = { XDG_CACHE_HOME: join(folder, "cache") };
   const contestant = (about: string, command: readonly string[]) =>

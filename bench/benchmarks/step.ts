@@ -8,15 +8,8 @@ import {
   type Contestant,
   secondsPerRun,
 } from "../contestant.ts";
-import { openPeer } from "../peers.ts";
-import {
-  labelsInTurn,
-  type Network,
-  networkOf,
-  noisePictures,
-  type Precision,
-  precisions,
-} from "./network.ts";
+import { openPeer, type Trials } from "../peers.ts";
+import { type Dtype, labelsInTurn, noisePictures, type Workload, workloads } from "./network.ts";
 
 /** The step that all benchmarks of training take: SGD with Nesterov momentum and weight decay. */
 export function stepRequest(images: number): StepRequest {
@@ -36,7 +29,7 @@ export const HYPER: Float32Array = Float32Array.of(1e-4, 0.9);
 export function openStep(
   graph: Graph,
   images: number,
-  dtype: Precision["dtype"],
+  dtype: Dtype,
   { threads, seconds }: Pick<BenchmarkOptions, "threads" | "seconds">,
 ): Contestant {
   const model = LoadedModel.open(graph, [stepRequest(images)], { dtype, threads });
@@ -56,38 +49,38 @@ export function openStep(
   };
 }
 
-const TARGETS = { f32: 1.5, bf16: 3 } as const;
+/** Rounds where one step takes seconds. */
+const FEW_ROUNDS = 3;
 
-function caseOf(network: Network, images: number, precision: Precision, options: BenchmarkOptions) {
+function caseOf(work: Workload, options: BenchmarkOptions, trials: Trials): Case {
+  const { network: { graph, title, macs, peer }, images, precision, least, large } = work;
   const { dtype, amx } = precision;
-  const { depth, title, macs } = network;
-  const parameters = { depth, images, dtype, amx };
-  const target = { kind: "ratio", least: TARGETS[dtype] } as const;
-  const made: Case = {
+  const parameters = { ...peer, ...precision, images };
+  return {
     name: `training step ${title} ${dtype}, batch ${images}`,
     unit: "images/s",
     better: "higher",
     // Forward, gradient of the inputs, gradient of the weights.
-    operations: { count: 6 * macs, dtype: amx ? dtype : "f32" },
-    details: { network: title, images, dtype },
-    ours: () => Promise.resolve(openStep(network.graph, images, dtype, options)),
+    operations: { count: 6 * macs, dtype: amx && dtype === "bf16" ? "bf16" : "f32" },
+    details: { network: title, side: peer.side, images, dtype },
+    ...(large ? { mostRounds: FEW_ROUNDS } : {}),
+    ours: () => Promise.resolve(openStep(graph, images, dtype, options)),
     peers: [{
       name: "PyTorch",
-      ...(dtype === "f32" || amx ? { target } : {}),
-      open: (interpreter) => openPeer(interpreter, "step", options, parameters),
+      ...(least === undefined ? {} : { target: { kind: "ratio", least } }),
+      open: (interpreter) => openPeer(interpreter, "step", options, parameters, trials),
     }],
   };
-  return made;
 }
 
 export const step: Benchmark = {
   name: "step",
-  about: "images a second through training steps of ResNet-56",
+  about: "images a second through training steps of ResNet-56 and ResNet-50",
   cases: (options) => {
-    const network = networkOf(options);
-    const batches = options.quick ? [4] : [128, 256];
-    return precisions().flatMap((precision) =>
-      batches.map((images) => caseOf(network, images, precision, options))
+    const trials: Record<string, Trials> = {};
+    const targets = { small: { f32: 1.5, "f32-fast": 2.5, bf16: 3 }, large: { bf16: 1.3 } };
+    return workloads(options, targets).map((work) =>
+      caseOf(work, options, trials[work.network.title] ??= {})
     );
   },
 };

@@ -1,6 +1,6 @@
 /**
- * Trains until the first step is done, then says so. Arguments: picture folder, depth of the
- * ResNet, images a step, threads.
+ * Trains until the first step is done, then says so. Arguments: picture folder, name of the
+ * network, images a step, threads.
  */
 
 import process from "node:process";
@@ -9,9 +9,9 @@ import { readImageFolder } from "../../src/data/image_folder.ts";
 import { createModel } from "../../src/models/models.ts";
 import { train } from "../../src/training/train.ts";
 
-const [folder, depth, images, threads] = process.argv.slice(2);
+const [folder, network, images, threads] = process.argv.slice(2);
 const data = await readImageFolder(folder, "train");
-await train(createModel(`resnet${depth}`, { classes: data.classes.length }), {
+await train(createModel(network, { classes: data.classes.length }), {
   data,
   normalisation: normalisations.imagenet,
   epochs: 1,

@@ -1,6 +1,6 @@
 /**
  * Prints the peak resident size of three training steps, less the resident size with pictures and
- * weights in memory but before anything was compiled. Arguments: depth of the ResNet, images a
+ * weights in memory but before anything was compiled. Arguments: name of the network, images a
  * step, threads, dtype.
  */
 
@@ -9,7 +9,7 @@ import process from "node:process";
 import { loadAddon } from "../../src/native/binding.ts";
 import { LoadedModel } from "../../src/native/loaded_model.ts";
 import { createModel } from "../../src/models/models.ts";
-import { CLASSES, labelsInTurn, noisePictures } from "../benchmarks/network.ts";
+import { CLASSES, labelsInTurn, noisePictures, precisions } from "../benchmarks/network.ts";
 import { HYPER, stepRequest } from "../benchmarks/step.ts";
 
 /** A figure of the kernel's about this process, in bytes. */
@@ -18,15 +18,15 @@ function kernelFigure(name: "VmRSS" | "VmHWM"): number {
   return Number(new RegExp(`${name}:\\s*(\\d+) kB`).exec(status)![1]) * 1024;
 }
 
-const [depth, images, threads, dtype] = process.argv.slice(2);
+const [network, images, threads, dtype] = process.argv.slice(2);
 loadAddon();
-const graph = createModel(`resnet${depth}`, { classes: CLASSES });
+const graph = createModel(network, { classes: CLASSES });
 const pictures = noisePictures(graph, Number(images));
 const labels = labelsInTurn(Number(images));
 const before = kernelFigure("VmRSS");
 using model = LoadedModel.open(graph, [stepRequest(Number(images))], {
   threads: Number(threads),
-  dtype: dtype === "bf16" ? "bf16" : "f32",
+  dtype: precisions().find((one) => one.dtype === dtype)!.dtype,
 });
 const { feeds, loss } = model.entry("step");
 for (let step = 0; step < 3; step++) {

@@ -1,6 +1,6 @@
 """Trains until the first step is done, then says so: the same as bench/children/first_step.ts.
 
-    python first_step.py FOLDER DEPTH IMAGES THREADS
+    python first_step.py FOLDER NETWORK IMAGES THREADS
 
 Pictures come from one file of tensors, written by the first run.
 """
@@ -10,10 +10,11 @@ import pathlib
 import sys
 
 import torch
-from resnet import ResNet
+from resnet import resnet
 from torch.nn import functional
 
-folder, depth, images, threads = sys.argv[1], *map(int, sys.argv[2:5])
+folder, network = sys.argv[1:3]
+images, threads = map(int, sys.argv[3:5])
 torch.set_num_threads(threads)
 cached = pathlib.Path(os.environ["XDG_CACHE_HOME"]) / f"{pathlib.Path(folder).name}.pt"
 if cached.exists():
@@ -27,7 +28,7 @@ else:
     cached.parent.mkdir(parents=True, exist_ok=True)
     torch.save((pixels, labels), cached)
 
-model = ResNet(depth).train().to(memory_format=torch.channels_last)
+model = resnet(network).train().to(memory_format=torch.channels_last)
 optimizer = torch.optim.SGD(
     model.parameters(), 0.1, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True
 )

@@ -4,7 +4,8 @@ import copy
 
 import torch
 from contest import Contestant, best_of, seconds_per_run
-from resnet import ResNet, pictures
+from freeze import WAYS
+from resnet import pictures, resnet
 
 CHANNELS_LAST = torch.channels_last
 
@@ -16,16 +17,6 @@ def runner(model, images, autocast=False):
     return run
 
 
-def frozen(model, images):
-    with torch.no_grad():
-        return torch.jit.freeze(torch.jit.trace(model, images))
-
-
-def optimized(model, images):
-    with torch.no_grad():
-        return torch.jit.optimize_for_inference(torch.jit.trace(model, images))
-
-
 def compiled(model):
     from torch._inductor import config
 
@@ -34,7 +25,7 @@ def compiled(model):
 
 
 def configurations(model, images, dtype, thorough):
-    """Name to a function that builds the work, for one dtype of weights and pictures."""
+    """Name to a function that builds the work, for one type of weights and pictures."""
 
     def last(module):
         return copy.deepcopy(module).to(memory_format=CHANNELS_LAST)
@@ -43,14 +34,13 @@ def configurations(model, images, dtype, thorough):
     x = images.to(dtype)
     x_last = x.contiguous(memory_format=CHANNELS_LAST)
     name = "bf16" if dtype == torch.bfloat16 else "f32"
-    found = {
-        f"{name} eager, channels-last": lambda: runner(last(model), x_last),
-        f"{name} frozen": lambda: runner(frozen(model, x), x),
-        f"{name} frozen, channels-last": lambda: runner(frozen(last(model), x_last), x_last),
-        f"{name} optimised for inference": lambda: runner(optimized(model, x), x),
-        f"{name} optimised for inference, channels-last":
-            lambda: runner(optimized(last(model), x_last), x_last),
-    }
+    found = {}
+    for way, prepare in WAYS.items():
+        found[f"{name} {way}, channels-last"] = lambda prepare=prepare: runner(
+            prepare(last(model), x_last), x_last
+        )
+        found[f"{name} {way}"] = lambda prepare=prepare: runner(prepare(model, x), x)
+    found[f"{name} eager, channels-last"] = lambda: runner(last(model), x_last)
     if dtype == torch.float32:
         found["f32 eager"] = lambda: runner(model, x)
     if thorough:
@@ -58,19 +48,26 @@ def configurations(model, images, dtype, thorough):
     return found
 
 
+def bf16_configurations(model, images, parameters):
+    """All that may pay where the processor multiplies bf16 matrices (AMX), else one of each kind."""
+    images_last = images.contiguous(memory_format=CHANNELS_LAST)
+    thorough = parameters["amx"] and not parameters["quick"]
+    found = configurations(copy.deepcopy(model), images, torch.bfloat16, thorough)
+    if not parameters["amx"]:
+        found = {"bf16 frozen, fused, channels-last": found["bf16 frozen, fused, channels-last"]}
+    found["bf16 autocast, channels-last"] = lambda: runner(
+        copy.deepcopy(model).to(memory_format=CHANNELS_LAST), images_last, True
+    )
+    return found
+
+
 def contestant(parameters):
-    images = pictures(parameters["images"])
-    thorough = not parameters["quick"]
-    model = ResNet(parameters["depth"]).eval()
-    found = configurations(model, images, torch.float32, thorough)
-    if parameters["dtype"] == "bf16" and parameters["amx"]:
-        torch.jit.enable_onednn_fusion(True)
-        images_last = images.contiguous(memory_format=CHANNELS_LAST)
-        found["bf16 autocast, channels-last"] = lambda: runner(
-            copy.deepcopy(model).to(memory_format=CHANNELS_LAST), images_last, True
-        )
-        found |= configurations(copy.deepcopy(model), images, torch.bfloat16, thorough)
-    name, work, tried = best_of(found)
+    images = pictures(parameters["images"], parameters["side"])
+    model = resnet(parameters["network"], parameters["classes"]).eval()
+    found = configurations(model, images, torch.float32, not parameters["quick"])
+    if parameters["dtype"] == "bf16" and parameters["bf16"]:
+        found |= bf16_configurations(model, images, parameters)
+    name, work, tried = best_of(found, parameters, len(images))
     return Contestant(
         name, lambda: len(images) / seconds_per_run(work, parameters["seconds"]), tried
     )

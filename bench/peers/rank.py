@@ -15,5 +15,5 @@ def contestant(parameters):
     name, work, tried = best_of({
         "all in one call": lambda: in_parts(1),
         "16 calls": lambda: in_parts(min(16, count)),
-    })
+    }, parameters, count)
     return Contestant(name, lambda: count / seconds_per_run(work, parameters["seconds"]), tried)

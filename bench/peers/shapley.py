@@ -1,14 +1,15 @@
 """Coalitions evaluated a second, over one permutation of every inner layer of a ResNet.
 
 The straightforward loop: for every coalition the gated network runs on the calibration pictures
-and its loss is taken. Cached: what lies before the gate runs once a layer.
+and its loss is taken. Cached: what lies before the gate has run before, and is not measured.
 """
 
 import time
 
 import torch
 from contest import Contestant, best_of
-from resnet import ResNet, labels, pictures
+from freeze import WAYS
+from resnet import labels, pictures, resnet
 from torch import nn
 from torch.nn import functional
 
@@ -43,60 +44,61 @@ class Whole(nn.Module):
 class Loop:
     """Evaluates coalitions of one layer in one configuration."""
 
-    def __init__(self, parameters, network, layer, players, dtype, frozen):
-        self.cached = parameters["cached"]
+    def __init__(self, parameters, network, dtype, way, layer, players):
         self.count = parameters["evaluations"]
         images = parameters["images"]
-        self.x = pictures(images).to(dtype).contiguous(memory_format=torch.channels_last)
+        x = pictures(images).to(dtype).contiguous(memory_format=torch.channels_last)
         self.y = labels(images)
         self.gates = [
             (torch.rand(1, players, 1, 1) < 0.5).to(dtype) for _ in range(self.count)
         ]
-        self.network, self.layer = network, layer
-        module = (Suffix if self.cached else Whole)(network, layer).eval()
-        if frozen:
-            with torch.no_grad():
-                module = torch.jit.freeze(torch.jit.trace(module, self.inputs(self.gates[0])))
+        with torch.inference_mode():
+            self.before = self.prefix(network, layer, x) if parameters["cached"] else (x,)
+        module = (Suffix if parameters["cached"] else Whole)(network, layer).eval()
+        if way in WAYS:
+            before = [value.clone() for value in self.before]
+            module = WAYS[way](module, *before, self.gates[0])
         self.module = module
 
-    def prefix(self):
-        x = self.network.blocks[: self.layer](self.network.stem(self.x))
-        return self.network.blocks[self.layer].inner(x), x
-
-    def inputs(self, gates):
-        return (*self.prefix(), gates) if self.cached else (self.x, gates)
+    @staticmethod
+    def prefix(network, layer, x):
+        x = network.blocks[:layer](network.stem(x))
+        return network.blocks[layer].inner(x), x
 
     def __call__(self):
         """The value of every coalition."""
         with torch.inference_mode():
-            before = self.prefix() if self.cached else (self.x,)
             return [
-                -functional.cross_entropy(self.module(*before, gates).float(), self.y).item()
+                -functional.cross_entropy(self.module(*self.before, gates).float(), self.y).item()
                 for gates in self.gates
             ]
 
 
 def contestant(parameters):
-    network = ResNet(parameters["depth"]).eval().to(memory_format=torch.channels_last)
-    networks = {"f32": (network, torch.float32)}
-    if parameters["dtype"] == "bf16" and parameters["amx"]:
-        torch.jit.enable_onednn_fusion(True)
-        half = ResNet(parameters["depth"]).eval().to(torch.bfloat16)
-        networks["bf16"] = (half.to(memory_format=torch.channels_last), torch.bfloat16)
+    def network(dtype):
+        made = resnet(parameters["network"]).eval().to(dtype)
+        return made.to(memory_format=torch.channels_last), dtype
+
+    networks = {"f32": network(torch.float32)}
+    if parameters["dtype"] == "bf16" and parameters["bf16"]:
+        networks["bf16"] = network(torch.bfloat16)
     layers = list(zip(parameters["layers"], parameters["players"]))
 
-    def build(dtype, frozen, layer, players):
-        return Loop(parameters, *(networks[dtype][:1]), layer, players, networks[dtype][1], frozen)
+    def build(choice, layer):
+        dtype, way = choice
+        return Loop(parameters, *networks[dtype], way, *layer)
 
     middle = layers[len(layers) // 2]
-    ways = {
-        f"{dtype} {'frozen' if frozen else 'eager'}, channels-last": (dtype, frozen)
-        for dtype in networks for frozen in (False, True)
+    choices = {
+        f"{dtype} {way}, channels-last": (dtype, way)
+        for dtype in networks for way in (*WAYS, "eager")
     }
-    name, _, tried = best_of({
-        way: lambda chosen=chosen: build(*chosen, *middle) for way, chosen in ways.items()
-    })
-    loops = [build(*ways[name], *layer) for layer in layers]
+    name, _, tried = best_of(
+        {name: lambda choice=choice: build(choice, middle) for name, choice in choices.items()},
+        parameters,
+        parameters["evaluations"],
+    )
+    loops = [build(choices[name], layer) for layer in layers]
     for loop in loops:
         for _ in range(2):
             loop()

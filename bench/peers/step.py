@@ -2,15 +2,17 @@
 
 import torch
 from contest import Contestant, best_of, seconds_per_run
-from resnet import ResNet, labels, pictures
+from resnet import labels, pictures, resnet
 from torch.nn import functional
 
 
-def stepper(depth, images, channels_last=True, autocast=False, compiled=False):
+def stepper(parameters, channels_last=True, autocast=False, compiled=False):
     """A function that takes one step: SGD with Nesterov momentum and weight decay."""
+    images, classes = parameters["images"], parameters["classes"]
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    model = ResNet(depth).train().to(memory_format=layout)
-    x, y = pictures(images).contiguous(memory_format=layout), labels(images)
+    model = resnet(parameters["network"], classes).train().to(memory_format=layout)
+    x = pictures(images, parameters["side"]).contiguous(memory_format=layout)
+    y = labels(images, classes)
     optimizer = torch.optim.SGD(
         model.parameters(), 1e-4, momentum=0.9, nesterov=True, weight_decay=1e-4, fused=True
     )
@@ -27,19 +29,27 @@ def stepper(depth, images, channels_last=True, autocast=False, compiled=False):
     return step
 
 
-def contestant(parameters):
-    depth, images = parameters["depth"], parameters["images"]
+def configurations(parameters):
+    """Name to a function that builds the work. What is not worth compiling comes first."""
+    thorough = not parameters["quick"]
     found = {
-        "f32 eager": lambda: stepper(depth, images, channels_last=False),
-        "f32 eager, channels-last": lambda: stepper(depth, images),
+        "f32 eager, channels-last": lambda: stepper(parameters),
+        "f32 eager": lambda: stepper(parameters, channels_last=False),
     }
-    bf16 = parameters["dtype"] == "bf16" and parameters["amx"]
-    if bf16:
-        found["bf16 autocast, channels-last"] = lambda: stepper(depth, images, autocast=True)
-        found["bf16 autocast"] = lambda: stepper(depth, images, channels_last=False, autocast=True)
-    if not parameters["quick"]:
-        found["bf16 autocast, compiled" if bf16 else "f32 compiled"] = lambda: stepper(
-            depth, images, autocast=bf16, compiled=True
-        )
-    name, work, tried = best_of(found)
+    if thorough:
+        found["f32 compiled"] = lambda: stepper(parameters, compiled=True)
+    if parameters["dtype"] == "bf16" and parameters["bf16"]:
+        found["bf16 autocast, channels-last"] = lambda: stepper(parameters, autocast=True)
+    if parameters["dtype"] == "bf16" and parameters["amx"]:
+        found["bf16 autocast"] = lambda: stepper(parameters, channels_last=False, autocast=True)
+        if thorough:
+            found["bf16 autocast, compiled"] = lambda: stepper(
+                parameters, autocast=True, compiled=True
+            )
+    return found
+
+
+def contestant(parameters):
+    images = parameters["images"]
+    name, work, tried = best_of(configurations(parameters), parameters, images)
     return Contestant(name, lambda: images / seconds_per_run(work, parameters["seconds"]), tried)

@@ -1,13 +1,13 @@
 """Prints the peak resident size of three training steps, less that with pictures and weights.
 
-    python step_memory.py DEPTH IMAGES THREADS DTYPE
+    python step_memory.py NETWORK IMAGES THREADS DTYPE
 """
 
 import json
 import sys
 
 import torch
-from resnet import ResNet, labels, pictures
+from resnet import labels, pictures, resnet
 from torch.nn import functional
 
 
@@ -19,9 +19,10 @@ def kernel_figure(name):
                 return int(line.split()[1]) * 1024
 
 
-depth, images, threads = map(int, sys.argv[1:4])
+network = sys.argv[1]
+images, threads = map(int, sys.argv[2:4])
 torch.set_num_threads(threads)
-model = ResNet(depth).train().to(memory_format=torch.channels_last)
+model = resnet(network).train().to(memory_format=torch.channels_last)
 x = pictures(images).contiguous(memory_format=torch.channels_last)
 y = labels(images)
 optimizer = torch.optim.SGD(
