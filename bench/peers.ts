@@ -62,13 +62,16 @@ export function installPeers(): void {
 const opened = z.object({ about: z.string(), tried: z.record(z.string(), z.unknown()) });
 const measured = z.object({ figure: z.number() });
 
-/** Configurations of one work, and the seconds each took for a unit of it, or why it failed. */
-export type Trials = Record<string, unknown>;
+/**
+ * Trials of one work, by its number of images: the configurations tried, and the seconds each took
+ * for a unit of the work, or why it failed.
+ */
+export type Trials = Record<string, Readonly<Record<string, unknown>>>;
 
 /**
  * A contestant of bench/peers/<module>.py, in a process of its own. The module measures its
- * configurations first and keeps the best, which `about` then names. It leaves out those that were
- * hopeless in `trials`, of the same work at other sizes, and its own are added to them.
+ * configurations first and keeps the best, which `about` then names. What
+ * `trials` already knows is not tried again; its own are added to them.
  */
 export async function openPeer(
   interpreter: PeerInterpreter,
@@ -85,7 +88,7 @@ export async function openPeer(
     const { about, tried } = opened.parse(
       await peer.request({ do: "open", parameters: settings }),
     );
-    Object.assign(trials, tried);
+    trials[String(parameters.images)] = tried;
     return {
       about,
       ...(Object.keys(tried).length > 0 ? { tried } : {}),
