@@ -8,7 +8,7 @@ import { labelledPaths } from "../src/data/class_folders.ts";
 import { loaded } from "../src/data/dataset.ts";
 import { PictureDecoder } from "../src/data/decode.ts";
 import { readImageFolder } from "../src/data/image_folder.ts";
-import { SmallJpegDecoder } from "../src/data/jpeg.ts";
+import { SmallJpegDecoder } from "../src/data/jpeg.js";
 import { openDataset } from "../src/data/source.ts";
 import {
   expected,

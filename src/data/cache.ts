@@ -45,8 +45,8 @@ export function cacheFolder(): string {
   return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "secateur");
 }
 
-function pathOf(key: CacheKey): string {
-  const digest = createHash("sha256").update(key.source).digest("hex").slice(0, 32);
+function pathOf(source: string): string {
+  const digest = createHash("sha256").update(source).digest("hex").slice(0, 32);
   return join(cacheFolder(), "pictures", `${digest}.bin`);
 }
 
@@ -58,10 +58,15 @@ function checksum(pixels: Uint8Array, labels: Int32Array): string {
   return createHash("sha256").update(bytesOf(pixels)).update(bytesOf(labels)).digest("hex");
 }
 
-/** The cached data set, or undefined when there is none that is whole and current. */
-export async function readCached(key: CacheKey): Promise<Dataset | undefined> {
+/** What is kept of a source: current if the source still has this stamp. */
+export interface Cached extends Pick<CacheKey, "stamp"> {
+  readonly dataset: Dataset;
+}
+
+/** The data set kept of a source, or undefined when there is none that is whole. */
+export async function readCached(source: string): Promise<Cached | undefined> {
   try {
-    const file = await open(pathOf(key), "r");
+    const file = await open(pathOf(source), "r");
     try {
       const lead = Buffer.alloc(8);
       await file.read(lead, 0, 8, 0);
@@ -70,10 +75,8 @@ export async function readCached(key: CacheKey): Promise<Dataset | undefined> {
       const text = Buffer.alloc(length);
       await file.read(text, 0, length, 8);
       const header = JSON.parse(text.toString()) as Header;
-      if (header.format !== 1 || header.source !== key.source || header.stamp !== key.stamp) {
-        return undefined;
-      }
-      const { name, count, height, width, classes, skipped } = header;
+      if (header.format !== 1 || header.source !== source) return undefined;
+      const { stamp, name, count, height, width, classes, skipped } = header;
       const expected = 8 + length + count * (height * width * 3 + 4);
       if ((await file.stat()).size !== expected) return undefined;
       const pixels = allocatePixels(count, height, width, name);
@@ -82,7 +85,7 @@ export async function readCached(key: CacheKey): Promise<Dataset | undefined> {
       await readFully(file, bytesOf(labels), 8 + length + pixels.length);
       if (checksum(pixels, labels) !== header.sha256) return undefined;
       const whole = { name, height, width, channels: 3, count, pixels, labels, classes } as const;
-      return skipped.length > 0 ? { ...whole, skipped } : whole;
+      return { stamp, dataset: skipped.length > 0 ? { ...whole, skipped } : whole };
     } finally {
       await file.close();
     }
@@ -123,7 +126,7 @@ export async function writeCached(key: CacheKey, dataset: Dataset): Promise<bool
   const lead = Buffer.alloc(8);
   lead.writeBigUInt64LE(BigInt(text.length));
   try {
-    const path = pathOf(key);
+    const path = pathOf(key.source);
     await makeFolder(dirname(path));
     await writeFileAtomic(path, Buffer.concat([lead, text, bytesOf(pixels), bytesOf(labels)]));
     return true;

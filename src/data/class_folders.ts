@@ -15,6 +15,19 @@ export interface FolderListing {
   readonly folders: readonly string[];
 }
 
+/** A listing with the folders that are known by files in them alone: tars need not name any. */
+function withAllFolders({ name, files, folders }: FolderListing): FolderListing {
+  const all = new Set(folders);
+  for (const file of files) {
+    for (let end = file.lastIndexOf("/"); end > 0; end = file.lastIndexOf("/", end - 1)) {
+      const folder = file.slice(0, end);
+      if (all.has(folder)) break;
+      all.add(folder);
+    }
+  }
+  return { name, files, folders: [...all] };
+}
+
 /** Names a split's folder may have, the first found being taken. */
 const SPLIT_FOLDERS = {
   train: ["train"],
@@ -34,22 +47,19 @@ function isHidden(path: string): boolean {
 
 /** The folder that holds the splits: the root, or a single folder in which all lies. */
 function rootOf(listing: FolderListing): string {
-  const parts = [...listing.folders, ...listing.files].map((path) => path.split("/"));
-  const tops = new Set(parts.filter((part) => !isHidden(part[0])).map((part) => part[0]));
+  const beside = listing.files.filter((path) => !path.includes("/"));
+  const firsts = [...listing.folders, ...beside].map((path) => path.split("/")[0]);
+  const tops = new Set(firsts.filter((name) => !isHidden(name)));
   const names: readonly string[] = [...SPLIT_FOLDERS.train, ...SPLIT_FOLDERS.test];
   if (names.some((name) => tops.has(name)) || tops.size !== 1) return "";
   return `${[...tops][0]}/`;
 }
 
-/** Folders directly within `parent` ("a/b/"), whether listed themselves or known by their files. */
+/** Folders directly within `parent` ("a/b/"). */
 function childFolders(listing: FolderListing, parent: string): string[] {
   const children = new Set<string>();
   for (const folder of listing.folders) {
     if (folder.startsWith(parent)) children.add(folder.slice(parent.length).split("/")[0]);
-  }
-  for (const file of listing.files) {
-    const rest = file.startsWith(parent) ? file.slice(parent.length).split("/") : [];
-    if (rest.length > 1) children.add(rest[0]);
   }
   return [...children].filter((name) => name !== "" && !isHidden(name)).sort(byCodeUnits);
 }
@@ -127,9 +137,10 @@ export interface FolderPart {
  * @throws SecateurError `data-empty` or `data-mismatch`.
  */
 export function labelledPaths(
-  listing: FolderListing,
+  given: FolderListing,
   { part, limitPerClass = Infinity, labelled = false }: FolderPart,
 ): { readonly paths: LabelledPath[]; readonly classes: string[] } {
+  const listing = withAllFolders(given);
   const folder = part === "whole" ? wholeFolder(listing) : splitFolder(listing, part, !labelled);
   const classes = classesIn(listing, folder);
   const labels = new Map(classes.map((name, label) => [name, label]));

@@ -97,7 +97,7 @@ export function allocatePixels(
   height: number,
   width: number,
   name: string,
-): Uint8Array {
+): Uint8Array<SharedArrayBuffer> {
   const bytes = count * height * width * 3;
   if (bytes <= LARGEST_PIXEL_BYTES) {
     try {

@@ -1,9 +1,9 @@
 /** Picture files to RGB bytes. */
 import { Buffer } from "node:buffer";
-import sharp, { type Sharp } from "sharp";
+import type { Sharp } from "sharp";
 import { reasonOf } from "../errors.ts";
 import type { Extent } from "./geometry.ts";
-import { SmallJpegDecoder } from "./jpeg.ts";
+import { SmallJpegDecoder, smallPlainSize } from "./jpeg.js";
 
 /** A decoded picture: `[height, width, 3]`, RGB. */
 export interface Picture extends Extent {
@@ -13,15 +13,24 @@ export interface Picture extends Extent {
 /** Pictures of more pixels than this are refused before they are decoded. */
 const MOST_PIXELS = 2 ** 26;
 
-// One picture per thread of the pool is faster than several threads per picture, and nothing here
-// is decoded twice.
-sharp.concurrency(1);
-sharp.cache(false);
+/** sharp, loaded when first needed: small JPEG files do without it. */
+async function startSharp(): Promise<(bytes: Uint8Array) => Sharp> {
+  const { default: sharp } = await import("sharp");
+  // One picture per thread of the pool is faster than several threads per picture, and nothing here
+  // is decoded twice.
+  sharp.concurrency(1);
+  sharp.cache(false);
+  const options = { ignoreIcc: true, limitInputPixels: MOST_PIXELS, failOn: "truncated" } as const;
+  return (bytes) => sharp(bytes, options);
+}
+
+let started: ReturnType<typeof startSharp> | undefined;
 
 /** @throws Error for an empty file. */
-function opened(bytes: Uint8Array): Sharp {
+async function opened(bytes: Uint8Array): Promise<Sharp> {
   if (bytes.length === 0) throw new Error("the file is empty");
-  return sharp(bytes, { ignoreIcc: true, limitInputPixels: MOST_PIXELS, failOn: "truncated" });
+  const open = await (started ??= startSharp());
+  return open(bytes);
 }
 
 /**
@@ -36,11 +45,8 @@ export class PictureDecoder {
     const small = await this.#smallJpeg.decode(bytes);
     if (small) return small;
     try {
-      const { data, info } = await opened(bytes).toColourspace("srgb").removeAlpha().raw().toBuffer(
-        {
-          resolveWithObject: true,
-        },
-      );
+      const { data, info } = await (await opened(bytes)).toColourspace("srgb").removeAlpha().raw()
+        .toBuffer({ resolveWithObject: true });
       if (info.channels !== 3) throw new Error(`${info.channels} channels after conversion`);
       return { width: info.width, height: info.height, pixels: data };
     } catch (error) {
@@ -49,14 +55,23 @@ export class PictureDecoder {
   }
 
   /**
+   * A picture's size as its header has it, which for a small JPEG is seen without sharp: to know what
+   * kind of pictures a folder holds.
+   * @throws Error saying why the file cannot be decoded.
+   */
+  async glance(bytes: Uint8Array): Promise<Extent> {
+    return smallPlainSize(bytes) ?? await this.measure(bytes);
+  }
+
+  /**
    * A picture's size from its header, and that its file is whole; without decoding it where its
    * end can be seen.
    * @throws Error saying why the file cannot be decoded.
    */
   async measure(bytes: Uint8Array): Promise<Extent> {
-    let size;
+    let size: Extent;
     try {
-      size = await opened(bytes).metadata();
+      size = await (await opened(bytes)).metadata();
     } catch (error) {
       throw unreadable(error);
     }

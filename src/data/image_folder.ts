@@ -2,11 +2,12 @@
 import { setImmediate } from "node:timers/promises";
 import { reasonOf, SecateurError } from "../errors.ts";
 import type { RunOptions } from "../progress.ts";
-import { type CacheKey, readCached, writeCached } from "./cache.ts";
+import { readCached, writeCached } from "./cache.ts";
 import { type FolderPart, type LabelledPath, labelledPaths } from "./class_folders.ts";
 import { allocatePixels, type Dataset, type PictureSet, type SkippedPicture } from "./dataset.ts";
 import { PictureDecoder } from "./decode.ts";
-import { centredView, type Extent, type Framing, scaledExtent } from "./geometry.ts";
+import { decodeSmall, worthWorkers } from "./decode_pool.ts";
+import { centredView, type Extent, type Framing, scaledExtent, type View } from "./geometry.ts";
 import { openStore, type PictureStore } from "./picture_store.ts";
 import { viewOf } from "./resample.ts";
 import { type FolderPictures, streamFolder } from "./streamed_folder.ts";
@@ -30,6 +31,17 @@ const CONCURRENT = 16;
 /** Pictures of at least this side are read when needed: few would fit in memory. */
 export const STREAMED_SIDE = 64;
 
+/** Which pictures, and how to tell about them. */
+interface Reading extends ImageFolderOptions {
+  readonly stage: string;
+  /** Those of which this byte is set are passed over; of none by default. */
+  readonly known?: Uint8Array;
+}
+
+function stopped({ name }: PictureStore): SecateurError {
+  return new SecateurError("cancelled", `Stopped while reading ${name}, as asked.`);
+}
+
 /**
  * Does something with every picture, many at once. What it throws that is no SecateurError is a
  * reason to skip the picture, or to refuse it when `strict`.
@@ -37,19 +49,19 @@ export const STREAMED_SIDE = 64;
  */
 async function forEachPicture(
   folder: FolderPictures,
-  options: ImageFolderOptions & { readonly stage: string },
+  options: Reading,
   each: (bytes: Uint8Array, index: number) => Promise<void>,
 ): Promise<SkippedPicture[]> {
   const { store, paths } = folder;
+  const known = options.known ?? new Uint8Array(paths.length);
   const skipped = new Map<number, string>();
   const files = await store.open();
-  let next = 0, done = 0;
+  let next = 0, done = known.reduce((sum, is) => sum + is, 0);
   const work = async (): Promise<void> => {
     while (next < paths.length) {
       const index = next++;
-      if (options.signal?.aborted) {
-        throw new SecateurError("cancelled", `Stopped while reading ${store.name}, as asked.`);
-      }
+      if (known[index]) continue;
+      if (options.signal?.aborted) throw stopped(store);
       try {
         await each(await files.read(paths[index].path), index);
       } catch (error) {
@@ -156,24 +168,73 @@ function remaining(folder: FolderPictures, skipped: readonly SkippedPicture[]) {
   };
 }
 
-/** All pictures decoded. */
+/** Pictures that are decoded already; `known` has a byte for each, set where that is so. */
+interface Decoded {
+  readonly pixels: Uint8Array<SharedArrayBuffer>;
+  readonly known: Uint8Array;
+}
+
+/**
+ * Decodes what workers can: many small, plain JPEG files of the size of `first`, which is taken as
+ * it is.
+ */
+async function decodeAhead(
+  folder: FolderPictures,
+  first: Extent | undefined,
+  { signal, onProgress }: Reading,
+): Promise<Decoded | undefined> {
+  const { store, paths, framing, name } = folder;
+  if (first === undefined || !worthWorkers(paths.length)) return undefined;
+  if (!isUnchanged(first, centredView(first, framing))) return undefined;
+  const { width, height } = first;
+  const pixels = allocatePixels(paths.length, height, width, name);
+  const known = await decodeSmall(paths.map(({ path }) => store.locate(path)), {
+    size: first,
+    pixels,
+  }, {
+    signal,
+    onDone: (done) =>
+      onProgress?.({ stage: "reading pictures", done, total: paths.length, unit: "pictures" }),
+  });
+  if (signal?.aborted) throw stopped(store);
+  return { pixels, known };
+}
+
+/** Whether a view shows the whole picture as it is. */
+function isUnchanged({ width, height }: Extent, view: View | undefined): boolean {
+  if (view === undefined) return false;
+  return [view.scaled, view.window].every((box) => box.width === width && box.height === height);
+}
+
+/** All pictures decoded; `first` is the size of one of them. */
 async function loadFolder(
   folder: FolderPictures,
+  first: Extent | undefined,
   options: ImageFolderOptions,
 ): Promise<Dataset> {
   const decoder = new PictureDecoder();
   const common = new CommonSize(folder);
-  let pixels = new Uint8Array(0);
-  const run = { ...options, stage: "reading pictures" };
-  const skipped = await forEachPicture(folder, run, async (bytes, index) => {
-    const picture = await decoder.decode(bytes);
-    common.require(index, picture);
-    const { width, height } = common.size!;
-    if (pixels.length === 0) {
-      pixels = allocatePixels(folder.paths.length, height, width, folder.name) as typeof pixels;
-    }
-    pixels.set(viewOf(picture, centredView(picture, folder.framing)!), index * width * height * 3);
-  });
+  const run: Reading = { ...options, stage: "reading pictures" };
+  const ahead = await decodeAhead(folder, first, run);
+  let pixels: Uint8Array = ahead?.pixels ?? new Uint8Array(0);
+  const firstKnown = ahead?.known.indexOf(1) ?? -1;
+  if (first && firstKnown >= 0) common.require(firstKnown, first);
+  const skipped = await forEachPicture(
+    folder,
+    { ...run, known: ahead?.known },
+    async (bytes, index) => {
+      const picture = await decoder.decode(bytes);
+      common.require(index, picture);
+      const { width, height } = common.size!;
+      if (pixels.length === 0) {
+        pixels = allocatePixels(folder.paths.length, height, width, folder.name);
+      }
+      pixels.set(
+        viewOf(picture, centredView(picture, folder.framing)!),
+        index * width * height * 3,
+      );
+    },
+  );
   const { size } = common;
   requireAny(folder, size, skipped);
   const bytes = size.width * size.height * 3;
@@ -187,6 +248,7 @@ async function loadFolder(
 /** All pictures measured, to be decoded when they are needed. */
 async function measureFolder(
   folder: FolderPictures,
+  stamp: string,
   options: ImageFolderOptions,
 ): Promise<PictureSet> {
   const decoder = new PictureDecoder();
@@ -204,28 +266,33 @@ async function measureFolder(
   return {
     ...known,
     ...size,
-    source: streamFolder(folder, extents, size),
+    source: streamFolder(folder, stamp, extents, size),
     positions: Int32Array.from(left),
   };
 }
 
-/** Whether the pictures are large: as the first that can be read is. */
-async function areLarge({ store, paths, framing }: FolderPictures): Promise<boolean> {
-  if (framing.crop !== undefined) return framing.crop >= STREAMED_SIDE;
+/** The size of the first picture that can be read. */
+async function firstExtent({ store, paths }: FolderPictures): Promise<Extent | undefined> {
   const files = await store.open();
   const decoder = new PictureDecoder();
   try {
     for (const { path } of paths) {
-      const picture = await files.read(path).then((bytes) => decoder.measure(bytes))
+      const size = await files.read(path).then((bytes) => decoder.glance(bytes))
         .catch(() => undefined);
-      if (picture === undefined) continue;
-      const { width, height } = scaledExtent(picture, framing.resize);
-      return Math.min(width, height) >= STREAMED_SIDE;
+      if (size !== undefined) return size;
     }
-    return false;
+    return undefined;
   } finally {
     await files.close();
   }
+}
+
+/** Whether pictures are large once they are scaled and cropped, given the size of one of them. */
+function areLarge({ framing }: FolderPictures, first: Extent | undefined): boolean {
+  if (framing.crop !== undefined) return framing.crop >= STREAMED_SIDE;
+  if (first === undefined) return false;
+  const { width, height } = scaledExtent(first, framing.resize);
+  return Math.min(width, height) >= STREAMED_SIDE;
 }
 
 /**
@@ -244,18 +311,29 @@ export async function readImageFolder(
   options: ImageFolderOptions = {},
 ): Promise<PictureSet> {
   const folder = await openFolder(path, part, options);
-  if (await areLarge(folder)) return await measureFolder(folder, options);
   const { resize, crop, limitPerClass } = options;
   const way = `${part}/${resize ?? "as is"}/${crop ?? "whole"}/${limitPerClass ?? "all"}`;
-  const key: CacheKey | undefined = options.cache === false ? undefined : {
-    source: `${folder.store.identity}\0${way}`,
-    stamp: folder.stamp,
-  };
-  const known = key && await readCached(key);
-  if (known && !(options.strict && known.skipped)) return known;
-  const dataset = await loadFolder(folder, options);
-  if (key) await writeCached(key, dataset);
+  const source = `${folder.store.identity}\0${way}`;
+  const cached = options.cache !== false;
+  // Together, since one waits for the disk.
+  const [kept, stamp] = cached
+    ? await Promise.all([readCached(source), stampOf(folder)])
+    : [undefined, undefined];
+  if (kept && kept.stamp === stamp && !(options.strict && kept.dataset.skipped)) {
+    return kept.dataset;
+  }
+  const first = await firstExtent(folder);
+  if (areLarge(folder, first)) {
+    return await measureFolder(folder, stamp ?? await stampOf(folder), options);
+  }
+  const dataset = await loadFolder(folder, first, options);
+  if (stamp !== undefined) await writeCached({ source, stamp }, dataset);
   return dataset;
+}
+
+/** Taken before pictures are read, so that one that changes meanwhile is noticed the next time. */
+function stampOf({ store, paths }: FolderPictures): Promise<string> {
+  return store.stamp(paths.map(({ path }) => path));
 }
 
 async function openFolder(
@@ -275,7 +353,6 @@ async function openFolder(
     store,
     ...found,
     name,
-    stamp: await store.stamp(found.paths.map((picture) => picture.path)),
     framing: {
       ...(resize === undefined ? {} : { resize }),
       ...(crop === undefined ? {} : { crop }),

@@ -1,8 +1,10 @@
 /** Where an image folder's files are: a directory, or a tar archive read without unpacking. */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
+import { statSync } from "node:fs";
 import { open, readdir, readFile, realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { reasonOf, SecateurError } from "../errors.ts";
 import { indexTar, type TarEntry } from "./tar.ts";
 
@@ -16,8 +18,18 @@ export interface PictureStore {
   readonly folders: readonly string[];
   /** Changes when any of `paths` does. */
   stamp(paths: readonly string[]): Promise<string>;
+  /** Where a file's bytes are, for those who read it themselves. */
+  locate(path: string): PicturePlace;
   /** Opens the files for reading; what is open holds at most one file of the system's. */
   open(): Promise<OpenStore>;
+}
+
+/** A whole file, or a part of an archive. */
+export interface PicturePlace {
+  readonly path: string;
+  readonly offset: number;
+  /** Undefined up to the end of the file. */
+  readonly size?: number;
 }
 
 /** A store while it is read. */
@@ -29,6 +41,8 @@ export interface OpenStore {
 /** A picture file larger than this is refused before it is read. */
 const LARGEST_FILE = 256 * 2 ** 20;
 const DEEPEST_FOLDER = 8;
+/** Some milliseconds of work; then others have a turn. */
+const STAMPED_AT_ONCE = 512;
 
 function tooLarge(path: string, size: number): Error {
   return new Error(`${path} has ${size} bytes, more than the ${LARGEST_FILE} accepted`);
@@ -81,12 +95,19 @@ async function openFolder(root: string): Promise<PictureStore> {
     folders,
     async stamp(paths) {
       const hash = createHash("sha256");
-      for (const path of paths) {
-        const { size, mtimeMs } = await stat(join(root, path));
-        hash.update(`${path}\0${size}\0${mtimeMs}\n`);
+      for (let first = 0; first < paths.length; first += STAMPED_AT_ONCE) {
+        hash.update(
+          paths.slice(first, first + STAMPED_AT_ONCE).map((path) => {
+            // At a quarter of the cost of waiting for each.
+            const { size, mtimeMs } = statSync(join(root, path));
+            return `${path}\0${size}\0${mtimeMs}\n`;
+          }).join(""),
+        );
+        await setImmediate();
       }
       return hash.digest("hex");
     },
+    locate: (path) => ({ path: join(root, path), offset: 0 }),
     open: () =>
       Promise.resolve({
         async read(path) {
@@ -113,6 +134,10 @@ async function openTar(
     files: [...files.keys()],
     folders: entries.filter(({ kind }) => kind === "folder").map((entry) => entry.path),
     stamp: (paths) => Promise.resolve(`${digest}/${paths.length}`),
+    locate(name) {
+      const { offset, size } = files.get(name)!;
+      return { path, offset, size };
+    },
     async open() {
       const file = await open(path, "r");
       return {

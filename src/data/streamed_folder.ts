@@ -15,8 +15,6 @@ export interface FolderPictures {
   readonly classes: readonly string[];
   /** For people. */
   readonly name: string;
-  /** Changes when any picture does. */
-  readonly stamp: string;
   readonly framing: Framing;
 }
 
@@ -24,15 +22,16 @@ export interface FolderPictures {
 const CONCURRENT = 8;
 
 /**
- * A source that decodes the folder's pictures. `extents` holds width and height of each, `size` is
+ * A source that decodes the folder's pictures. `stamp` changes when any does, `extents` holds width and height of each, `size` is
  * what all have after scaling and cropping.
  */
 export function streamFolder(
   folder: FolderPictures,
+  stamp: string,
   extents: Int32Array,
   size: Extent,
 ): PictureSource {
-  const { store, paths, framing, stamp } = folder;
+  const { store, paths, framing } = folder;
   const decoder = new PictureDecoder();
   const identity = createHash("sha256")
     .update(JSON.stringify([store.identity, stamp, framing, paths.length])).digest("hex");

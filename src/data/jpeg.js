@@ -1,43 +1,52 @@
+// @ts-check
 /**
  * Decoding small JPEG files quickly: libjpeg compiled to WebAssembly (mozjpeg, which decodes as
  * libjpeg-turbo does), run in place. For 32x32 pictures it is several times faster than sharp,
  * whose cost lies in setting up a pipeline per picture, and gives the same bytes.
  *
- * Anything unusual is declined, and decode.ts asks sharp instead.
+ * Anything unusual is declined, and decode.ts asks sharp instead. JavaScript because decode_worker.js
+ * must start on Node 20 too, which cannot run TypeScript in a worker.
  */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import loadDecoder from "@jsquash/jpeg/codec/dec/mozjpeg_dec.js";
 
-/** The part of the package's Emscripten module that is used. */
-interface Decoder {
-  decode(
-    data: Uint8Array,
-    keepOrientation: boolean,
-  ): { readonly width: number; readonly height: number; readonly data: Uint8Array } | null;
-}
-type LoadDecoder = (options: {
-  instantiateWasm(
-    imports: WebAssembly.Imports,
-    done: (instance: WebAssembly.Instance) => void,
-  ): WebAssembly.Exports;
-  print(text: string): void;
-  printErr(text: string): void;
-}) => Promise<Decoder>;
+/**
+ * The part of the package's Emscripten module that is used.
+ *
+ * @typedef {object} Decoder
+ * @property {(data: Uint8Array, keepOrientation: boolean) =>
+ *   { readonly width: number; readonly height: number; readonly data: Uint8Array } | null} decode
+ */
+/**
+ * @typedef {(options: {
+ *   instantiateWasm(
+ *     imports: WebAssembly.Imports,
+ *     done: (instance: WebAssembly.Instance) => void,
+ *   ): WebAssembly.Exports;
+ *   print(text: string): void;
+ *   printErr(text: string): void;
+ * }) => Promise<Decoder>} LoadDecoder
+ */
 
 /** Larger pictures gain nothing here, and sharp decodes them on several threads. */
 const LARGEST_SIDE = 256;
+/** Every scan of a progressive JPEG costs a pass over the picture; encoders write about ten. */
+const MOST_SCANS = 64;
 
-let compiled: WebAssembly.Module | undefined;
+/** @type {WebAssembly.Module | undefined} */
+let compiled;
 
-async function startDecoder(): Promise<Decoder> {
+/** @returns {Promise<Decoder>} */
+async function startDecoder() {
   compiled ??= new WebAssembly.Module(
     readFileSync(
       createRequire(import.meta.url).resolve("@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm"),
     ),
   );
   const module = compiled;
-  return await (loadDecoder as unknown as LoadDecoder)({
+  const load = /** @type {LoadDecoder} */ (/** @type {unknown} */ (loadDecoder));
+  return await load({
     instantiateWasm(imports, done) {
       const instance = new WebAssembly.Instance(module, imports);
       done(instance);
@@ -51,20 +60,23 @@ async function startDecoder(): Promise<Decoder> {
 /**
  * Width and height if the bytes are a plain JPEG: 8 bits, three components, baseline or
  * progressive, ending with its end marker; undefined otherwise.
+ *
+ * @param {Uint8Array} bytes
+ * @returns {{ width: number; height: number } | undefined}
  */
-function plainSize(bytes: Uint8Array): { width: number; height: number } | undefined {
+function plainSize(bytes) {
   const end = bytes.length;
   if (end < 4 || bytes[0] !== 0xff || bytes[1] !== 0xd8) return undefined;
   if (bytes[end - 2] !== 0xff || bytes[end - 1] !== 0xd9) return undefined;
   for (let at = 2; at + 10 < end && bytes[at] === 0xff;) {
     const marker = bytes[at + 1];
     const length = bytes[at + 2] * 256 + bytes[at + 3];
-    // Start of frame, in the two kinds that are decoded everywhere.
+    // Start of frame, in the kinds that are decoded everywhere.
     if (marker >= 0xc0 && marker <= 0xc2) {
       const plain = bytes[at + 4] === 8 && bytes[at + 9] === 3;
       const height = bytes[at + 5] * 256 + bytes[at + 6];
       const width = bytes[at + 7] * 256 + bytes[at + 8];
-      return plain ? { width, height } : undefined;
+      return plain && width > 0 && height > 0 ? { width, height } : undefined;
     }
     // An Adobe segment may say that the three components are not YCbCr.
     if (marker === 0xee || marker === 0xda || length < 2) return undefined;
@@ -73,17 +85,52 @@ function plainSize(bytes: Uint8Array): { width: number; height: number } | undef
   return undefined;
 }
 
+/**
+ * Width and height of a plain JPEG that is small enough to be decoded here.
+ *
+ * @param {Uint8Array} bytes
+ * @returns {{ width: number; height: number } | undefined}
+ */
+export function smallPlainSize(bytes) {
+  const size = plainSize(bytes);
+  return size && Math.max(size.width, size.height) <= LARGEST_SIDE ? size : undefined;
+}
+
+/**
+ * Whether a JPEG has more scans than any encoder writes, which makes a small file slow.
+ *
+ * @param {Uint8Array} bytes
+ * @returns {boolean}
+ */
+function hasManyScans(bytes) {
+  let scans = 0;
+  for (let at = 0; scans <= MOST_SCANS; at += 2, scans++) {
+    do {
+      at = bytes.indexOf(0xff, at) + 1;
+      if (at === 0) return false;
+    } while (bytes[at] !== 0xda);
+  }
+  return true;
+}
+
 /** Decodes small, plain JPEG files; one at a time. */
 export class SmallJpegDecoder {
-  /** Started when first needed, and again after a file it could not digest. */
-  #decoder: Promise<Decoder> | undefined;
+  /**
+   * Started when first needed, and again after a file it could not digest.
+   *
+   * @type {Promise<Decoder> | undefined}
+   */
+  #decoder;
 
-  /** RGB bytes `[height, width, 3]`, or undefined when this file is better left to sharp. */
-  async decode(
-    bytes: Uint8Array,
-  ): Promise<{ width: number; height: number; pixels: Uint8Array } | undefined> {
-    const size = plainSize(bytes);
-    if (size === undefined || Math.max(size.width, size.height) > LARGEST_SIDE) return undefined;
+  /**
+   * RGB bytes `[height, width, 3]`, or undefined when this file is better left to sharp.
+   *
+   * @param {Uint8Array} bytes
+   * @returns {Promise<{ width: number; height: number; pixels: Uint8Array } | undefined>}
+   */
+  async decode(bytes) {
+    const size = smallPlainSize(bytes);
+    if (size === undefined || hasManyScans(bytes)) return undefined;
     this.#decoder ??= startDecoder();
     const decoder = await this.#decoder;
     try {
