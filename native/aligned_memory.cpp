@@ -14,6 +14,8 @@ namespace secateur {
 namespace {
 
 constexpr int64_t kHugePage = 2 << 20;
+// Since Linux 6.1, and not in older headers.
+constexpr int kCollapse = 25;
 
 std::byte* acquire(int64_t bytes) {
 #if defined(__SANITIZE_ADDRESS__)
@@ -24,10 +26,7 @@ std::byte* acquire(int64_t bytes) {
 #else
   void* const data = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED) return nullptr;
-  // Fewer translation misses; a refusal costs speed only.
-  if (bytes >= kHugePage) madvise(data, static_cast<size_t>(bytes), MADV_HUGEPAGE);
-  return static_cast<std::byte*>(data);
+  return data == MAP_FAILED ? nullptr : static_cast<std::byte*>(data);
 #endif
 }
 
@@ -53,6 +52,15 @@ Memory::Memory(int64_t bytes, const std::string& what) : bytes_(bytes) {
 
 Memory::~Memory() {
   if (data_ != nullptr) release(data_, bytes_);
+}
+
+void Memory::use_huge_pages() const {
+#if !defined(__SANITIZE_ADDRESS__)
+  if (bytes_ < kHugePage) return;
+  // For pages not touched yet; then what was touched is moved, where the kernel can do that at once.
+  madvise(data_, static_cast<size_t>(bytes_), MADV_HUGEPAGE);
+  madvise(data_, static_cast<size_t>(bytes_), kCollapse);
+#endif
 }
 
 void Memory::swap(Memory& other) noexcept {

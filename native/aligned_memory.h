@@ -23,6 +23,11 @@ class Memory {
   std::byte* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
 
+  // Asks for huge pages, which mean fewer translation misses: measured 2% of a training step. For
+  // what is used for long only, since getting them takes time: up to 6 ms for each 2 MiB where a
+  // virtual machine's host has to find the memory first. A refusal costs speed only.
+  void use_huge_pages() const;
+
  private:
   void swap(Memory& other) noexcept;
 

@@ -20,6 +20,8 @@ constexpr int kMostThreads = 1024;
 constexpr size_t kMostArguments = 16;
 // Below this, waking the team costs more than combining alone.
 constexpr int64_t kCombineTogether = 256 << 10;
+// A session that was run as often will be run for long enough to pay for huge pages.
+constexpr int64_t kRunsBeforeHugePages = 8;
 
 int checked(int threads) {
   if (threads < 1 || threads > kMostThreads) {
@@ -174,6 +176,7 @@ void Session::run(int32_t index, const std::atomic<bool>& cancelled,
                                        " entries; there is none with index " +
                                        std::to_string(index) + ".");
   }
+  if (runs_++ == kRunsBeforeHugePages) settle();
   flush_denormals();
   const size_t instructions = program_.instructions.size();
   std::vector<int64_t> times(nanoseconds.empty() ? 0 : instructions * team_.threads());
@@ -187,6 +190,12 @@ void Session::run(int32_t index, const std::atomic<bool>& cancelled,
     }
   }
   for (size_t i = 0; i < times.size(); ++i) nanoseconds[i % instructions] += times[i];
+}
+
+void Session::settle() {
+  for (const Memory& memory : arenas_) memory.use_huge_pages();
+  partials_.use_huge_pages();
+  scratch_.use_huge_pages();
 }
 
 void Session::run_whole(const Run& run, const PlannedSegment& segment) {

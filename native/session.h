@@ -56,6 +56,7 @@ class Session {
     int owner = 0;  // whose copy of the slice arena holds the slice
   };
 
+  void settle();
   void run_whole(const Run& run, const PlannedSegment& segment);
   void run_sliced(const Run& run, const PlannedSegment& segment);
   void run_parts(const Run& run, const PlannedSegment& segment);
@@ -69,6 +70,7 @@ class Session {
   Memory arenas_[kArenas];  // the slice arena of thread t starts at t * slice_stride_
   int64_t slice_stride_ = 0;
   Memory partials_, scratch_;
+  int64_t runs_ = 0;
   Team team_;
 };
 
