@@ -26,7 +26,7 @@ export function normalTensor(seed: number, name: string, shape: readonly number[
     const random = new RandomStream(seed, `initial ${name}`);
     const deviation = Math.sqrt(2 / elementCount(shape.slice(1)));
     const data = new Float32Array(elementCount(shape));
-    for (let i = 0; i < data.length; i++) data[i] = random.normal() * deviation;
+    random.fillNormal(data, deviation);
     return data;
   });
 }

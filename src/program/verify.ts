@@ -25,11 +25,6 @@ function invalid(sentence: string): SecateurError {
   return new SecateurError("program-invalid", sentence);
 }
 
-function overlaps(a: Value, b: Value, slice: number): boolean {
-  return a.arena === b.arena && a.offset < b.offset + bytesOf(b, slice) &&
-    b.offset < a.offset + bytesOf(a, slice);
-}
-
 function checkPlace(program: Program, value: Value, slice: number): void {
   const end = value.offset + bytesOf(value, slice);
   if (value.offset % 64 !== 0 || value.offset < 0 || end > program.arenas[value.arena]) {
@@ -46,11 +41,23 @@ class EntryCheck {
   readonly entry: Entry;
   readonly owners: Owners;
   readonly inSegment: Map<number, Value> = new Map();
+  /** `[values]`: where each ends in its arena. Reckoned once, since every pair is compared. */
+  readonly #ends: Float64Array;
 
   constructor(program: Program, entry: Entry, owners: Owners) {
     this.program = program;
     this.entry = entry;
     this.owners = owners;
+    this.#ends = Float64Array.from(
+      program.values,
+      (value) => value.offset + bytesOf(value, entry.slice),
+    );
+  }
+
+  #overlap(a: number, b: number): boolean {
+    const first = this.program.values[a], second = this.program.values[b];
+    return first.arena === second.arena && first.offset < this.#ends[b] &&
+      second.offset < this.#ends[a];
   }
 
   startSegment(): void {
@@ -75,8 +82,8 @@ class EntryCheck {
     const value = this.program.values[index];
     this.share(index, value);
     const owners = this.owners.get(value.arena)!;
-    for (const [other, owner] of owners) {
-      if (other !== index && overlaps(owner, value, this.entry.slice)) owners.delete(other);
+    for (const other of owners.keys()) {
+      if (other !== index && this.#overlap(other, index)) owners.delete(other);
     }
     owners.set(index, value);
   }
@@ -85,8 +92,8 @@ class EntryCheck {
   share(index: number, value: Value): void {
     checkPlace(this.program, value, this.entry.slice);
     if (this.inSegment.has(index)) return;
-    for (const other of this.inSegment.values()) {
-      if (value.arena === "slice" || !overlaps(value, other, this.entry.slice)) continue;
+    for (const [place, other] of this.inSegment) {
+      if (value.arena === "slice" || !this.#overlap(index, place)) continue;
       const imageBytes = (v: Value) => elementsOf(v) * DTYPE_BYTES[v.dtype];
       const together = value.offset === other.offset && value.images === other.images &&
         value.images > 0 && imageBytes(value) === imageBytes(other);

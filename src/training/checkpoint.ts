@@ -5,39 +5,12 @@
  */
 
 import { existsSync } from "node:fs";
-import { z } from "zod";
 import { SecateurError } from "../errors.ts";
 import { readSafetensors, writeSafetensors } from "../formats/safetensors.ts";
 import type { Tensor } from "../tensor.ts";
+import type { TrainingPosition } from "./checkpoint_position.ts";
 
-const evaluation = z.object({ loss: z.number(), top1: z.number() });
-
-const epochRecord = z.object({
-  epoch: z.number().int(),
-  /** Mean training loss over the epoch's images. */
-  loss: z.number(),
-  /** Of its last step. */
-  learningRate: z.number(),
-  seconds: z.number(),
-  validation: evaluation.optional(),
-});
-
-const position = z.object({
-  /** The next step to do. */
-  epoch: z.number().int(),
-  step: z.number().int(),
-  /** Sums over the current epoch. */
-  lossSum: z.number(),
-  images: z.number().int(),
-  history: z.array(epochRecord),
-  best: evaluation.extend({ epoch: z.number().int() }).optional(),
-});
-
-/** One finished epoch. */
-export type EpochRecord = Readonly<z.infer<typeof epochRecord>>;
-
-/** Where a training run stands. */
-export type TrainingPosition = Readonly<z.infer<typeof position>>;
+export type { EpochRecord, TrainingPosition } from "./checkpoint_position.ts";
 
 export interface TrainingState {
   readonly position: TrainingPosition;
@@ -76,7 +49,9 @@ export async function readCheckpoint(
 ): Promise<TrainingState | undefined> {
   if (!existsSync(path)) return undefined;
   const { tensors, metadata } = await readSafetensors(path);
-  const parsed = position.safeParse(parseJson(metadata.position));
+  // Only here: a run that begins anew need not wait for the schema.
+  const { trainingPosition } = await import("./checkpoint_position.ts");
+  const parsed = trainingPosition.safeParse(parseJson(metadata.position));
   if (metadata.fingerprint !== fingerprint || !parsed.success) {
     throw new SecateurError(
       "checkpoint-mismatch",

@@ -108,19 +108,18 @@ function batchSizes(count: number, batch: number): number[] {
 class TrainingRun {
   readonly #graph: Graph;
   readonly #options: TrainOptions;
-  readonly #fingerprint: string;
   readonly #model: LoadedModel;
   readonly #teacher: LoadedModel | undefined;
   readonly #batches: BatchStream;
   readonly #state: readonly string[];
   #position: TrainingPosition = { epoch: 0, step: 0, lossSum: 0, images: 0, history: [] };
   #best: ReadonlyMap<string, Tensor> = new Map();
+  #knownFingerprint: string | undefined;
 
-  constructor(graph: Graph, options: TrainOptions) {
+  constructor(graph: Graph, options: TrainOptions, batches: BatchStream) {
     const { data, batch, validation, distillation } = options;
     this.#graph = graph;
     this.#options = options;
-    this.#fingerprint = fingerprintOf(graph, options);
     const sizes = batchSizes(data.count, batch);
     const steps = sizes.map((images): EntryRequest => ({
       kind: "step",
@@ -134,6 +133,7 @@ class TrainingRun {
       },
       optimizer: options.optimizer,
     }));
+    this.#batches = batches;
     const evaluation = validation ? [evaluationRequest(Math.min(256, validation.count))] : [];
     this.#model = LoadedModel.open(graph, [...steps, ...evaluation], options);
     this.#state = [...this.#model.entry(stepName(sizes[0])).optimizerState.values()].flat();
@@ -142,13 +142,11 @@ class TrainingRun {
       sizes.map((images) => ({ kind: "forward", name: stepName(images), images })),
       options,
     );
-    this.#batches = new BatchStream(data, {
-      batchSize: Math.min(batch, data.count),
-      normalisation: options.normalisation,
-      seed: options.seed,
-      augment: options.augment ?? false,
-      shuffle: options.shuffle ?? true,
-    });
+  }
+
+  /** Digested when a checkpoint is first asked for, since it takes in every pixel. */
+  get #fingerprint(): string {
+    return this.#knownFingerprint ??= fingerprintOf(this.#graph, this.#options);
   }
 
   async run(): Promise<TrainResult> {
@@ -163,7 +161,6 @@ class TrainingRun {
     } finally {
       this.#model.dispose();
       this.#teacher?.dispose();
-      await this.#batches.close();
     }
   }
 
@@ -331,5 +328,17 @@ class TrainingRun {
 export async function train(graph: Graph, options: TrainOptions): Promise<TrainResult> {
   requireFit(graph, options.data);
   if (options.validation) requireFit(graph, options.validation);
-  return await new TrainingRun(graph, options).run();
+  // First, so that its worker starts while the model is compiled.
+  const batches = new BatchStream(options.data, {
+    batchSize: Math.min(options.batch, options.data.count),
+    normalisation: options.normalisation,
+    seed: options.seed,
+    augment: options.augment ?? false,
+    shuffle: options.shuffle ?? true,
+  });
+  try {
+    return await new TrainingRun(graph, options, batches).run();
+  } finally {
+    await batches.close();
+  }
 }
