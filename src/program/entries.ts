@@ -13,6 +13,7 @@ import { insertGates, sinkGates, tap } from "./instrument.ts";
 import { lower, type Lowered } from "./lower.ts";
 import { type LowerOptions, nhwc, present } from "./lowering.ts";
 import { hoist, pack, type PackedBytes } from "./pack.ts";
+import { rematerialise } from "./rematerialise.ts";
 import type {
   CoalitionsRequest,
   CompiledEntry,
@@ -203,19 +204,24 @@ export function buildStep(context: Context, request: StepRequest): Built {
     trainable,
     seed: { value: logits, gradient: dlogits },
   });
-  const instructions = [
+  const wanted = [logits, loss.loss];
+  const all = [
     ...forward,
     loss.instruction,
     ...backward.instructions,
     ...update(draft, backward.gradients, optimizer),
   ];
+  const instructions = request.recompute === false ? all : rematerialise(draft, all, {
+    forward: forward.length + 1,
+    pinned: new Set(wanted),
+  });
   const feeds = {
     images: lowered.images,
     labels: loss.labels,
     hyper: hyperFeed(draft, optimizer.kind),
   };
   return {
-    ...selfContained(finish(context, name, images, instructions, [logits, loss.loss])),
+    ...selfContained(finish(context, name, images, instructions, wanted)),
     compiled: {
       name,
       images,

@@ -42,6 +42,11 @@ export interface StepRequest {
   readonly optimizer: OptimizerOptions;
   /** Parameters that are not updated. */
   readonly frozen?: ReadonlySet<string>;
+  /**
+   * Compute cheap activations again in the backward pass instead of keeping them; default true.
+   * Results are the same to the bit.
+   */
+  readonly recompute?: boolean;
 }
 
 /**
