@@ -379,7 +379,7 @@ describe("the profile", () => {
     }));
     expect(stored.profiles.length).toBe(profiles.length);
     expect(stored.profiles.map(({ title }: { title: string }) => title))
-      .toContain(`training step ResNet-50 ${precisions().at(-1)!.dtype}, batch 1`);
+      .toContain(`training step ResNet-50 ${precisions().at(-1)!.dtype}, batch 2`);
     expect(stored.profiles[1].operations[0].share).toBeCloseTo(summary.operations[0].share, 3);
 
     const { traceEvents } = traceOf(profiles) as { traceEvents: { ph: string; dur?: number }[] };

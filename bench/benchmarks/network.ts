@@ -131,7 +131,7 @@ export function workloads(
     ...(quick ? [4] : [128, 256]).flatMap((images) =>
       all.map((precision) => work(false, images, precision))
     ),
-    ...(quick ? all.slice(-1) : all).map((precision) => work(true, quick ? 1 : 32, precision)),
+    ...(quick ? all.slice(-1) : all).map((precision) => work(true, quick ? 2 : 32, precision)),
   ];
 }
 
