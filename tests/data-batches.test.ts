@@ -221,7 +221,7 @@ describe("a stream of batches", () => {
     });
   });
 
-  it("rejects what is awaited when it is closed or its worker fails", async () => {
+  it("rejects what is awaited when it is closed or its worker fails, whose error Deno prints", async () => {
     const stream = new BatchStream(pictures, options);
     const epoch = stream.epoch(0);
     await epoch.next();
