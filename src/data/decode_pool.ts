@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import type { Extent } from "./geometry.ts";
+import { decoderModule } from "./jpeg.js";
 import type { PicturePlace } from "./picture_store.ts";
 
 /** Pictures in one request: decoding them takes some milliseconds, far longer than a message. */
@@ -68,11 +69,12 @@ export async function decodeSmall(
       ask();
     });
   const count = Math.min(availableParallelism(), MOST_WORKERS, Math.ceil(places.length / REQUEST));
+  const module = decoderModule();
   const workers = Array.from(
     { length: count },
     () =>
       new Worker(new URL("./decode_worker.js", import.meta.url), {
-        workerData: { memory: pixels.buffer, height: size.height, width: size.width },
+        workerData: { memory: pixels.buffer, ...size, module },
       }),
   );
   try {

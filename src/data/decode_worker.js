@@ -14,6 +14,7 @@ import { SmallJpegDecoder } from "./jpeg.js";
  * @property {SharedArrayBuffer} memory the pixels `[count, height, width, 3]`
  * @property {number} height
  * @property {number} width
+ * @property {WebAssembly.Module} module of decoderModule
  */
 /**
  * Where a picture's bytes are: a whole file, or part of an archive.
@@ -32,10 +33,10 @@ import { SmallJpegDecoder } from "./jpeg.js";
 /** Files of this size and more hold no small picture. */
 const LARGEST_FILE = 2 ** 20;
 
-const { memory, height, width } = /** @type {Start} */ (workerData);
+const { memory, height, width, module } = /** @type {Start} */ (workerData);
 const pixels = new Uint8Array(memory);
 const bytes = Buffer.alloc(LARGEST_FILE);
-const decoder = new SmallJpegDecoder();
+const decoder = new SmallJpegDecoder(module);
 
 /** The file opened last: of an archive, all pictures. */
 let openPath = "";

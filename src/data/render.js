@@ -42,36 +42,48 @@ export function normalisationTable(mean, std) {
  * @param {Float32Array} out
  */
 export function renderBatch(pixels, height, width, indices, table, bgr, augmentation, out) {
-  const size = height * width * 3;
+  const length = width * 3;
   const red = bgr ? 2 : 0;
   const blue = 2 - red;
-  for (let i = 0; i < indices.length; i++) {
-    const from = indices[i] * size;
-    const to = i * size;
-    if (augmentation === undefined) {
-      for (let k = 0; k < size; k += 3) {
-        out[to + k + red] = table[pixels[from + k]];
-        out[to + k + 1] = table[256 + pixels[from + k + 1]];
-        out[to + k + blue] = table[512 + pixels[from + k + 2]];
+  for (let i = 0, o = 0; i < indices.length; i++) {
+    const dy = augmentation ? augmentation[i * 3] : 0;
+    const dx = augmentation ? augmentation[i * 3 + 1] : 0;
+    const mirrored = augmentation !== undefined && augmentation[i * 3 + 2] === 1;
+    // Where a row of the output shows the picture: from..to, starting with column `first` of it.
+    const shift = mirrored ? dx : -dx;
+    const from = Math.min(width, Math.max(0, shift));
+    const to = Math.max(from, Math.min(width, width + shift));
+    const first = mirrored ? width - 1 - from + dx : from + dx;
+    const step = mirrored ? -3 : 3;
+    for (let y = 0; y < height; y++, o += length) {
+      const inside = y + dy >= 0 && y + dy < height;
+      const start = inside ? from * 3 : length, end = inside ? to * 3 : length;
+      let p = ((indices[i] * height + y + dy) * width + first) * 3;
+      for (let k = start; k < end; k += 3, p += step) {
+        out[o + k + red] = table[pixels[p]];
+        out[o + k + 1] = table[256 + pixels[p + 1]];
+        out[o + k + blue] = table[512 + pixels[p + 2]];
       }
-      continue;
+      blacken(out, o, o + start, table, red, blue);
+      blacken(out, o + end, o + length, table, red, blue);
     }
-    const dy = augmentation[i * 3];
-    const dx = augmentation[i * 3 + 1];
-    const mirrored = augmentation[i * 3 + 2] === 1;
-    let o = to;
-    for (let y = 0; y < height; y++) {
-      const sourceY = y + dy;
-      const row = from + sourceY * width * 3;
-      const rowInside = sourceY >= 0 && sourceY < height;
-      for (let x = 0; x < width; x++, o += 3) {
-        const sourceX = (mirrored ? width - 1 - x : x) + dx;
-        const inside = rowInside && sourceX >= 0 && sourceX < width;
-        const p = row + sourceX * 3;
-        out[o + red] = table[inside ? pixels[p] : 0];
-        out[o + 1] = table[256 + (inside ? pixels[p + 1] : 0)];
-        out[o + blue] = table[512 + (inside ? pixels[p + 2] : 0)];
-      }
-    }
+  }
+}
+
+/**
+ * Makes the pixels of `out` from element `from` up to `to` black.
+ *
+ * @param {Float32Array} out
+ * @param {number} from
+ * @param {number} to
+ * @param {Float32Array} table of normalisationTable
+ * @param {number} red place of red in a pixel
+ * @param {number} blue
+ */
+function blacken(out, from, to, table, red, blue) {
+  for (let o = from; o < to; o += 3) {
+    out[o + red] = table[0];
+    out[o + 1] = table[256];
+    out[o + blue] = table[512];
   }
 }
