@@ -15,6 +15,7 @@ import { type Coalition, estimateShapley } from "../src/shapley/estimate.ts";
 import { gameRequest, NetworkGame } from "../src/shapley/game.ts";
 import { evaluateGraph } from "./oracle/graph.ts";
 import { dataFolder } from "./support/data.ts";
+import { coalitionOf, exactShapley } from "./support/exact_shapley.ts";
 import { randomImages, toNhwc } from "./support/interpreted.ts";
 import { randomGraph } from "./support/random_graph.ts";
 import { smallNetwork } from "./support/small_pictures.ts";
@@ -117,16 +118,14 @@ describe("the game of a channel group", () => {
       const { batches } = randomPictures(graph, 1, 8, seed);
       using model = LoadedModel.open(graph, [gameRequest(graph, group, 8)], { dtype: "f32" });
       const game = new NetworkGame(model, group, batches);
-      const all = Array.from(
-        { length: 64 },
-        (_, bits) => Uint8Array.from({ length: 6 }, (_, player) => bits >> player & 1),
-      );
+      const all = Array.from({ length: 64 }, (_, bits) => coalitionOf(bits, 6));
       const values = (await game.evaluate(all, {}))
         .map((bySample) => bySample.reduce((sum, value) => sum + value, 0) / 8);
+      const exact = exactShapley(6, values);
       const estimate = await estimateShapley(game, { seed: 1, pairs: 150, round: 150 });
       estimate.players.forEach(({ value, error }, player) => {
         expect(error).toBeGreaterThan(0);
-        expect(Math.abs(value - exactShapley(values, player, 6))).toBeLessThan(4 * error);
+        expect(Math.abs(value - exact[player])).toBeLessThan(4 * error);
       });
       const scale = Math.max(Math.abs(estimate.all), Math.abs(estimate.none));
       expect(estimate.all).toBeCloseTo(values[63], 12);
@@ -175,19 +174,6 @@ describe("the game of a channel group", () => {
     expect(await game.evaluate(randomCoalitions(group, 2, 1), {})).toHaveLength(2);
   });
 });
-
-/** By definition: the weighted sum of a player's contributions to all coalitions without it. */
-function exactShapley(values: readonly number[], player: number, players: number): number {
-  const factorial = (n: number): number => n <= 1 ? 1 : n * factorial(n - 1);
-  let sum = 0;
-  values.forEach((value, bits) => {
-    if (bits >> player & 1) return;
-    const size = bits.toString(2).replaceAll("0", "").length;
-    const weight = factorial(size) * factorial(players - size - 1) / factorial(players);
-    sum += weight * (values[bits | 1 << player] - value);
-  });
-  return sum;
-}
 
 const data = dataFolder();
 

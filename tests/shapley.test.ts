@@ -3,6 +3,7 @@ import { type Coalition, estimateShapley, type Game, summarise } from "../src/sh
 import type { Samples } from "../src/shapley/estimate.ts";
 import { lowest } from "../src/shapley/select.ts";
 import { RandomStream } from "../src/random.ts";
+import { coalitionOf, exactShapley } from "./support/exact_shapley.ts";
 
 type Value = (coalition: Coalition) => number;
 
@@ -17,20 +18,12 @@ function gameOf(name: string, players: number, value: Value): Game {
   };
 }
 
-/** Shapley values by their definition: the weighted sum over all 2^n coalitions. */
-function exactShapley(players: number, value: Value): number[] {
-  const factorial = (n: number): number => n <= 1 ? 1 : n * factorial(n - 1);
-  const coalition = (bits: number) => Uint8Array.from({ length: players }, (_, i) => bits >> i & 1);
-  return Array.from({ length: players }, (_, player) => {
-    let sum = 0;
-    for (let bits = 0; bits < 1 << players; bits++) {
-      if (bits >> player & 1) continue;
-      const size = coalition(bits).reduce((a, b) => a + b, 0);
-      const weight = factorial(size) * factorial(players - size - 1) / factorial(players);
-      sum += weight * (value(coalition(bits | 1 << player)) - value(coalition(bits)));
-    }
-    return sum;
-  });
+function exactOf(players: number, value: Value): number[] {
+  const values = Array.from(
+    { length: 1 << players },
+    (_, bits) => value(coalitionOf(bits, players)),
+  );
+  return exactShapley(players, values);
 }
 
 /** Like a layer: diminishing returns of a weighted sum, with one interaction. */
@@ -54,13 +47,13 @@ describe("exact values", () => {
   it("are approached on the glove game", async () => {
     // Players 0 and 1 hold left gloves, player 2 the right one: values 1/6, 1/6, 2/3.
     const glove: Value = (c) => c[2] && (c[0] || c[1]) ? 1 : 0;
-    expect(exactShapley(3, glove).map((v) => v.toFixed(4))).toEqual(["0.1667", "0.1667", "0.6667"]);
+    expect(exactOf(3, glove).map((v) => v.toFixed(4))).toEqual(["0.1667", "0.1667", "0.6667"]);
     const estimate = await estimateShapley(gameOf("glove", 3, glove), {
       seed: 4,
       pairs: 4000,
       round: 4000,
     });
-    exactShapley(3, glove).forEach((value, i) => {
+    exactOf(3, glove).forEach((value, i) => {
       expect(Math.abs(estimate.players[i].value - value)).toBeLessThan(0.02);
     });
   });
@@ -77,7 +70,7 @@ describe("exact values", () => {
 });
 
 describe("intervals", () => {
-  const exact = exactShapley(8, layerLike);
+  const exact = exactOf(8, layerLike);
 
   async function coverage(pairs: number): Promise<{ covered: number; width: number }> {
     let covered = 0, width = 0;

@@ -228,31 +228,40 @@ function imageErrors(game: Game, samples: Samples, seed: number): Float64Array {
   });
 }
 
-/** Mean and its variance of each player's figures over pairs. */
-function spreadOf(pairs: readonly Float64Array[], players: number) {
+/**
+ * Mean of each player's figures over pairs, and its variance: from the spread within each fold,
+ * whose pairs are independent given the surrogate that corrected them.
+ */
+function spreadOf(pairs: readonly Float64Array[], players: number, folds: number) {
+  const degrees = pairs.length - folds;
   return Array.from({ length: players }, (_, player) => {
     const column = Float64Array.from(pairs, (pair) => pair[player]);
-    const value = mean(column);
-    const squares = column.reduce((sum, figure) => sum + (figure - value) ** 2, 0);
-    const variance = pairs.length < 2 ? Infinity : squares / (pairs.length - 1) / pairs.length;
-    return { value, variance };
+    let squares = 0;
+    for (let fold = 0; fold < folds; fold++) {
+      const own = column.filter((_, pair) => pair % folds === fold);
+      const center = mean(own);
+      for (const figure of own) squares += (figure - center) ** 2;
+    }
+    const variance = degrees < 1 ? Infinity : squares / degrees / pairs.length;
+    return { value: mean(column), variance };
   });
 }
 
 /** Each player's value and variance, with the surrogate's help where there is one. */
 async function valuesOf(game: Game, { pairs, margins }: Samples, seed: number) {
-  const plain = spreadOf(pairs, game.players);
-  const { name, worth } = game;
-  if (worth === undefined || margins === undefined) return { spread: plain, gain: 1 };
+  const { name, players, worth } = game;
+  const plain = { spread: spreadOf(pairs, players, 1), degrees: pairs.length - 1, gain: 1 };
+  if (worth === undefined || margins === undefined) return plain;
   const walks = pairs.map((_, pair) => walksOf(game, seed, pair)[0]);
   const better = await corrected({ name, worth, walks, pairs, margins }, seed);
-  if (better === undefined) return { spread: plain, gain: 1 };
-  const spread = spreadOf(better.pairs, game.players).map(({ value, variance }, player) => ({
+  if (better === undefined) return plain;
+  const spread = spreadOf(better.pairs, players, FOLDS).map(({ value, variance }, player) => ({
     value,
     variance: variance + better.variances[player],
   }));
-  const total = (all: typeof plain) => all.reduce((sum, { variance }) => sum + variance, 0);
-  return { spread, gain: total(spread) > 0 ? total(plain) / total(spread) : 1 };
+  const total = (all: typeof spread) => all.reduce((sum, { variance }) => sum + variance, 0);
+  const gain = total(spread) > 0 ? total(plain.spread) / total(spread) : 1;
+  return { spread, degrees: pairs.length - FOLDS, gain };
 }
 
 /** Values and intervals from what was sampled. */
@@ -263,11 +272,11 @@ export async function summarise(
 ): Promise<Estimate> {
   const { seed, keep, confidence = 0.95 } = options;
   const pairs = samples.pairs.length;
-  const own = studentQuantile(confidence, pairs - 1);
-  // Bonferroni: all intervals of the game hold together with the confidence asked for.
-  const joint = studentQuantile(1 - (1 - confidence) / game.players, pairs - 1);
   const images = imageErrors(game, samples, seed);
-  const { spread, gain } = await valuesOf(game, samples, seed);
+  const { spread, degrees, gain } = await valuesOf(game, samples, seed);
+  const own = studentQuantile(confidence, degrees);
+  // Bonferroni: all intervals of the game hold together with the confidence asked for.
+  const joint = studentQuantile(1 - (1 - confidence) / game.players, degrees);
   const players = spread.map(({ value, variance }, player): PlayerValue => {
     const error = Math.sqrt(variance);
     return {

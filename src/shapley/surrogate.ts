@@ -105,15 +105,17 @@ export async function fitSurrogate(
   return { worth, players, odds, factors: gains.map((gain) => Math.exp(-gain)) };
 }
 
-/** Adds the surrogate's contributions along a walk and backwards, averaged, to `contributions`. */
-function addPair(surrogate: Surrogate, walk: Walk, contributions: Float64Array): void {
+/** Contributions along a walk and backwards, averaged, written to `contributions`. */
+function walkPair(surrogate: Surrogate, walk: Walk, contributions: Float64Array): void {
   const { worth, factors, odds: initial } = surrogate;
   const samples = initial.length;
   const odds = new Float64Array(samples);
-  for (const direction of [walk, walk.toReversed()]) {
+  contributions.fill(0);
+  for (const backwards of [false, true]) {
     odds.set(initial);
     let before = meanWorth(worth, odds);
-    for (const player of direction) {
+    for (let step = 0; step < walk.length; step++) {
+      const player = walk[backwards ? walk.length - 1 - step : step];
       const own = player * samples;
       for (let sample = 0; sample < samples; sample++) odds[sample] *= factors[own + sample];
       const after = meanWorth(worth, odds);
@@ -144,11 +146,11 @@ export interface Sampled {
 
 /**
  * Corrects every pair with the surrogate of the other fold. Undefined where there is nothing to
- * gain: fewer pairs than folds, or a fit without bounds.
+ * gain: fewer than two pairs in a fold, or a fit without bounds.
  */
 export async function corrected(sampled: Sampled, seed: number): Promise<Corrected | undefined> {
   const { name, worth, walks, pairs, margins } = sampled;
-  if (pairs.length < FOLDS) return undefined;
+  if (pairs.length < 2 * FOLDS) return undefined;
   const players = walks[0].length;
   const ofFold = (fold: number) => walks.filter((_, pair) => pair % FOLDS === fold);
   // By the fold that is corrected with it.
@@ -161,7 +163,7 @@ export async function corrected(sampled: Sampled, seed: number): Promise<Correct
   const known = knownValues(name, surrogates, shares, WALKED * pairs.length, seed);
   const better = pairs.map((pair, index) => {
     const own = new Float64Array(players);
-    addPair(surrogates[index % FOLDS], walks[index], own);
+    walkPair(surrogates[index % FOLDS], walks[index], own);
     const values = known.values[index % FOLDS];
     return pair.map((value, player) => value - own[player] + values[player]);
   });
@@ -181,21 +183,22 @@ function knownValues(
   const values = surrogates.map(() => new Float64Array(players));
   const sums = new Float64Array(players);
   const squares = new Float64Array(players);
+  const own = new Float64Array(players);
+  const averaged = new Float64Array(players);
   for (let pair = 0; pair < count; pair++) {
     const walk = new RandomStream(seed, `surrogate ${name}`, pair).permutation(players);
-    const averaged = new Float64Array(players);
-    surrogates.forEach((surrogate, fold) => {
-      const own = new Float64Array(players);
-      addPair(surrogate, walk, own);
-      own.forEach((value, player) => {
-        values[fold][player] += value / count;
-        averaged[player] += shares[fold] * value;
-      });
-    });
-    averaged.forEach((value, player) => {
-      sums[player] += value;
-      squares[player] += value * value;
-    });
+    averaged.fill(0);
+    for (let fold = 0; fold < surrogates.length; fold++) {
+      walkPair(surrogates[fold], walk, own);
+      for (let player = 0; player < players; player++) {
+        values[fold][player] += own[player] / count;
+        averaged[player] += shares[fold] * own[player];
+      }
+    }
+    for (let player = 0; player < players; player++) {
+      sums[player] += averaged[player];
+      squares[player] += averaged[player] ** 2;
+    }
   }
   const variances = squares.map((square, player) =>
     Math.max(0, square / count - (sums[player] / count) ** 2) / (count - 1)
