@@ -5,6 +5,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import type { Engine } from "../src/native/addon.ts";
 import { cpuFeatures, packedBytes, type TypedArray } from "../src/native/session.ts";
 import { OPERATIONS } from "../src/program/operations.ts";
+import { PRECISIONS } from "../src/program/precision.ts";
 import { allConvolutionExamples } from "./support/convolution_examples.ts";
 import type { NamedExample } from "./support/example_arguments.ts";
 import { type Argument, runNative, runOracle } from "./support/one_instruction.ts";
@@ -13,13 +14,15 @@ import { allOperatorExamples } from "./support/operator_examples.ts";
 import { allPictureExamples } from "./support/picture_examples.ts";
 import { allSinglePictureExamples } from "./support/single_picture_examples.ts";
 
-const EXAMPLES: readonly NamedExample[] = (["f32", "bf16"] as const).flatMap((dtype) => [
-  ...allConvolutionExamples(dtype),
-  ...allPictureExamples(dtype),
-  ...allOtherExamples(dtype),
-  ...allOperatorExamples(dtype),
-  ...allSinglePictureExamples(dtype),
-]);
+const EXAMPLES: readonly NamedExample[] = [
+  ...PRECISIONS.flatMap((precision) => allConvolutionExamples(precision)),
+  ...(["f32", "bf16"] as const).flatMap((dtype) => [
+    ...allPictureExamples(dtype),
+    ...allOtherExamples(dtype),
+    ...allOperatorExamples(dtype),
+    ...allSinglePictureExamples(dtype),
+  ]),
+];
 
 /** Largest error, as a share of the largest expected magnitude. */
 const TOLERANCE = { f32: 1e-5, bf16: 5e-3, f64: 1e-12, i32: 0, bytes: 0 };
@@ -55,7 +58,7 @@ function settings(): Setting[] {
   return [
     ...portable,
     ...(hasOnednn() ? [{ engine: "onednn", isa: "amx" } as const] : []),
-    // Without AMX, bf16 programs take Winograd's method where it is faster.
+    // Winograd's method where it is faster: in f32-fast, and without AMX in bf16.
     ...(features.avx512 ? [{ engine: "automatic", isa: "avx512" } as const] : []),
   ];
 }
@@ -164,6 +167,16 @@ describe("kernels", () => {
     const tested = new Set<string>(EXAMPLES.map(({ op }) => op));
     const untested = Object.keys(OPERATIONS).filter((op) => !tested.has(op));
     expect(untested).toEqual(["pack_convolution"]);
+  });
+
+  it("weights are packed for the directions and precisions that there are", () => {
+    const geometry = [8, 8, 16, 8, 8, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1];
+    for (const engine of ["automatic", "portable"] as const) {
+      for (const [direction, precision] of [[0, 3], [0, -1], [2, 0]]) {
+        expect(() => packedBytes([...geometry, direction, precision, 4], engine))
+          .toThrow(expect.objectContaining({ code: "program-invalid" }));
+      }
+    }
   });
 
   it("SECATEUR_ISA limits the instruction sets", () => {

@@ -187,7 +187,7 @@ describe("compile", () => {
     const { program, entries } = compilePlain(
       tiny(),
       [{ ...FORWARD, means: ["relu"] }, STEP],
-      { dtype: "bf16" },
+      { precision: "bf16" },
     );
     const dtype = (name: string | undefined) =>
       program.values.find((value) => value.name === name)!.dtype;

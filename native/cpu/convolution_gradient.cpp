@@ -6,6 +6,7 @@
 
 #include "cpu/convolution_shape.h"
 #include "cpu/kernels.h"
+#include "cpu/precision.h"
 
 namespace secateur {
 
@@ -268,6 +269,7 @@ class ConvolutionGradient final : public Kernel {
 
 KernelPointer convolution_backward_weights_kernel(const Call& call) {
   const auto shape = ConvolutionShape::parse(call.instruction.ints);
+  parse_precision(call.integer(ConvolutionShape::kInts));
   call.require_input(0, {shape.in_height, shape.in_width, shape.in_channels});
   call.require_input(1, {shape.out_height, shape.out_width, shape.out_channels});
   call.require_output(0, shape.weight_shape());

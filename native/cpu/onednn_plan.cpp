@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "onednn_runtime.h"
+#include "precision.h"
 
 namespace secateur::onednn {
 
@@ -50,11 +51,12 @@ bool ours_is_faster(const Plan& plan) {
 std::optional<Plan> make_plan(std::span<const int64_t> ints) {
   if (!available() || ints.size() != Shape::kInts + 3) return std::nullopt;
   const auto shape = Shape::parse(ints);
-  const int64_t direction = ints[15], dtype = ints[16], slice = ints[17];
-  if (!shape || direction < 0 || direction > 1 || dtype < 0 || dtype > 1) return std::nullopt;
+  const int64_t direction = ints[15], slice = ints[17];
+  if (!shape || direction < 0 || direction > 1) return std::nullopt;
   if (slice < 1 || slice > 1 << 15) return std::nullopt;
+  const bool bf16 = parse_precision(ints[16]) == Precision::bf16;
   Plan plan{*shape, direction == 0 ? Direction::forward : Direction::backward_data,
-            dtype == 1 ? DType::bf16 : DType::f32, DType::f32, slice, {}};
+            bf16 ? DType::bf16 : DType::f32, DType::f32, slice, {}};
   plan.computed = computed_type(plan.shape, plan.direction, plan.stored, slice);
   if (ours_is_faster(plan)) return std::nullopt;
   plan.images = images_per_call(plan.shape, plan.computed != plan.stored, slice);

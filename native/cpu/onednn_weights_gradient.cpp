@@ -9,6 +9,7 @@
 #include "onednn_plan.h"
 #include "onednn_runtime.h"
 #include "onednn_staging.h"
+#include "precision.h"
 
 namespace secateur::onednn {
 
@@ -132,6 +133,7 @@ std::unique_ptr<Kernel> weights_gradient_kernel(const Program& program,
                                                 const Instruction& instruction,
                                                 const Entry& entry) {
   const auto shape = Shape::parse(instruction.ints);
+  parse_precision(instruction.ints[Shape::kInts]);
   if (!shape || entry.slice < 1) return nullptr;
   // oneDNN's takes a thousand times as long as the convolution for some filters of 5x5.
   if (shape->depthwise()) return nullptr;

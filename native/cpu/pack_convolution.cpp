@@ -4,6 +4,7 @@
 
 #include "cpu/convolution_shape.h"
 #include "cpu/kernels.h"
+#include "cpu/precision.h"
 #include "error.h"
 
 namespace secateur {
@@ -16,13 +17,13 @@ struct PackAttributes {
 
   static PackAttributes parse(std::span<const int64_t> ints) {
     const auto shape = ConvolutionShape::parse(ints);
-    const int64_t direction = ints[ConvolutionShape::kInts], dtype = ints[ConvolutionShape::kInts + 1];
-    if (direction < 0 || direction > 1 || dtype < 0 || dtype > 1) {
-      throw Error("program-invalid", "expected direction and dtype to be 0 or 1, found " +
-                                         std::to_string(direction) + " and " +
-                                         std::to_string(dtype) + ".");
+    const int64_t direction = ints[ConvolutionShape::kInts];
+    if (direction < 0 || direction > 1) {
+      throw Error("program-invalid", "Expected a direction of 0 or 1, found " +
+                                         std::to_string(direction) + ".");
     }
-    return {shape, direction == 1, dtype == 1};
+    const Precision precision = parse_precision(ints[ConvolutionShape::kInts + 1]);
+    return {shape, direction == 1, precision == Precision::bf16};
   }
 };
 

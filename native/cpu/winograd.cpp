@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "cpu/parts.h"
+#include "cpu/precision.h"
 #include "error.h"
 #include "winograd_gradient.h"
 #include "winograd_shape.h"
@@ -150,9 +151,9 @@ class Convolution final : public Kernel {
 // Weights in the transformed domain: 36 Planes, rows over source channels.
 class Pack final : public Kernel {
  public:
-  Pack(const Tiling& tiling, bool backward)
+  Pack(const Tiling& tiling, bool backward, bool bf16)
       : sources_(tiling.source_channels), results_(tiling.result_channels),
-        backward_(backward) {}
+        backward_(backward), bf16_(bf16) {}
 
   void run(const Slice& slice) const override {
     const float* const weights = static_cast<const float*>(slice.inputs[0]);
@@ -170,7 +171,7 @@ class Pack final : public Kernel {
           }
         }
         transform_weights(elements + first * sources_ + source * 16, sources_ * row,
-                          filters.data());
+                          filters.data(), bf16_);
       }
     }
   }
@@ -182,12 +183,12 @@ class Pack final : public Kernel {
   }
 
   const int64_t sources_, results_;
-  const bool backward_;
+  const bool backward_, bf16_;
 };
 
 // What a pack_convolution asks for; nullopt where this method does not serve it.
 std::optional<Tiling> packed(std::span<const int64_t> ints) {
-  if (!machine_is_served() || ints.size() < kInts + 2 || ints[kInts + 1] != 1) return std::nullopt;
+  if (!is_served(parse_precision(ints[kInts + 1]))) return std::nullopt;
   return Tiling::of(ConvolutionShape::parse(ints), ints[kInts] == 1);
 }
 
@@ -210,7 +211,8 @@ std::unique_ptr<Kernel> pack(const Call& call) {
   if (!tiling) return nullptr;
   call.require_input(0, ConvolutionShape::parse(call.instruction.ints).weight_shape());
   call.require_output(0, {packed_floats(*tiling) * 4});
-  return std::make_unique<Pack>(*tiling, call.integer(kInts) == 1);
+  const bool bf16 = parse_precision(call.integer(kInts + 1)) == Precision::bf16;
+  return std::make_unique<Pack>(*tiling, call.integer(kInts) == 1, bf16);
 }
 
 std::unique_ptr<Kernel> convolution(const Call& call, bool backward) {

@@ -1,6 +1,7 @@
-// 3x3 convolutions of stride 1 by Winograd's minimal filtering, for bf16 programs on machines with
-// AVX-512 and without AMX: a quarter of the products, in f32, whose error (about 1e-6 of the largest
-// value) is far below bf16's own.
+// 3x3 convolutions of stride 1 by Winograd's minimal filtering: a quarter of the products, in f32,
+// with an error below 1e-5 of the largest value (measured: 7e-6, and 1.4e-6 for gradients of weights;
+// root mean square 5e-7, five times that of direct convolution). With AVX-512 it serves programs
+// that ask for the fastest method of such an error, and without AMX those of bf16.
 #pragma once
 
 #include <cstdint>

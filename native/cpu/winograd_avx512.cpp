@@ -316,11 +316,12 @@ void transform_weights_gradient(float* weights, int64_t weight_stride, const flo
   }
 }
 
-void transform_weights(float* elements, int64_t element_stride, const float* weights) {
+void transform_weights(float* elements, int64_t element_stride, const float* weights, bool bf16) {
   Six half[3];
   const auto at = [&](int64_t i) {
-    const __m512i bits = rounded_bits(_mm512_loadu_ps(weights + i * kLanes));
-    return _mm512_castsi512_ps(_mm512_and_si512(bits, _mm512_set1_epi32(-65536)));
+    const Lanes given = _mm512_loadu_ps(weights + i * kLanes);
+    if (!bf16) return given;
+    return _mm512_castsi512_ps(_mm512_and_si512(rounded_bits(given), _mm512_set1_epi32(-65536)));
   };
   for (int64_t i = 0; i < 3; ++i) half[i] = filter_row(at(i * 3), at(i * 3 + 1), at(i * 3 + 2));
   for (int64_t j = 0; j < 6; ++j) {

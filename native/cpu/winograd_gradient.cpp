@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "cpu/parts.h"
 #include "winograd_shape.h"
 
 namespace secateur::winograd {
@@ -21,11 +22,13 @@ int64_t block_tiles(const Tiling& c) {
 
 class Gradient final : public Kernel {
  public:
-  Gradient(const Tiling& tiling, bool bias)
+  Gradient(const Tiling& tiling, bool x_bf16, bool dy_bf16, bool bias)
       : tiling_(tiling),
         source_{block_tiles(tiling), tiling.source_channels},
         result_{block_tiles(tiling), tiling.result_channels},
         rows_((tiling.source_channels + 7) / 8 * 8),
+        x_bf16_(x_bf16),
+        dy_bf16_(dy_bf16),
         bias_(bias) {}
 
   int64_t scratch_bytes() const override {
@@ -113,14 +116,12 @@ class Gradient final : public Kernel {
 
   void pad(const Slice& slice, int64_t image, const Scratch& at) const {
     const Tiling& c = tiling_;
-    const auto image_of = [&](void* values, int64_t height, int64_t width, int64_t channels) {
-      return Image{static_cast<uint16_t*>(values) + image * height * width * channels, true, height,
-                   width, channels};
-    };
+    void* const x = element_at(slice.inputs[0], x_bf16_, image * c.source_elements());
+    void* const dy = element_at(slice.inputs[1], dy_bf16_, image * c.result_elements());
     pad_image(at.x, c.padded_rows(), c.padded_columns(), c.top, c.left,
-              image_of(slice.inputs[0], c.source_height, c.source_width, c.source_channels));
+              {x, x_bf16_, c.source_height, c.source_width, c.source_channels});
     pad_image(at.dy, c.tile_rows() * kTile, c.tile_columns() * kTile, 0, 0,
-              image_of(slice.inputs[1], c.result_height, c.result_width, c.result_channels));
+              {dy, dy_bf16_, c.result_height, c.result_width, c.result_channels});
     if (!bias_) return;
     const int64_t row = result_.row();
     for (const float* dy = at.dy; dy < at.dy + padded_dy(); dy += row) {
@@ -131,26 +132,25 @@ class Gradient final : public Kernel {
   const Tiling tiling_;
   const Elements source_, result_;
   const int64_t rows_;
-  const bool bias_;
+  const bool x_bf16_, dy_bf16_, bias_;
 };
 
 }  // namespace
 
 std::unique_ptr<Kernel> weights_gradient(const Call& call) {
-  if (!machine_is_served()) return nullptr;
+  if (!is_served(parse_precision(call.integer(ConvolutionShape::kInts)))) return nullptr;
   const auto shape = ConvolutionShape::parse(call.instruction.ints);
   const auto tiling = Tiling::of(shape, false);
   // Here transforms weigh more than in the other directions.
   constexpr int64_t kFewestFilters = 144;
   if (shape.in_channels * shape.out_channels < kFewestFilters) return nullptr;
-  const bool bf16 =
-      call.input(0)->dtype == DType::bf16 && call.input(1)->dtype == DType::bf16;
-  if (!tiling || !bf16) return nullptr;
+  if (!tiling) return nullptr;
   call.require_input(0, {shape.in_height, shape.in_width, shape.in_channels});
   call.require_input(1, {shape.out_height, shape.out_width, shape.out_channels});
   call.require_output(0, shape.weight_shape());
   call.require_output(1, {shape.out_channels});
-  return std::make_unique<Gradient>(*tiling, call.output(1) != nullptr);
+  return std::make_unique<Gradient>(*tiling, is_bf16(*call.input(0)), is_bf16(*call.input(1)),
+                                    call.output(1) != nullptr);
 }
 
 }  // namespace secateur::winograd

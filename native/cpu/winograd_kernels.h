@@ -67,7 +67,7 @@ void transform_output(const Image& image, int64_t row, int64_t column, const Pla
 void transform_weights_gradient(float* weights, int64_t weight_stride, const float* elements,
                                 int64_t element_stride, int64_t channels);
 
-// elements[e * element_stride + lane] from 16 filters weights[9, 16], rounded to bf16 first.
-void transform_weights(float* elements, int64_t element_stride, const float* weights);
+// elements[e * element_stride + lane] from 16 filters weights[9, 16], rounded to bf16 first if asked.
+void transform_weights(float* elements, int64_t element_stride, const float* weights, bool bf16);
 
 }  // namespace secateur::winograd

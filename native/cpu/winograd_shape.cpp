@@ -43,9 +43,17 @@ std::optional<Tiling> Tiling::of(const ConvolutionShape& s, bool backward) {
   return tiling;
 }
 
-bool machine_is_served() {
+bool is_served(Precision precision) {
   const CpuFeatures features = cpu_features();
-  return features.avx512 && !features.amx_bf16;
+  switch (precision) {
+    case Precision::f32:
+      return false;
+    case Precision::bf16:
+      return features.avx512 && !features.amx_bf16;
+    case Precision::f32_fast:
+      return features.avx512;
+  }
+  return false;
 }
 
 }  // namespace secateur::winograd

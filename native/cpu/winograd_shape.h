@@ -7,6 +7,7 @@
 
 #include "cpu/call.h"
 #include "cpu/convolution_shape.h"
+#include "cpu/precision.h"
 #include "program.h"
 #include "winograd_kernels.h"
 
@@ -37,8 +38,8 @@ struct Tiling {
   }
 };
 
-// Whether this machine does bf16 in f32 with AVX-512.
-bool machine_is_served();
+// Whether this machine convolves so in this precision.
+bool is_served(Precision precision);
 
 // The 36 elements of the tiles of a block, each of them Planes, with a gap after each so that they
 // do not all fall on the same sets of the cache.

@@ -86,9 +86,10 @@ export const DATA_OPTIONS = {
 /** How to compute. */
 export const COMPUTE_OPTIONS = {
   dtype: {
-    schema: oneOf("auto", "f32", "bf16").default("auto"),
+    schema: oneOf("auto", "f32", "f32-fast", "bf16").default("auto"),
     value: "type",
-    help: "type of activations: f32, bf16, or auto, bf16 with AMX or AVX-512 (default)",
+    help: "type of activations: f32; f32-fast, f32 with convolutions by the fastest method of " +
+      "f32's order of error; bf16; or auto, bf16 with AMX or AVX-512 (default)",
   },
   threads: {
     schema: whole(1, 1024).optional(),

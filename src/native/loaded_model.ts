@@ -6,12 +6,13 @@ import {
   type CompiledEntry,
   type EntryRequest,
 } from "../program/compile.ts";
+import type { Precision } from "../program/precision.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Engine } from "./addon.ts";
 import { cpuFeatures, packedBytes, Session, type TypedArray } from "./session.ts";
 
-/** Type of activations; "auto" is bf16 where the engine is faster in it: with AMX or AVX-512. */
-export type DTypeChoice = "auto" | "f32" | "bf16";
+/** "auto" is bf16 where the engine is faster in it: with AMX or AVX-512. */
+export type DTypeChoice = "auto" | Precision;
 
 /** How to compute; results do not depend on `threads`. */
 export interface ComputeOptions {
@@ -22,8 +23,8 @@ export interface ComputeOptions {
   readonly slice?: number;
 }
 
-/** The type that a choice means on this machine. */
-export function resolveDtype(choice: DTypeChoice = "auto"): "f32" | "bf16" {
+/** The precision that a choice means on this machine. */
+export function resolveDtype(choice: DTypeChoice = "auto"): Precision {
   if (choice !== "auto") return choice;
   const { amxBf16, avx512 } = cpuFeatures();
   return amxBf16 || avx512 ? "bf16" : "f32";
@@ -52,7 +53,7 @@ export interface RunRequest {
 /** A graph compiled for the entries asked for and loaded with its weights. */
 export class LoadedModel {
   readonly graph: Graph;
-  readonly dtype: "f32" | "bf16";
+  readonly dtype: Precision;
   readonly session: Session;
   readonly #compiled: Compiled;
   /** Entries that leave other weights behind than they found. */
@@ -61,7 +62,7 @@ export class LoadedModel {
 
   private constructor(
     graph: Graph,
-    dtype: "f32" | "bf16",
+    dtype: Precision,
     compiled: Compiled,
     session: Session,
     updating: ReadonlySet<string>,
@@ -82,7 +83,7 @@ export class LoadedModel {
     const dtype = resolveDtype(options.dtype);
     const { engine = "automatic", threads, slice } = options;
     const compiled = compile(graph, requests, {
-      dtype,
+      precision: dtype,
       packedBytes: (ints) => packedBytes(ints, engine),
       ...(slice === undefined ? {} : { slice }),
     });

@@ -17,6 +17,7 @@ import {
   type Context,
 } from "./entries.ts";
 import type { PackedBytes } from "./pack.ts";
+import type { Precision } from "./precision.ts";
 import type { Compiled, EntryRequest } from "./requests.ts";
 import { verify } from "./verify.ts";
 
@@ -33,8 +34,8 @@ export type {
 
 /** How to compile. */
 export interface CompileOptions {
-  /** Type of activations; logits, losses, weights and statistics are f32 in either. */
-  readonly dtype: "f32" | "bf16";
+  /** Of images and convolutions; logits, losses, weights and statistics are f32 in any. */
+  readonly precision: Precision;
   /** Images per slice; chosen for each entry by default. */
   readonly slice?: number;
   /** Bytes of a pack_convolution's output: the backend's answer. */
@@ -112,11 +113,11 @@ export function compile(
 ): Compiled {
   checkRequests(requests);
   const draft = new Draft();
-  const { dtype, packedBytes } = options;
+  const { precision, packedBytes } = options;
   const context: Context = {
     draft,
     graph,
-    dtype,
+    precision,
     packedBytes,
     ...(options.slice === undefined ? {} : { slice: options.slice }),
   };

@@ -7,14 +7,14 @@
 
 import { SecateurError } from "../errors.ts";
 import type { Draft, DraftInstruction } from "./draft.ts";
+import { imageTypeOf, type Precision, precisionInt } from "./precision.ts";
 import { elementsOf } from "./program.ts";
 
 /** What to differentiate. */
 export interface DifferentiateOptions {
   readonly entry: string;
   readonly images: number;
-  /** Type of the gradients of image values. */
-  readonly dtype: "f32" | "bf16";
+  readonly precision: Precision;
   /** Parameters that get a gradient. */
   readonly trainable: ReadonlySet<string>;
   /** The value whose gradient is known, and that gradient. */
@@ -83,12 +83,12 @@ class Differentiation {
 
   /** Declares an image gradient shaped like `value`, with an unused name. */
   gradientLike(value: string): string {
-    const { entry, images, dtype } = this.options;
+    const { entry, images, precision } = this.options;
     const own = value.startsWith(`${entry}/`) || value.startsWith(`${entry}:`);
     const base = own ? value.slice(entry.length + 1) : value;
     let name = `${entry}:grad/${base}`;
     for (let n = 2; this.draft.values.has(name); n++) name = `${entry}:grad/${base}#${n}`;
-    const { shape } = this.draft.get(value);
+    const { shape } = this.draft.get(value), dtype = imageTypeOf(precision);
     return this.draft.value({ name, dtype, shape, images, place: "activations" });
   }
 
@@ -153,6 +153,17 @@ class Differentiation {
     this.gradients.set(value, y);
   }
 
+  /** Computes gradients of a convolution's parameters. */
+  emitWeights(
+    forward: DraftInstruction,
+    inputs: Record<string, string>,
+    outputs: Record<string, string>,
+    geometry: Readonly<Record<string, number>>,
+  ): void {
+    const attributes = { ...geometry, precision: precisionInt(this.options.precision) };
+    this.emit(forward, "convolution_backward_weights", inputs, outputs, attributes);
+  }
+
   /** The gradient before the ReLU at the end of an instruction, if it has one. */
   throughRelu(forward: DraftInstruction, dy: string): string {
     if (forward.attributes.relu === 0) return dy;
@@ -177,7 +188,7 @@ function convolutionRule(pass: Differentiation, forward: DraftInstruction, dy: s
   if (pass.wants(weight) || pass.wants(bias)) {
     const outputs: Record<string, string> = { dw: pass.parameterGradient(weight) };
     if (pass.wants(bias)) outputs.db = pass.parameterGradient(bias);
-    pass.emit(forward, "convolution_backward_weights", { x, dy: dz }, outputs, geometry);
+    pass.emitWeights(forward, { x, dy: dz }, outputs, geometry);
   }
   if (pass.wants(residual)) pass.contribute(forward, residual, dz);
 }
@@ -276,7 +287,7 @@ function transposedRule(pass: Differentiation, forward: DraftInstruction, dy: st
   }
   if (pass.wants(weight)) {
     const dw = pass.parameterGradient(weight);
-    pass.emit(forward, "convolution_backward_weights", { x: dy, dy: x }, { dw }, geometry);
+    pass.emitWeights(forward, { x: dy, dy: x }, { dw }, geometry);
   }
 }
 

@@ -13,6 +13,7 @@ import { insertGates, sinkGates, tap } from "./instrument.ts";
 import { lower, type Lowered } from "./lower.ts";
 import { type LowerOptions, nhwc, present } from "./lowering.ts";
 import { hoist, pack, type PackedBytes } from "./pack.ts";
+import { imageTypeOf, type Precision } from "./precision.ts";
 import { rematerialise } from "./rematerialise.ts";
 import type {
   CoalitionsRequest,
@@ -30,7 +31,7 @@ import { hyperFeed, optimizerState, update } from "./update.ts";
 export interface Context {
   readonly draft: Draft;
   readonly graph: Graph;
-  readonly dtype: "f32" | "bf16";
+  readonly precision: Precision;
   /** Images per slice; chosen per entry by default. */
   readonly slice?: number;
   readonly packedBytes: PackedBytes;
@@ -50,8 +51,8 @@ function lowerFor(
   batchNorm: LowerOptions["batchNorm"],
   momentum?: string,
 ): Lowered {
-  const { draft, graph, dtype } = context;
-  const options = { entry, images, dtype, batchNorm };
+  const { draft, graph, precision } = context;
+  const options = { entry, images, dtype: imageTypeOf(precision), batchNorm };
   return lower(draft, graph, momentum === undefined ? options : { ...options, momentum });
 }
 
@@ -72,9 +73,9 @@ function finish(
   instructions: readonly DraftInstruction[],
   wanted: readonly string[],
 ): { entry: DraftEntry; prepare: DraftInstruction[] } {
-  const { draft, dtype, packedBytes } = context;
+  const { draft, precision, packedBytes } = context;
   const slice = Math.min(context.slice ?? chooseSlice(draft, instructions, images), images);
-  const packed = pack(draft, instructions, { slice, dtype, packedBytes });
+  const packed = pack(draft, instructions, { slice, precision, packedBytes });
   const { prepare, rest } = hoist(draft, packed);
   return { entry: { name, images, slice, instructions: rest, keep: new Set(wanted) }, prepare };
 }
@@ -184,7 +185,7 @@ function trainableOf(graph: Graph, frozen: ReadonlySet<string>): Set<string> {
 
 /** One step of training. */
 export function buildStep(context: Context, request: StepRequest): Built {
-  const { draft, graph, dtype } = context;
+  const { draft, graph, precision } = context;
   const { name, images, optimizer } = request;
   const lowered = lowerFor(context, name, images, "batch");
   const { logits } = lowered;
@@ -192,7 +193,7 @@ export function buildStep(context: Context, request: StepRequest): Built {
   const dlogits = draft.value({
     ...draft.get(logits),
     name: `${name}:grad/logits`,
-    dtype,
+    dtype: imageTypeOf(precision),
     place: "activations",
   });
   const loss = lossOf(context, name, images, logits, request.loss, dlogits);
@@ -200,7 +201,7 @@ export function buildStep(context: Context, request: StepRequest): Built {
   const backward = differentiate(draft, forward, {
     entry: name,
     images,
-    dtype,
+    precision,
     trainable,
     seed: { value: logits, gradient: dlogits },
   });

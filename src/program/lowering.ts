@@ -5,6 +5,7 @@ import type { Graph, Node, Shape } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import type { Draft, DraftInstruction } from "./draft.ts";
 import type { OperationName } from "./operations.ts";
+import type { ImageType } from "./precision.ts";
 import type { DType } from "./program.ts";
 
 /** What one entry computes and how. */
@@ -12,7 +13,8 @@ export interface LowerOptions {
   /** Prefix of the names of activations: `${entry}/${graph value}`. */
   readonly entry: string;
   readonly images: number;
-  readonly dtype: "f32" | "bf16";
+  /** Of images. */
+  readonly dtype: ImageType;
   /** Running statistics (inference), or the batch's own, as in training. */
   readonly batchNorm: "running" | "batch";
   /** The value that batch norm's momentum is read from; the layers' own momentum by default. */

@@ -50,10 +50,20 @@ export const OPERATIONS = {
     "",
     "epsilon",
   ),
-  pack_convolution: operation("whole", "weight", "packed", CONVOLUTION + " direction dtype slice"),
+  pack_convolution: operation(
+    "whole",
+    "weight",
+    "packed",
+    CONVOLUTION + " direction precision slice",
+  ),
   convolution: operation("image", "x packed bias? residual?", "y", CONVOLUTION + " relu"),
   convolution_backward_data: operation("image", "dy packed", "dx", CONVOLUTION),
-  convolution_backward_weights: operation("reduction", "x dy", "dw db?", CONVOLUTION),
+  convolution_backward_weights: operation(
+    "reduction",
+    "x dy",
+    "dw db?",
+    CONVOLUTION + " precision",
+  ),
   batch_norm_statistics: operation(
     "reduction",
     "x momentum running_mean running_variance",

@@ -6,6 +6,7 @@
 
 import { type Draft, type DraftInstruction, kindOf } from "./draft.ts";
 import { OPERATIONS } from "./operations.ts";
+import { type Precision, precisionInt } from "./precision.ts";
 
 /** Bytes of the output of a pack_convolution with these ints: a question to the backend. */
 export type PackedBytes = (ints: readonly number[]) => number;
@@ -13,7 +14,7 @@ export type PackedBytes = (ints: readonly number[]) => number;
 /** What packing depends on besides the convolution. */
 export interface PackOptions {
   readonly slice: number;
-  readonly dtype: "f32" | "bf16";
+  readonly precision: Precision;
   readonly packedBytes: PackedBytes;
 }
 
@@ -25,7 +26,7 @@ function packFor(draft: Draft, user: DraftInstruction, options: PackOptions): Dr
   const attributes: Record<string, number> = {
     ...geometry,
     direction: backward ? 1 : 0,
-    dtype: options.dtype === "bf16" ? 1 : 0,
+    precision: precisionInt(options.precision),
     slice: options.slice,
   };
   const ints = OPERATIONS.pack_convolution.ints.map((name) => attributes[name]);

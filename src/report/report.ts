@@ -2,6 +2,7 @@
 
 import type { InputContract } from "../data/contract.ts";
 import type { Shape } from "../graph/graph.ts";
+import type { Precision } from "../program/precision.ts";
 import type { Constraints } from "../pruning/constraints.ts";
 import type { Outcome } from "../shapley/estimate.ts";
 import type { EpochRecord } from "../training/checkpoint.ts";
@@ -165,7 +166,7 @@ export interface CheckResult {
   readonly tolerance: number;
   /** Largest |original - cut|: how much the cut changed. */
   readonly changed: number;
-  readonly dtype: "f32" | "bf16";
+  readonly dtype: "f32";
 }
 
 export interface StageTime {
@@ -200,6 +201,6 @@ export interface Report {
   /** How a picture becomes the model's input. */
   readonly input: InputContract;
   readonly data: DataSummary;
-  readonly dtype: "f32" | "bf16";
+  readonly dtype: Precision;
   readonly results: Results;
 }

@@ -5,6 +5,7 @@ import type { Graph } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import { type ComputeOptions, LoadedModel } from "../native/loaded_model.ts";
 import type { ForwardRequest } from "../program/compile.ts";
+import type { Precision } from "../program/precision.ts";
 import type { RunOptions } from "../progress.ts";
 
 /** Accuracy and loss of a model on a data set. */
@@ -21,7 +22,7 @@ export interface Evaluation {
 /** An evaluation and how it was computed. */
 export interface TimedEvaluation extends Evaluation {
   readonly device: "cpu";
-  readonly dtype: "f32" | "bf16";
+  readonly dtype: Precision;
   readonly seconds: number;
 }
 

@@ -3,6 +3,7 @@
 import type { Graph } from "../../src/graph/graph.ts";
 import { compile, type Compiled, type EntryRequest } from "../../src/program/compile.ts";
 import { OPERATIONS } from "../../src/program/operations.ts";
+import type { Precision } from "../../src/program/precision.ts";
 
 const INTS: readonly string[] = OPERATIONS.pack_convolution.ints;
 
@@ -17,7 +18,7 @@ export function plainPackedBytes(ints: readonly number[]): number {
 export function compilePlain(
   graph: Graph,
   requests: readonly EntryRequest[],
-  options: { readonly dtype?: "f32" | "bf16"; readonly slice?: number } = {},
+  options: { readonly precision?: Precision; readonly slice?: number } = {},
 ): Compiled {
-  return compile(graph, requests, { dtype: "f32", packedBytes: plainPackedBytes, ...options });
+  return compile(graph, requests, { precision: "f32", packedBytes: plainPackedBytes, ...options });
 }

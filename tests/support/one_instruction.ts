@@ -3,6 +3,7 @@
 import type { Engine } from "../../src/native/addon.ts";
 import { packedBytes, Session, type TypedArray } from "../../src/native/session.ts";
 import { type OperationName, OPERATIONS } from "../../src/program/operations.ts";
+import { type Precision, precisionInt } from "../../src/program/precision.ts";
 import {
   type Arena,
   bytesOf,
@@ -32,6 +33,8 @@ export interface Example {
   readonly outputs: Readonly<Record<string, Argument>>;
   readonly images: number;
   readonly slice: number;
+  /** Of packed weights; that of the first argument by default. */
+  readonly precision?: Precision;
 }
 
 const bare = (name: string) => name.replace("?", "");
@@ -85,11 +88,11 @@ export function programOf(example: Example, engine: Engine): Program {
     return name === "packed" ? pack(index) : index;
   };
   const pack = (weight: number): number => {
-    const first = example.inputs[bare(operation.inputs[0])];
+    const first = example.inputs[bare(operation.inputs[0])].dtype === "bf16" ? "bf16" : "f32";
     const ints = ordered(OPERATIONS.pack_convolution.ints, {
       ...example.ints,
       direction: directionOf(op),
-      dtype: first.dtype === "bf16" ? 1 : 0,
+      precision: precisionInt(example.precision ?? first),
       slice,
     });
     const form: Argument = { shape: [packedBytes(ints, engine)], dtype: "bytes", images: 0 };
