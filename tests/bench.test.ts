@@ -8,7 +8,8 @@ import process from "node:process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { alternate, ratios, spread } from "../bench/alternate.ts";
 import { BENCHMARKS } from "../bench/benchmarks/all.ts";
-import { errorOf } from "../bench/benchmarks/inference.ts";
+import { errorOf, inference } from "../bench/benchmarks/inference.ts";
+import { step } from "../bench/benchmarks/step.ts";
 import { networkOf, precisions, workloads } from "../bench/benchmarks/network.ts";
 import type { Case, Contestant } from "../bench/contestant.ts";
 import { secondsPerRun } from "../bench/contestant.ts";
@@ -258,6 +259,21 @@ describe("the works", () => {
     if (!dtypes.includes("bf16")) return;
     expect(least("ResNet-56", "bf16")).toBe(1.7);
     expect(least("ResNet-50", "bf16")).toBe(1.2);
+  });
+
+  it("ask of fast f32 what is asked of an f32-grade mode, against PyTorch in f32", () => {
+    for (const benchmark of [inference, step]) {
+      const cases = benchmark.cases({ ...options(), quick: false }) as Case[];
+      const fast = cases.filter(({ details }) => details.dtype === "f32-fast");
+      expect(fast.map(({ details }) => details.network)).toEqual([
+        "ResNet-56",
+        "ResNet-56",
+        "ResNet-50",
+      ]);
+      expect(fast[0].peers[0].target).toEqual({ kind: "ratio", least: 2.5 });
+      expect(fast[2].peers[0].target).toBeUndefined();
+      expect(fast[0].operations!.dtype).toBe("f32");
+    }
   });
 
   it("tell how far a precision's logits are from those in f32", async () => {

@@ -4,6 +4,7 @@ import { costOf } from "../../src/graph/cost.ts";
 import type { Graph } from "../../src/graph/graph.ts";
 import { createModel, type ModelOptions } from "../../src/models/models.ts";
 import { cpuFeatures } from "../../src/native/session.ts";
+import type { Precision as Dtype } from "../../src/program/precision.ts";
 import { RandomStream } from "../../src/random.ts";
 import { elementCount, type Tensor } from "../../src/tensor.ts";
 import type { BenchmarkOptions } from "../contestant.ts";
@@ -79,8 +80,7 @@ export const largeNetworkOf = once((quick) => {
   return network("resnet50", "ResNet-50", { classes, shape });
 });
 
-/** A way to compute that is measured. */
-export type Dtype = "f32" | "bf16";
+export type { Dtype };
 
 export interface Precision {
   readonly dtype: Dtype;
@@ -90,10 +90,10 @@ export interface Precision {
   readonly bf16: boolean;
 }
 
-/** f32 always; bf16 where its arithmetic or its half-sized traffic can pay. */
+/** f32 always, exact and fast; bf16 where its arithmetic or its half-sized traffic can pay. */
 export function precisions(): Precision[] {
   const { amxBf16: amx, avx512, avx512Bf16: bf16 } = cpuFeatures();
-  const dtypes: Dtype[] = ["f32", ...(avx512 ? ["bf16" as const] : [])];
+  const dtypes: Dtype[] = ["f32", "f32-fast", ...(avx512 ? ["bf16" as const] : [])];
   return dtypes.map((dtype) => ({ dtype, amx, bf16 }));
 }
 
