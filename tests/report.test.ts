@@ -74,19 +74,31 @@ describe("the table", () => {
   it("says when time did not follow FLOPs, and only then", () => {
     const { results } = report;
     const { before, after } = results.cost;
-    const time = (share: number) => ({
+    const time = (share: number, spread = 0.1) => ({
       ...results,
       latency: [{
         batch: 64,
         runs: 30,
-        original: { median: 10, low: 9, high: 11 },
+        original: { median: 10, low: 10 - spread, high: 10 + spread },
         pruned: { median: 10 * share, low: 10 * share, high: 10 * share },
       }],
     });
     const work = after.macs / before.macs;
     expect(latencySentence(time(work + 0.05))).toBeUndefined();
     expect(latencySentence(time(work + 0.2))).toContain("--round-to 8");
+    expect(latencySentence(time(work + 0.2, 8))).toBeUndefined();
     expect(latencySentence({ ...results, latency: [] })).toBeUndefined();
+  });
+
+  it("tells which repairs were taken back, and small shares plainly", () => {
+    const { results } = report;
+    const table = (keptSteps: Report["results"]["keptSteps"]) =>
+      reportTable({ ...report, results: { ...results, keptSteps } });
+    expect(table(["afterCompensation"])).not.toContain("after compensation (taken back)");
+    expect(table([])).toContain("after compensation (taken back)");
+    const check = { ...results.check, scale: 2, maxError: 0, changed: 8.4 };
+    expect(reportTable({ ...report, results: { ...results, check } }))
+      .toMatch(/differ by 0 of the largest .* moved outputs by 4\.2\./);
   });
 
   it("aligns words left and figures right", () => {

@@ -116,11 +116,12 @@ residual stream that several layers add into. Groups whose feature maps carry li
 ${folded("Numbers of every group", tableHtml(groupTable(groups)))}`;
 }
 
-function accuracySection({ accuracy }: Results): Html {
+function accuracySection(results: Results): Html {
+  const { accuracy } = results;
   return markup`<h2>Accuracy</h2>
 <p>Held-out pictures served every choice of the run; test pictures were read for reporting alone.</p>
 <div class="wrap">${figure("Top-1", accuracyChart(accuracy))}${
-    tableHtml(accuracyTable(accuracy))
+    tableHtml(accuracyTable(results))
   }</div>`;
 }
 

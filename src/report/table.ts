@@ -22,9 +22,16 @@ export function constraintsSentence({ constraints: { keep, maxRatio } }: Results
   ].join("");
 }
 
+/** A share of the largest output: 4.2, 0.0012, 3.1e-7, 0. */
+function shareText(share: number): string {
+  return share === 0 || share >= 0.001
+    ? String(Number(share.toPrecision(2)))
+    : share.toExponential(1);
+}
+
 /** One sentence: what the surgery check found. */
 export function checkSentence({ check }: Results): string {
-  const relative = (value: number) => (value / check.scale).toExponential(1);
+  const relative = (value: number) => shareText(value / check.scale);
   return `Surgery check: masked and cut model differ by ${relative(check.maxError)} of the ` +
     `largest output (allowed ${check.tolerance.toExponential(0)}), while the cut moved outputs ` +
     `by ${relative(check.changed)}.`;
@@ -33,13 +40,17 @@ export function checkSentence({ check }: Results): string {
 /** How much more of its time than of its FLOPs a pass may keep before that is worth a sentence. */
 const LAG = 0.1;
 
-/** One sentence where measured time did not follow FLOPs, and what to try; else undefined. */
+/**
+ * One sentence where measured time did not follow FLOPs, and what to try; undefined where it did, or
+ * where the quartiles lie too far apart to tell, as on a machine busy with other work.
+ */
 export function latencySentence({ latency, cost }: Results): string | undefined {
   const widest = latency.at(-1);
   if (widest === undefined) return undefined;
   const time = widest.pruned.median / widest.original.median;
   const work = cost.after.macs / cost.before.macs;
-  if (time <= work + LAG) return undefined;
+  const least = widest.pruned.low / widest.original.high;
+  if (time <= work + LAG || least <= work + LAG) return undefined;
   return `Time did not follow FLOPs: ${percent(work)} of the FLOPs stay, but ${percent(time)} of ` +
     `the time of a pass over ${widest.batch} pictures. Processors compute channels in blocks: ` +
     `--round-to 8 or 16 keeps whole ones, and layers too small to fill them gain nothing.`;
@@ -50,7 +61,7 @@ export function reportTable({ results }: Report): string {
   const tables = [
     layerTable(results),
     groupTable(results.groups),
-    accuracyTable(results.accuracy),
+    accuracyTable(results),
     latencyTable(results.latency),
   ].filter((table) => table.rows.length > 0);
   const latency = latencySentence(results);

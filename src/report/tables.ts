@@ -100,8 +100,17 @@ export function layerTable({ layers, cost }: Results): Table {
   };
 }
 
+/** Steps that a run takes back where they do not lower the held-out loss. */
+const REVOCABLE: readonly AccuracyStep[] = ["afterCompensation", "afterReestimation"];
+
 /** Accuracy at every moment it was measured. */
-export function accuracyTable(accuracy: Results["accuracy"]): Table {
+export function accuracyTable(
+  { accuracy, keptSteps }: Pick<Results, "accuracy" | "keptSteps">,
+): Table {
+  const nameOf = (step: AccuracyStep) =>
+    REVOCABLE.includes(step) && !keptSteps.includes(step)
+      ? `${STEP_NAMES[step]} (taken back)`
+      : STEP_NAMES[step];
   return {
     heads: [
       ...[words("accuracy"), words("set"), figures("top-1"), figures("top-5")],
@@ -109,7 +118,7 @@ export function accuracyTable(accuracy: Results["accuracy"]): Table {
     ],
     rows: ACCURACY_STEPS.flatMap((step) =>
       (accuracy[step] ?? []).map((found) => [
-        STEP_NAMES[step],
+        nameOf(step),
         found.set,
         percent(found.top1),
         percent(found.top5),
