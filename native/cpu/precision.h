@@ -11,7 +11,7 @@ namespace secateur {
 enum class Precision : int64_t {
   f32,       // every product as it stands
   bf16,      // weights rounded to bf16
-  f32_fast,  // the fastest method whose error stays below 1e-5 of the largest value
+  f32_fast,  // the fastest method whose error stays below 2e-5 of the largest value
 };
 
 // Throws Error("program-invalid").

@@ -2,7 +2,7 @@
 
 /**
  * f32: images of 32 bits, every product of a convolution computed as it stands; f32-fast: the same
- * images, but convolutions by the fastest method whose error stays below 1e-5 of the largest value
+ * images, but convolutions by the fastest method whose error stays below 2e-5 of the largest value
  * (Winograd's, where the machine has AVX-512); bf16: images of 16 bits.
  */
 export type Precision = "f32" | "f32-fast" | "bf16";
