@@ -171,14 +171,14 @@ describe("latency", () => {
   it("times both models for every batch", async () => {
     const small = createModel("resnet8", { classes: 10 });
     const large = createModel("resnet20", { classes: 10 });
-    const rows = await measureLatency(large, small, { batches: [1, 16], runs: 5 });
+    const rows = await measureLatency(large, small, { batches: [1, 16], runs: 21 });
     expect(rows.map((row) => row.batch)).toEqual([1, 16]);
     for (const { original, pruned } of rows) {
       expect(pruned.low).toBeGreaterThan(0);
       expect(pruned.high).toBeGreaterThanOrEqual(pruned.median);
       expect(original.low).toBeLessThanOrEqual(original.median);
     }
-    // A network of three times the work takes longer, however noisy the machine is.
+    // A network of three times the work takes longer: at the median of enough runs on a noisy machine too.
     expect(rows[1].original.median).toBeGreaterThan(rows[1].pruned.median);
   });
 });

@@ -115,18 +115,21 @@ describe("the surrogate", () => {
 
   it("keeps values adding up to v(all) - v(none), and leaves games of other values alone", async () => {
     const game = pictureGame("loss", 0.5);
-    const estimate = await estimateShapley(game, { seed: 2, pairs: 6, round: 3 });
+    const estimate = await estimateShapley(game, { seed: 2, pairs: 16, round: 8 });
     const sum = estimate.players.reduce((total, { value }) => total + value, 0);
     expect(sum).toBeCloseTo(estimate.all - estimate.none, 12);
     const { worth: _, ...plain } = game;
-    const without = await estimateShapley(plain, { seed: 2, pairs: 6, round: 3 });
+    const without = await estimateShapley(plain, { seed: 2, pairs: 16, round: 8 });
     expect(without.gain).toBe(1);
     expect(without.players[0].value).not.toBe(estimate.players[0].value);
+    // Too few pairs for a surrogate.
+    const few = await estimateShapley(game, { seed: 2, pairs: 15, round: 15 });
+    expect(few).toEqual(await estimateShapley(plain, { seed: 2, pairs: 15, round: 15 }));
   });
 
   it("goes on from stored samples to the same bytes, and from samples without margins", async () => {
     const game = pictureGame("loss", 0.5);
-    const options = { seed: 5, pairs: 9, round: 3 };
+    const options = { seed: 5, pairs: 18, round: 3 };
     let stored: Samples | undefined;
     const whole = await estimateShapley(game, {
       ...options,

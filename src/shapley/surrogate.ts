@@ -145,12 +145,18 @@ export interface Sampled {
 }
 
 /**
- * Corrects every pair with the surrogate of the other fold. Undefined where there is nothing to
- * gain: fewer than two pairs in a fold, or a fit without bounds.
+ * With half as many, the noise that a fit shares with all pairs of the other fold made nominal 95%
+ * intervals cover 91 to 93% of small games; with these they cover what they should.
+ */
+const LEAST_PAIRS = 16;
+
+/**
+ * Corrects every pair with the surrogate of the other fold. Undefined where there are too few pairs
+ * to fit one that intervals can rely on, or where the fit has no bounds.
  */
 export async function corrected(sampled: Sampled, seed: number): Promise<Corrected | undefined> {
   const { name, worth, walks, pairs, margins } = sampled;
-  if (pairs.length < 2 * FOLDS) return undefined;
+  if (pairs.length < LEAST_PAIRS) return undefined;
   const players = walks[0].length;
   const ofFold = (fold: number) => walks.filter((_, pair) => pair % FOLDS === fold);
   // By the fold that is corrected with it.
