@@ -9,6 +9,10 @@ export interface Progress {
   readonly total: number;
   /** What is counted, plural: "images", "evaluations", "steps". */
   readonly unit: string;
+  /** The same in units of equal cost, where one `unit` costs more than another. */
+  readonly work?: Readonly<{ done: number; total: number }>;
+  /** Totals are upper bounds: they may fall, and the stage may end sooner. */
+  readonly atMost?: boolean;
   /** Figures worth showing beside the bar, such as loss. */
   readonly figures?: Readonly<Record<string, number>>;
 }

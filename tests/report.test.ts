@@ -208,7 +208,7 @@ describe("progress", () => {
     now = 5_000;
     expect(meter.line(progress(50))).toBe(undefined);
     now = 10_000;
-    expect(meter.line(progress(100))).toBe("train: 10%, 10 images/s, 1 min 30 s left");
+    expect(meter.line(progress(100))).toBe("train: 10%, 10 images/s, about 1 min 30 s left");
     now = 100_000;
     expect(meter.line(progress(1000))).toBe("train: 100%, 10 images/s, done");
     expect(meter.line(progress(1000))).toBe(undefined);
@@ -232,12 +232,26 @@ describe("progress", () => {
   });
 
   it("writes durations as people do", () => {
-    expect([0.2, 59.5, 125, 4320].map(duration)).toEqual([
-      "1 s",
-      "1 min 00 s",
-      "2 min 05 s",
-      "1 h 12 min",
+    const seconds = [0, 4.4, 9.7, 22, 57, 95, 125, 241, 3590, 4320, 7100, 40_000];
+    expect(seconds.map(duration)).toEqual([
+      ...["1 s", "4 s", "10 s", "20 s", "55 s", "1 min 30 s", "2 min", "4 min"],
+      ...["1 h", "1 h 10 min", "2 h", "11 h"],
     ]);
+  });
+
+  it("forecasts by work, and says when that is an upper bound", () => {
+    let now = 0;
+    const meter = new Meter(10_000, () => now);
+    const at = (done: number, work: number, total = 1000) => ({
+      ...{ stage: "sweep", done, total, unit: "coalitions", atMost: true },
+      work: { done: work, total: 400 },
+    });
+    meter.line(at(0, 0));
+    now = 10_000;
+    // A tenth of the units, half of the work: as long again, not nine times as long.
+    expect(meter.line(at(100, 200))).toBe("sweep: 50%, 10 coalitions/s, at most about 10 s left");
+    now = 20_000;
+    expect(meter.line(at(500, 400, 500))).toBe("sweep: 100%, 25 coalitions/s, done");
   });
 
   it("redraws one line on a terminal and clears it before text", () => {

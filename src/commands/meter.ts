@@ -12,15 +12,25 @@ export interface Pace {
 const SETTLING = 1000;
 const BAR = 24;
 
-/** "4 s", "2 min 05 s", "1 h 12 min". */
+/** Seconds up to which a duration is rounded to so many seconds. */
+const ROUNDING = [[10, 1], [60, 5], [180, 30], [3600, 60], [36_000, 600], [Infinity, 3600]];
+
+/** As people say how long something may take: "4 s", "20 s", "1 min 30 s", "4 min", "1 h 10 min". */
 export function duration(seconds: number): string {
-  const whole = Math.ceil(seconds);
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${pad(whole % 60)} s`;
-  return `${Math.floor(whole / 3600)} h ${pad(Math.floor(whole / 60) % 60)} min`;
+  const [, step] = ROUNDING.find(([limit]) => seconds < limit) ?? [0, 3600];
+  const whole = Math.max(1, Math.round(seconds / step) * step);
+  const parts = [
+    [Math.floor(whole / 3600), "h"],
+    [Math.floor(whole / 60) % 60, "min"],
+    [whole % 60, "s"],
+  ] as const;
+  return parts.filter(([count]) => count > 0).map(([count, unit]) => `${count} ${unit}`).join(" ");
 }
 
-const pad = (count: number): string => String(count).padStart(2, "0");
+/** A forecast of seconds: "about 4 min", "at most about 4 min" where it is an upper bound. */
+export function forecast(seconds: number, atMost = false): string {
+  return `${atMost ? "at most " : ""}about ${duration(seconds)}`;
+}
 
 /** Three significant figures at most, without exponents for sizes people meet. */
 export function figure(value: number): string {
@@ -34,7 +44,7 @@ export class Meter {
   readonly #interval: number;
   readonly #now: () => number;
   #stage = "";
-  #first = { done: 0, at: 0 };
+  #first = { done: 0, work: 0, at: 0 };
   #shown = 0;
   #ended = false;
 
@@ -45,11 +55,11 @@ export class Meter {
   }
 
   /** The pace when a report is due, else undefined. The end of a stage is always due. */
-  pace({ stage, done, total }: Progress): Pace | undefined {
+  pace({ stage, done, total, work = { done, total } }: Progress): Pace | undefined {
     const now = this.#now();
     if (stage !== this.#stage) {
       this.#stage = stage;
-      this.#first = { done, at: now };
+      this.#first = { done, work: work.done, at: now };
       this.#shown = now;
       this.#ended = false;
       if (done < total) return undefined;
@@ -60,10 +70,12 @@ export class Meter {
     if (done < total && now - this.#shown < this.#interval) return undefined;
     this.#shown = now;
     const elapsed = now - this.#first.at;
-    const made = done - this.#first.done;
-    if (elapsed < SETTLING || made <= 0) return {};
-    const rate = made / elapsed * 1000;
-    return { rate, secondsLeft: (total - done) / rate };
+    const made = done - this.#first.done, worked = work.done - this.#first.work;
+    if (elapsed < SETTLING || made <= 0 || worked <= 0) return {};
+    return {
+      rate: made / elapsed * 1000,
+      secondsLeft: (work.total - work.done) / worked * elapsed / 1000,
+    };
   }
 
   /**
@@ -73,9 +85,9 @@ export class Meter {
   line(progress: Progress, columns?: number): string | undefined {
     const pace = this.pace(progress);
     if (pace === undefined || pace.rate === undefined) return undefined;
-    const { stage, done, total, unit, figures = {} } = progress;
-    const share = total > 0 ? Math.min(1, done / total) : 1;
-    const left = done < total ? `${duration(pace.secondsLeft!)} left` : "done";
+    const { stage, done, total, unit, work = progress, atMost, figures = {} } = progress;
+    const share = work.total > 0 ? Math.min(1, work.done / work.total) : 1;
+    const left = done < total ? `${forecast(pace.secondsLeft!, atMost)} left` : "done";
     const parts = [
       `${Math.floor(100 * share)}%`,
       `${figure(pace.rate)} ${unit}/s`,

@@ -26,7 +26,7 @@ import { reportTable } from "../report/table.ts";
 import { stageName } from "../report/tables.ts";
 import { requireFit } from "../training/evaluate.ts";
 import { type Console, openConsole } from "./console.ts";
-import { duration } from "./meter.ts";
+import { forecast } from "./meter.ts";
 import { fitOf, graphOf, type ModelSource, readSource } from "./model_source.ts";
 import { type OptionValues, parseOptions } from "./options.ts";
 import { requireWritable } from "./output.ts";
@@ -63,10 +63,10 @@ export async function runPrune(
     await requirePlausible(input, options, values.force, console, run);
     const pruned = await pruneUntilStopped(input, options, {
       ...run,
-      onStage: ({ stage, seconds }) =>
+      onStage: ({ stage, seconds, atMost }) =>
         console.stage(
           stageName(stage),
-          seconds === undefined ? undefined : `about ${duration(seconds)}`,
+          seconds === undefined ? undefined : forecast(seconds, atMost),
         ),
     });
     console.stage("latency");

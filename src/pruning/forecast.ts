@@ -7,8 +7,14 @@ import type { Graph } from "../graph/graph.ts";
 /** A training step costs about three forward passes: two of its three products are backward. */
 const STEP_PER_FORWARD = 3.5;
 
-/** Share of a model's MACs that a group's masks reach: what each coalition replays. */
-function replayedShare(graph: Graph, group: ChannelGroup): number {
+/** What gates and losses of a coalition cost, in forward passes, however little it replays. */
+const LEAST_PASS = 0.05;
+
+/**
+ * Forward passes of one image that evaluating a coalition on it amounts to: above all the share of
+ * the model's MACs that the group's masks reach, which are replayed.
+ */
+export function evaluationPasses(graph: Graph, group: ChannelGroup): number {
   const macs = new Map(costOf(graph).layers.map((layer) => [layer.name, layer.macs]));
   const masked = new Set(group.sites);
   let total = 0, replayed = 0;
@@ -19,7 +25,12 @@ function replayedShare(graph: Graph, group: ChannelGroup): number {
     masked.add(node.output);
     replayed += own;
   }
-  return replayed / total;
+  return LEAST_PASS + replayed / total;
+}
+
+/** Coalitions that sampling a group evaluates at most: inner ones of two walks a pair, and the ends. */
+export function mostEvaluations({ players }: ChannelGroup, pairs: number): number {
+  return 2 + 2 * pairs * (players.length - 1);
 }
 
 /** Forward passes of one image that Shapley sampling of all groups amounts to, at most. */
@@ -30,7 +41,7 @@ export function shapleyPasses(
   images: number,
 ): number {
   const passes = groups.map((group) =>
-    replayedShare(graph, group) * (2 * pairs * (group.players.length - 1) + 2)
+    evaluationPasses(graph, group) * mostEvaluations(group, pairs)
   );
   return images * passes.reduce((sum, one) => sum + one, 0);
 }

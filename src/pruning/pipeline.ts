@@ -44,6 +44,8 @@ export interface PruneInput {
 export interface StageStart {
   readonly stage: string;
   readonly seconds?: number;
+  /** Whether it may end much sooner. */
+  readonly atMost?: boolean;
 }
 
 export interface PruneRunOptions extends RunOptions {
@@ -145,12 +147,17 @@ class PruningRun {
   }
 
   /** Runs a stage, or takes what it stored, and notes how long it took when it ran. */
-  async #stage<T>(name: string, passes: number, work: () => Promise<T>): Promise<T> {
+  async #stage<T>(
+    name: string,
+    passes: number,
+    work: () => Promise<T>,
+    atMost = false,
+  ): Promise<T> {
     const stored = await this.#store.read<{ value: T; seconds: number }>(name);
     stopIfAsked(this.#run.signal);
     if (stored === undefined) {
       const seconds = passes * this.#passSeconds;
-      this.#run.onStage?.({ stage: name, ...(seconds > 0 ? { seconds } : {}) });
+      this.#run.onStage?.({ stage: name, ...(seconds > 0 ? { seconds, atMost } : {}) });
     }
     const started = performance.now();
     const value = stored?.value ?? await work();
@@ -216,7 +223,7 @@ class PruningRun {
     if (criterion !== "shapley" && criterion !== "reversed-shapley") return undefined;
     const { normalisation } = this.#input;
     const passes = shapleyPasses(graph, groups, pairs, calibration);
-    return await this.#stage("contributions", passes, async () => {
+    const sample = async () => {
       const pictures = await this.#pictures(calibration, "shapley");
       const size = Math.min(GAME_BATCH, pictures.count);
       const batches = calibrationBatches(pictures, size, normalisation);
@@ -227,7 +234,8 @@ class PruningRun {
         pairs,
         worth,
       });
-    });
+    };
+    return await this.#stage("contributions", passes, sample, true);
   }
 
   async #surgery(graph: Graph, removals: readonly Removal[]) {

@@ -6,11 +6,12 @@ import type { Removal } from "../graph/cut.ts";
 import type { Graph } from "../graph/graph.ts";
 import { LoadedModel } from "../native/loaded_model.ts";
 import type { ComputeOptions } from "../native/loaded_model.ts";
-import type { RunOptions } from "../progress.ts";
+import type { Progress, RunOptions } from "../progress.ts";
 import { type Estimate, estimateShapley, type Samples } from "../shapley/estimate.ts";
 import { gameRequest, NetworkGame, type Worth } from "../shapley/game.ts";
 import { lowest, randomRemoval } from "../shapley/select.ts";
 import { elementCount } from "../tensor.ts";
+import { evaluationPasses, mostEvaluations } from "./forecast.ts";
 import type { PruneOptions } from "./options.ts";
 import type { StageStore } from "./store.ts";
 
@@ -32,10 +33,38 @@ export interface ShapleyOptions extends RunOptions, ComputeOptions {
   readonly worth?: Worth;
 }
 
-/** Sampled so far of the group at work; everything else is a finished estimate. */
-interface Progress {
+/** What the store keeps: finished estimates, and what was sampled of the group at work. */
+interface Sampled {
   readonly estimates: readonly Estimate[];
   readonly samples?: Samples;
+}
+
+/**
+ * Reports how far a sweep over groups is. Totals are the most evaluations that may come: they fall
+ * with every group that is settled before its pairs are spent.
+ */
+function sweepReporter(
+  graph: Graph,
+  groups: readonly ChannelGroup[],
+  pairs: number,
+  onProgress: (progress: Progress) => void,
+): (finished: readonly { evaluations: number }[], evaluations?: number) => void {
+  const most = groups.map((group) => mostEvaluations(group, pairs));
+  const cost = groups.map((group) => evaluationPasses(graph, group));
+  return (finished, evaluations = 0) => {
+    const at = finished.length;
+    let done = 0, total = 0;
+    const work = { done: 0, total: 0 };
+    groups.forEach((_, index) => {
+      const made = index < at ? finished[index].evaluations : index === at ? evaluations : 0;
+      const may = index < at ? made : most[index];
+      done += made;
+      total += may;
+      work.done += made * cost[index];
+      work.total += may * cost[index];
+    });
+    onProgress({ stage: "Shapley values", done, total, unit: "evaluations", work, atMost: true });
+  };
 }
 
 /**
@@ -52,7 +81,7 @@ export async function shapleyOf(
 ): Promise<readonly Estimate[]> {
   const { seed, pairs, worth, signal, onProgress } = options;
   const stage = "shapley";
-  const stored: Progress = await store.read(stage) ?? { estimates: [] };
+  const stored: Sampled = await store.read(stage) ?? { estimates: [] };
   const estimates = [...stored.estimates];
   if (estimates.length === groups.length) return estimates;
   const images = batches[0].labels.length;
@@ -61,23 +90,18 @@ export async function shapleyOf(
     groups.map((group) => gameRequest(graph, group, images)),
     options,
   );
-  // Progress counts the most evaluations that may come; groups that settle early jump ahead.
-  const most = groups.map((group) => 2 + 2 * pairs * (group.players.length - 1));
-  const total = most.reduce((sum, one) => sum + one, 0);
-  let before = most.slice(0, estimates.length).reduce((sum, one) => sum + one, 0);
+  const report = sweepReporter(graph, groups, pairs, onProgress ?? (() => {}));
   for (let index = estimates.length; index < groups.length; index++) {
     const samples = index === stored.estimates.length ? stored.samples : undefined;
     const game = new NetworkGame(model, groups[index], batches, worth);
     let sampled = samples?.evaluations ?? 0;
-    const report = (evaluations: number) =>
-      onProgress?.({ stage, done: before + evaluations, total, unit: "evaluations" });
     const estimate = await estimateShapley(game, {
       seed,
       pairs,
       keep: kept[index],
       ...(samples ? { resume: samples } : {}),
       ...(signal ? { signal } : {}),
-      onProgress: ({ done }) => report(sampled + done),
+      onProgress: ({ done }) => report(estimates, sampled + done),
       onRound: async (samples) => {
         sampled = samples.evaluations;
         await store.write(stage, { estimates, samples });
@@ -85,8 +109,7 @@ export async function shapleyOf(
     });
     estimates.push(estimate);
     await store.write(stage, { estimates });
-    before += most[index];
-    report(0);
+    report(estimates);
   }
   return estimates;
 }

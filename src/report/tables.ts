@@ -27,6 +27,7 @@ export const STEP_NAMES: Readonly<Record<AccuracyStep, string>> = {
 
 /** "evaluation afterCut" -> "evaluation after the cut". */
 export function stageName(stage: string): string {
+  if (stage === "contributions") return "Shapley values";
   return stage.replace(/\w+$/, (word) => STEP_NAMES[word as AccuracyStep] ?? word);
 }
 
