@@ -12,13 +12,13 @@
 namespace {
 
 using secateur::guarded;
-using secateur::int_argument;
+using secateur::integer_argument;
 
 // (ints: number[], engine: string): number
 Napi::Value packed_bytes(const Napi::CallbackInfo& info) {
   std::vector<int64_t> ints;
   for (const Napi::Value& item : secateur::list_argument(info, info[0])) {
-    ints.push_back(int_argument(info, item));
+    ints.push_back(integer_argument(info, item));
   }
   const secateur::Engine engine = secateur::engine_argument(info, info[1]);
   return guarded(info.Env(), [&]() -> Napi::Value {

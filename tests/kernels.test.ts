@@ -179,6 +179,17 @@ describe("kernels", () => {
     }
   });
 
+  it("numbers that no instruction can hold are refused, not wrapped", () => {
+    const bytesFor = (height: number) =>
+      packedBytes([height, 8, 16, 8, 8, 16, 3, 3, 1, 1, 1, 1, 1, 1, 1, 0, 0, 4]);
+    for (const height of [2 ** 40, 2 ** 40 + 8, -(2 ** 40)]) {
+      expect(() => bytesFor(height)).toThrow(expect.objectContaining({ code: "program-invalid" }));
+    }
+    for (const height of [8.5, NaN, Infinity]) {
+      expect(() => bytesFor(height)).toThrow("Expected a whole number.");
+    }
+  });
+
   it("SECATEUR_ISA limits the instruction sets", () => {
     const seen = settings().map(({ isa }) => {
       process.env.SECATEUR_ISA = isa;

@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -65,9 +66,20 @@ inline std::span<const std::byte> bytes_argument(const Napi::CallbackInfo& info,
   return {start + array.ByteOffset(), array.ByteLength()};
 }
 
+// At most 2^53 either way; Node-API itself would truncate, wrap or clamp what it cannot hold.
+inline int64_t integer_argument(const Napi::CallbackInfo& info, const Napi::Value& value) {
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : 0.5;
+  constexpr double kMost = 9007199254740992;
+  if (std::trunc(number) != number || std::abs(number) > kMost) {
+    refuse_argument(info, "a whole number");
+  }
+  return static_cast<int64_t>(number);
+}
+
 inline int32_t int_argument(const Napi::CallbackInfo& info, const Napi::Value& value) {
-  if (!value.IsNumber()) refuse_argument(info, "a number");
-  return value.As<Napi::Number>().Int32Value();
+  const int64_t number = integer_argument(info, value);
+  if (number != static_cast<int32_t>(number)) refuse_argument(info, "a number of 32 bits");
+  return static_cast<int32_t>(number);
 }
 
 inline Engine engine_argument(const Napi::CallbackInfo& info, const Napi::Value& value) {

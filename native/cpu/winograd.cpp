@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <optional>
 
 #include "cpu/parts.h"
 #include "cpu/precision.h"
+#include "cpu_features.h"
 #include "error.h"
 #include "winograd_gradient.h"
 #include "winograd_shape.h"
@@ -19,136 +19,94 @@ namespace {
 
 constexpr size_t kInts = ConvolutionShape::kInts;
 
-// Tiles in one block: enough for long matrix products, few enough to stay in the cache.
-int64_t block_tiles(const Tiling& c) {
-  const int64_t per_tile =
-      kElements * 4 * (padded_channels(c.source_channels) + padded_channels(c.result_channels));
-  constexpr int64_t kBlockBytes = 256 << 10;
-  return std::clamp<int64_t>(kBlockBytes / per_tile / 8 * 8, 16, 64);
-}
+// Enough tiles in a block for weights to be read seldom, few enough for them to stay in the
+// second-level cache.
+constexpr int64_t kBlockBytes = 288 << 10;
 
 class Convolution final : public Kernel {
  public:
   Convolution(const Tiling& tiling, bool source_bf16, bool result_bf16,
               bool residual_bf16, bool relu)
       : tiling_(tiling),
-        source_{block_tiles(tiling), tiling.source_channels},
-        result_{block_tiles(tiling), tiling.result_channels},
+        source_{tiling.block_tiles(kBlockBytes), tiling.source_channels},
+        result_{tiling.block_tiles(kBlockBytes), tiling.result_channels},
         source_bf16_(source_bf16),
         result_bf16_(result_bf16),
         residual_bf16_(residual_bf16),
-        relu_(relu) {}
+        relu_(relu),
+        transform_output_(cpu_features().avx512_bf16
+                              ? output_transform_avx512_bf16(result_bf16, residual_bf16)
+                              : output_transform_avx512(result_bf16, residual_bf16)) {}
 
   int64_t scratch_bytes() const override {
-    return 4 * (tiling_.padded_elements() + source_.floats() + result_.floats() +
-                result_.row());
+    return 4 * (source_.floats() + result_.floats() + padded_channels(tiling_.result_channels));
   }
 
   int64_t parts() const override {
     const int64_t products = kElements * tiling_.tiles() * tiling_.source_channels *
                              tiling_.result_channels;
-    return parts_for(tiling_.tile_rows() / kLeastTileRows, products);
+    return parts_for(tiling_.tile_rows(), products);
   }
 
   void run(const Slice& slice) const override {
-    float* const padded = static_cast<float*>(slice.scratch);
-    float* const source = padded + tiling_.padded_elements();
+    float* const scratch = static_cast<float*>(slice.scratch);
+    const Tiles sources = source_.at(scratch), results = result_.at(scratch + source_.floats());
+    const float* const bias = padded_bias(slice, scratch + source_.floats() + result_.floats());
     const Range rows = part_of(tiling_.tile_rows(), 1, slice);
-    float* const bias = source + source_.floats() + result_.floats();
-    const float* const given = argument<const float>(slice, 2);
-    if (given != nullptr) {
-      std::fill_n(bias, result_.row(), 0.0f);
-      std::copy_n(given, tiling_.result_channels, bias);
-    }
-    const int64_t row_stride = tiling_.padded_columns() * source_.row();
-    int64_t first = 0, count = 0;  // tiles of the block
-    for (int64_t image = 0; image < slice.images; ++image) {
-      pad_rows(padded, rows, source_image(slice, image));
-      if (count == 0) first = image * tiling_.tiles() + rows.first * tiling_.tile_columns();
-      for (int64_t tile = 0; tile < rows.count() * tiling_.tile_columns(); ++tile) {
-        const int64_t row = tile / tiling_.tile_columns() * kTile;
-        const int64_t column = tile % tiling_.tile_columns() * kTile;
-        transform_input(source_.of(source, 0).at(0, count), source_.stride(),
-                        padded + row * row_stride + column * source_.row(), row_stride,
-                        source_.row());
-        if (++count < source_.tiles) continue;
-        finish(slice, first, count, given == nullptr ? nullptr : bias);
-        first += count;
-        count = 0;
+    const int64_t total = slice.images * rows.count() * tiling_.tile_columns();
+    TileWalk read(tiling_, rows), written(tiling_, rows);
+    for (int64_t done = 0; done < total; done += source_.tiles) {
+      const int64_t count = std::min(total - done, source_.tiles);
+      for (int64_t i = 0; i < count; ++i, read.next()) {
+        transform_input(sources.at(0, i), source_image(slice, read.image()),
+                        read.row() - tiling_.top, read.column() - tiling_.left);
       }
-      // The next picture's tiles do not follow on these.
-      if (slice.parts == 1 || count == 0) continue;
-      finish(slice, first, count, given == nullptr ? nullptr : bias);
-      count = 0;
+      multiply(results, sources, argument<const float>(slice, 1), bias,
+               {count, tiling_.source_channels, tiling_.result_channels});
+      for (int64_t i = 0; i < count; ++i, written.next()) {
+        write_outputs(slice, written, results.at(0, i));
+      }
     }
-    if (count > 0) finish(slice, first, count, given == nullptr ? nullptr : bias);
   }
 
  private:
-  // Fewer rows of tiles in a part repeat too much of their neighbours' padding.
-  static constexpr int64_t kLeastTileRows = 3;
-
-  // Pads what rows of tiles read. Parts of slices of several pictures read all of each.
-  void pad_rows(float* padded, const Range& rows, Image image) const {
-    const int64_t height = rows.count() * kTile + 2;
-    int64_t top = tiling_.top - rows.first * kTile;
-    if (top < 0) {
-      const int64_t skipped = std::min(-top, image.height);
-      image.values = element_at(image.values, image.bf16, skipped * image.width * image.channels);
-      image.height -= skipped;
-      top = 0;
-    }
-    image.height = std::min(image.height, height - top);
-    pad_image(padded, height, tiling_.padded_columns(), top, tiling_.left, image);
-  }
-
   template <class T>
   static T* argument(const Slice& slice, size_t input) {
     return slice.inputs.size() > input ? static_cast<T*>(slice.inputs[input]) : nullptr;
   }
 
+  const float* padded_bias(const Slice& slice, float* padded) const {
+    const float* const given = argument<const float>(slice, 2);
+    if (given == nullptr) return nullptr;
+    std::fill_n(padded, padded_channels(tiling_.result_channels), 0.0f);
+    std::copy_n(given, tiling_.result_channels, padded);
+    return padded;
+  }
+
   Image source_image(const Slice& slice, int64_t image) const {
-    const int64_t bytes = image * tiling_.source_elements() * (source_bf16_ ? 2 : 4);
-    return {static_cast<std::byte*>(slice.inputs[0]) + bytes, source_bf16_,
-            tiling_.source_height, tiling_.source_width, tiling_.source_channels};
+    return {element_at(slice.inputs[0], source_bf16_, image * tiling_.source_elements()),
+            source_bf16_, tiling_.source_height, tiling_.source_width, tiling_.source_channels};
   }
 
   Image result_image(void* values, bool bf16, int64_t image) const {
-    const int64_t bytes = image * tiling_.result_elements() * (bf16 ? 2 : 4);
-    return {static_cast<std::byte*>(values) + bytes, bf16, tiling_.result_height,
-            tiling_.result_width, tiling_.result_channels};
+    return {element_at(values, bf16, image * tiling_.result_elements()), bf16,
+            tiling_.result_height, tiling_.result_width, tiling_.result_channels};
   }
 
-  // Products and outputs of the tiles [first, first + count) of the slice.
-  void finish(const Slice& slice, int64_t first, int64_t count, const float* bias) const {
-    float* const source = static_cast<float*>(slice.scratch) + tiling_.padded_elements();
-    float* const result = source + source_.floats();
-    float* const weights = static_cast<float*>(slice.inputs[1]);
-    const int64_t depth = tiling_.source_channels;
-    for (int64_t e = 0; e < kElements; ++e) {
-      multiply(result_.of(result, e), source_.of(source, e),
-               {weights + e * depth * result_.row(), depth * 16}, (count + 7) / 8 * 8,
-               result_.row(), depth);
-    }
+  void write_outputs(const Slice& slice, const TileWalk& at, const Tiles& tile) const {
     void* const residual = argument<void>(slice, 3);
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t image = (first + i) / tiling_.tiles();
-      const int64_t tile = (first + i) % tiling_.tiles();
-      const Image added = result_image(residual, residual_bf16_, image);
-      transform_output(result_image(slice.outputs[0], result_bf16_, image),
-                       tile / tiling_.tile_columns() * kTile,
-                       tile % tiling_.tile_columns() * kTile, result_.of(result, 0).at(0, i),
-                       result_.stride(),
-                       {bias, residual == nullptr ? nullptr : &added, relu_});
-    }
+    const Image added = result_image(residual, residual_bf16_, at.image());
+    transform_output_(result_image(slice.outputs[0], result_bf16_, at.image()), at.row(),
+                      at.column(), tile, {residual == nullptr ? nullptr : &added, relu_});
   }
 
   const Tiling tiling_;
-  const Elements source_, result_;
+  const TileRoom source_, result_;
   const bool source_bf16_, result_bf16_, residual_bf16_, relu_;
+  OutputTransform* const transform_output_;
 };
 
-// Weights in the transformed domain: 36 Planes, rows over source channels.
+// Weights in the transformed domain, as multiply reads them.
 class Pack final : public Kernel {
  public:
   Pack(const Tiling& tiling, bool backward, bool bf16)

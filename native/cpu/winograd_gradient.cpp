@@ -1,5 +1,5 @@
 // Gradients of weights: tiles of x against tiles of dy, 4x4 filters that give 3x3 outputs. Products
-// add up over a slice in the transformed domain; a slice leaves one Planes of [in, out] for each tap.
+// add up over a slice in the transformed domain; a slice leaves a matrix [in, out] for each tap.
 
 #include "winograd_gradient.h"
 
@@ -13,61 +13,43 @@ namespace secateur::winograd {
 
 namespace {
 
-int64_t block_tiles(const Tiling& c) {
-  const int64_t per_tile =
-      kElements * 4 * (padded_channels(c.source_channels) + padded_channels(c.result_channels));
-  constexpr int64_t kBlockBytes = 512 << 10;
-  return std::clamp<int64_t>(kBlockBytes / per_tile, 16, 64);
-}
+// Measured: more than a convolution's, for sums of products are read and written once a block.
+constexpr int64_t kBlockBytes = 448 << 10;
 
 class Gradient final : public Kernel {
  public:
   Gradient(const Tiling& tiling, bool x_bf16, bool dy_bf16, bool bias)
       : tiling_(tiling),
-        source_{block_tiles(tiling), tiling.source_channels},
-        result_{block_tiles(tiling), tiling.result_channels},
-        rows_((tiling.source_channels + 7) / 8 * 8),
+        source_{tiling.block_tiles(kBlockBytes), tiling.source_channels},
+        result_{tiling.block_tiles(kBlockBytes), tiling.result_channels},
         x_bf16_(x_bf16),
         dy_bf16_(dy_bf16),
         bias_(bias) {}
 
   int64_t scratch_bytes() const override {
-    return 4 * (tiling_.padded_elements() + padded_dy() + source_.floats() +
-                result_.floats() + kElements * product());
+    return 4 * (source_.floats() + result_.floats() + kElements * product());
   }
 
-  int64_t partial_bytes() const override { return 4 * 9 * product() + 8 * result_.row(); }
+  int64_t partial_bytes() const override { return 4 * 9 * product() + 8 * columns(); }
 
   void run(const Slice& slice) const override {
-    const Scratch at(*this, slice);
-    bool started = false;
-    int64_t count = 0;
-    std::fill_n(at.bias, result_.row(), 0.0);
-    const auto flush = [&] {
-      for (int64_t e = 0; e < kElements; ++e) {
-        correlate({at.products + e * product(), rows_ * 16}, source_.of(at.source, e),
-                  result_.of(at.result, e), rows_, result_.row(), count, started);
+    const Scratch scratch(*this, slice);
+    std::fill_n(scratch.bias, columns(), 0.0);
+    const int64_t total = slice.images * tiling_.tiles();
+    TileWalk walk(tiling_, {0, tiling_.tile_rows()});
+    for (int64_t done = 0; done < total; done += source_.tiles) {
+      const int64_t count = std::min(total - done, source_.tiles);
+      for (int64_t i = 0; i < count; ++i, walk.next()) {
+        transform_input(scratch.sources.at(0, i), x_image(slice, walk.image()),
+                        walk.row() - tiling_.top, walk.column() - tiling_.left);
+        transform_gradient(scratch.results.at(0, i), dy_image(slice, walk.image()), walk.row(),
+                           walk.column());
+        if (bias_) add_sums(scratch.bias, scratch.results.at(0, i));
       }
-      started = true;
-      count = 0;
-    };
-    const int64_t columns = tiling_.tile_columns();
-    const int64_t x_stride = tiling_.padded_columns() * source_.row();
-    const int64_t dy_stride = columns * kTile * result_.row();
-    for (int64_t image = 0; image < slice.images; ++image) {
-      pad(slice, image, at);
-      for (int64_t tile = 0; tile < tiling_.tiles(); ++tile) {
-        const int64_t row = tile / columns * kTile, column = tile % columns * kTile;
-        transform_input(source_.of(at.source, 0).at(0, count), source_.stride(),
-                        at.x + row * x_stride + column * source_.row(), x_stride, source_.row());
-        transform_gradient(result_.of(at.result, 0).at(0, count), result_.stride(),
-                           at.dy + row * dy_stride + column * result_.row(), dy_stride,
-                           result_.row());
-        if (++count == source_.tiles) flush();
-      }
+      correlate(scratch.products, scratch.sources, scratch.results,
+                {count, tiling_.source_channels, tiling_.result_channels}, done > 0);
     }
-    if (count > 0) flush();
-    transform_weights_gradient(static_cast<float*>(slice.partial), product(), at.products,
+    transform_weights_gradient(static_cast<float*>(slice.partial), product(), scratch.products,
                                product(), product());
   }
 
@@ -82,7 +64,7 @@ class Gradient final : public Kernel {
         for (int64_t i = 0; i < product(); ++i) sums[i] += from[i];
       }
       for (int64_t o = 0; o < out; ++o) {
-        const float* const from = sums.data() + o / 16 * rows_ * 16 + o % 16;
+        const float* const from = sums.data() + o / 16 * in * 16 + o % 16;
         for (int64_t i = 0; i < in; ++i) dw[(o * in + i) * 9 + tap] = from[i * 16];
       }
     }
@@ -97,41 +79,40 @@ class Gradient final : public Kernel {
   }
 
  private:
-  // Of one element: [in, rounded up to 8][padded out].
-  int64_t product() const { return rows_ * result_.row(); }
-  int64_t padded_dy() const { return tiling_.tiles() * kTile * kTile * result_.row(); }
+  int64_t columns() const { return padded_channels(tiling_.result_channels); }
+  // Of one element: [padded out / 16][in][16].
+  int64_t product() const { return tiling_.source_channels * columns(); }
 
   struct Scratch {
-    float *x, *dy, *source, *result, *products;
+    Tiles sources, results;
+    float* products;
     double* bias;  // sums of dy
 
     Scratch(const Gradient& g, const Slice& slice)
-        : x(static_cast<float*>(slice.scratch)),
-          dy(x + g.tiling_.padded_elements()),
-          source(dy + g.padded_dy()),
-          result(source + g.source_.floats()),
-          products(result + g.result_.floats()),
+        : sources(g.source_.at(static_cast<float*>(slice.scratch))),
+          results(g.result_.at(sources.values + g.source_.floats())),
+          products(results.values + g.result_.floats()),
           bias(reinterpret_cast<double*>(static_cast<float*>(slice.partial) + 9 * g.product())) {}
   };
 
-  void pad(const Slice& slice, int64_t image, const Scratch& at) const {
-    const Tiling& c = tiling_;
-    void* const x = element_at(slice.inputs[0], x_bf16_, image * c.source_elements());
-    void* const dy = element_at(slice.inputs[1], dy_bf16_, image * c.result_elements());
-    pad_image(at.x, c.padded_rows(), c.padded_columns(), c.top, c.left,
-              {x, x_bf16_, c.source_height, c.source_width, c.source_channels});
-    pad_image(at.dy, c.tile_rows() * kTile, c.tile_columns() * kTile, 0, 0,
-              {dy, dy_bf16_, c.result_height, c.result_width, c.result_channels});
-    if (!bias_) return;
-    const int64_t row = result_.row();
-    for (const float* dy = at.dy; dy < at.dy + padded_dy(); dy += row) {
-      for (int64_t o = 0; o < row; ++o) at.bias[o] += dy[o];
+  Image x_image(const Slice& slice, int64_t image) const {
+    return {element_at(slice.inputs[0], x_bf16_, image * tiling_.source_elements()), x_bf16_,
+            tiling_.source_height, tiling_.source_width, tiling_.source_channels};
+  }
+
+  Image dy_image(const Slice& slice, int64_t image) const {
+    return {element_at(slice.inputs[1], dy_bf16_, image * tiling_.result_elements()), dy_bf16_,
+            tiling_.result_height, tiling_.result_width, tiling_.result_channels};
+  }
+
+  void add_sums(double* sums, const Tiles& tile) const {
+    for (int64_t o = 0; o < tiling_.result_channels; ++o) {
+      sums[o] += tile.at(o, 0).values[kSumElement * 16 + o % 16];
     }
   }
 
   const Tiling tiling_;
-  const Elements source_, result_;
-  const int64_t rows_;
+  const TileRoom source_, result_;
   const bool x_bf16_, dy_bf16_, bias_;
 };
 

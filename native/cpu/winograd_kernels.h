@@ -3,8 +3,7 @@
 // A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016.
 //
 // A tile is 6x6 inputs; in the transformed domain it has 36 elements, each of which is a matrix
-// product over channels. Buffers hold f32 with channels padded to a multiple of 16 by zeros.
-// Compiled for AVX-512 alone: to be called only where cpu_features() has it.
+// product over channels. Compiled for AVX-512 alone: to be called only where cpu_features() has it.
 #pragma once
 
 #include <cstdint>
@@ -21,47 +20,54 @@ struct Image {
   int64_t height, width, channels;
 };
 
-// Copies `image` to [rows, columns, padded channels], its first pixel at (top, left), zeros around.
-void pad_image(float* padded, int64_t rows, int64_t columns, int64_t top, int64_t left,
-               const Image& image);
-
-// A matrix of rows of channels, sixteen channels in a plane: [channel / 16][row][channel % 16].
-struct Planes {
+// Transformed tiles: [channel / 16][tile][36][channel % 16], zeros past the last channel. A tile's
+// elements lie together, for transforms write and read them in one stream, in few pages.
+struct Tiles {
   float* values;
   int64_t plane;  // floats
 
-  // Never linked from the AVX-512 file into others.
-  [[gnu::always_inline]] inline Planes at(int64_t channel, int64_t row) const {
-    return {values + channel / 16 * plane + row * 16, plane};
+  static constexpr int64_t kFloats = kElements * 16;
+
+  // Never linked from the AVX-512 files into others.
+  [[gnu::always_inline]] inline Tiles at(int64_t channel, int64_t tile) const {
+    return {values + channel / 16 * plane + tile * kFloats, plane};
   }
 };
 
-// Row 0 of `elements`, and element_stride on the next of the 36, for the 6x6 pixels at `pixels`.
-void transform_input(const Planes& elements, int64_t element_stride, const float* pixels,
-                     int64_t row_stride, int64_t channels);
+// Tile 0 of `tiles` from the 6x6 pixels whose first is at (row, column), zeros around the image.
+void transform_input(const Tiles& tiles, const Image& image, int64_t row, int64_t column);
 
-// The same for the 4x4 pixels at `pixels`, as the filter of the gradient.
-void transform_gradient(const Planes& elements, int64_t element_stride, const float* pixels,
-                        int64_t row_stride, int64_t channels);
+// The same for 4x4 pixels, as the filter of the gradient. Element 7 is their sum.
+void transform_gradient(const Tiles& tiles, const Image& image, int64_t row, int64_t column);
+constexpr int64_t kSumElement = 7;
 
-// c[row, column] = sum over p < depth of a[row, p] b[p, column]; rows a multiple of 8, columns of 16.
-void multiply(const Planes& c, const Planes& a, const Planes& b, int64_t rows, int64_t columns,
-              int64_t depth);
+// results[tile, o] = bias[o] + sum over i < in of sources[tile, i] weights[i, o] in the transformed
+// domain: weights[36][o / 16][in][o % 16]. Computes tiles up to a multiple of 8 and outputs up to a
+// multiple of 16, both of which must have room; bias, of as many outputs, may be nullptr.
+struct Product {
+  int64_t tiles, in, out;
+};
+void multiply(const Tiles& results, const Tiles& sources, const float* weights, const float* bias,
+              const Product& size);
 
-// c[row, column] = sum over p < depth of a[p, row] b[p, column], or adds it to what is there.
-void correlate(const Planes& c, const Planes& a, const Planes& b, int64_t rows, int64_t columns,
-               int64_t depth, bool add);
+// products[36][o / 16][in][o % 16] = sum over tiles of sources[tile, i] results[tile, o], or adds it
+// to what is there.
+void correlate(float* products, const Tiles& sources, const Tiles& results, const Product& size,
+               bool add);
 
 // What follows the products of a convolution.
 struct Epilogue {
-  const float* bias;      // padded to a multiple of 16; nullptr where absent
   const Image* residual;  // nullptr where absent
   bool relu;
 };
 
-// Writes the 4x4 outputs at (row, column), or as many of them as lie within `image`.
-void transform_output(const Image& image, int64_t row, int64_t column, const Planes& elements,
-                      int64_t element_stride, const Epilogue& epilogue);
+// Writes the 4x4 outputs at (row, column) from tile 0 of `tiles`, or as many of them as lie within
+// `image`.
+using OutputTransform = void(const Image& image, int64_t row, int64_t column, const Tiles& tiles,
+                             const Epilogue& epilogue);
+// By the types of the outputs and of the residual; the second needs cpu_features().avx512_bf16.
+OutputTransform* output_transform_avx512(bool result_bf16, bool added_bf16);
+OutputTransform* output_transform_avx512_bf16(bool result_bf16, bool added_bf16);
 
 // weights[9, channels] from elements[e * element_stride + channel].
 void transform_weights_gradient(float* weights, int64_t weight_stride, const float* elements,

@@ -43,6 +43,11 @@ std::optional<Tiling> Tiling::of(const ConvolutionShape& s, bool backward) {
   return tiling;
 }
 
+int64_t Tiling::block_tiles(int64_t bytes) const {
+  const int64_t channels = padded_channels(source_channels) + padded_channels(result_channels);
+  return std::clamp<int64_t>(bytes / (4 * kElements * channels) / 8 * 8, 16, 64);
+}
+
 bool is_served(Precision precision) {
   const CpuFeatures features = cpu_features();
   switch (precision) {

@@ -7,6 +7,7 @@
 
 #include "cpu/call.h"
 #include "cpu/convolution_shape.h"
+#include "cpu/parts.h"
 #include "cpu/precision.h"
 #include "program.h"
 #include "winograd_kernels.h"
@@ -30,26 +31,45 @@ struct Tiling {
   int64_t tile_rows() const { return (result_height + kTile - 1) / kTile; }
   int64_t tile_columns() const { return (result_width + kTile - 1) / kTile; }
   int64_t tiles() const { return tile_rows() * tile_columns(); }
-  // The source with the zeros that its tiles reach.
-  int64_t padded_rows() const { return tile_rows() * kTile + 2; }
-  int64_t padded_columns() const { return tile_columns() * kTile + 2; }
-  int64_t padded_elements() const {
-    return padded_rows() * padded_columns() * padded_channels(source_channels);
-  }
+  // Tiles in a block whose transformed tiles, of source and result, take so many bytes; 16 to 64 of
+  // them, eights.
+  int64_t block_tiles(int64_t bytes) const;
 };
 
 // Whether this machine convolves so in this precision.
 bool is_served(Precision precision);
 
-// The 36 elements of the tiles of a block, each of them Planes, with a gap after each so that they
-// do not all fall on the same sets of the cache.
-struct Elements {
+// Room for the transformed tiles of a block, with a gap after each plane so that they do not all
+// fall on the same sets of the cache.
+struct TileRoom {
   int64_t tiles, channels;
-  int64_t row() const { return padded_channels(channels); }
-  int64_t plane() const { return tiles * 16; }
-  int64_t stride() const { return tiles * row() + 16; }
-  int64_t floats() const { return kElements * stride(); }
-  Planes of(float* first, int64_t element) const { return {first + element * stride(), plane()}; }
+  int64_t plane() const { return tiles * Tiles::kFloats + 16; }
+  int64_t floats() const { return padded_channels(channels) / 16 * plane(); }
+  Tiles at(float* first) const { return {first, plane()}; }
+};
+
+// The tiles of rows [first, last) of tiles of one picture after another.
+class TileWalk {
+ public:
+  TileWalk(const Tiling& tiling, const Range& rows)
+      : rows_(rows), columns_(tiling.tile_columns()), row_(rows.first) {}
+
+  int64_t image() const { return image_; }
+  int64_t row() const { return row_ * kTile; }  // of its first output
+  int64_t column() const { return column_ * kTile; }
+
+  void next() {
+    if (++column_ < columns_) return;
+    column_ = 0;
+    if (++row_ < rows_.last) return;
+    row_ = rows_.first;
+    ++image_;
+  }
+
+ private:
+  const Range rows_;
+  const int64_t columns_;
+  int64_t image_ = 0, row_, column_ = 0;
 };
 
 }  // namespace secateur::winograd

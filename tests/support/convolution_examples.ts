@@ -33,6 +33,13 @@ const CONVOLUTIONS: readonly ConvolutionCase[] = [
   { name: "3x3, 13 to 45", size: [5, 6, 13, 45], kernel: 3, pad: 1 },
   { name: "3x3, 45 to 9", size: [7, 7, 45, 9], kernel: 3, pad: 1 },
   { name: "3x3, tiles cut off", size: [11, 13, 13, 45], kernel: 3, pad: 1 },
+  {
+    name: "3x3, more tiles than a block",
+    size: [20, 19, 16, 20],
+    kernel: 3,
+    pad: 1,
+    batch: { images: 7, slice: 4 },
+  },
   { name: "3x3, 64 to 64", size: [4, 4, 64, 64], kernel: 3, pad: 1 },
   { name: "3x3, stride 2", size: [9, 8, 16, 32], kernel: 3, stride: 2, pad: 1 },
   {
