@@ -9,7 +9,7 @@ import { openAddon, requireFresh } from "../src/native/binding.ts";
 import { buildAddon, failureLines, isFresh, openLog } from "../src/native/build.ts";
 import { installPackages, installPrefix, refusal, type Rights } from "../src/native/install.ts";
 import { requirePlatform } from "../src/native/platform.ts";
-import { setUp } from "../src/native/setup.ts";
+import { buildProgress, setUp } from "../src/native/setup.ts";
 import { addonPath, buildHash, ROOT, sourceHash } from "../src/native/sources.ts";
 import { findProgram, findToolchain, missingPackages } from "../src/native/toolchain.ts";
 
@@ -223,12 +223,13 @@ describe.skipIf(!canBuild)("buildAddon", () => {
     writeFileSync(join(folder, "native", "addon.cpp"), TINY);
     writeFileSync(join(folder, "native", "engine.cpp"), "int engine() { return 1; }");
   };
-  const build = async () => {
+  const build = async (onProgress?: (share: number) => void) => {
     const log = openLog(folder);
     const said: string[] = [];
+    const say = (line: string) => said.push(line);
+    const options = { root: folder, compiler: compiler ?? "", withOneDnn: false, log, say };
     try {
-      const say = (line: string) => said.push(line);
-      await buildAddon({ root: folder, compiler: compiler ?? "", withOneDnn: false, log, say });
+      await buildAddon({ ...options, ...(onProgress ? { onProgress } : {}) });
     } finally {
       closeSync(log);
     }
@@ -251,9 +252,12 @@ describe.skipIf(!canBuild)("buildAddon", () => {
 
     writeFileSync(join(folder, "native", "engine.cpp"), "int engine() { return 2; }");
     expect(isFresh(folder, false)).toBe(false);
-    await build();
+    const shares: number[] = [];
+    await build((share) => shares.push(share));
     expect(isFresh(folder, false)).toBe(true);
     expect(written()).toBeGreaterThan(first);
+    expect(shares).toEqual(shares.toSorted((a, b) => a - b));
+    expect([shares[0] < 1, shares.at(-1)]).toEqual([true, 1]);
   }, 120_000);
 
   it("keeps the addon in place and quotes the compiler when a source is wrong", async () => {
@@ -267,6 +271,31 @@ describe.skipIf(!canBuild)("buildAddon", () => {
     });
     expect(readFileSync(addonPath(folder)).equals(before)).toBe(true);
   }, 120_000);
+});
+
+describe("buildProgress", () => {
+  const shown = (isTTY: boolean) => {
+    let now = 0, text = "";
+    const { update, end } = buildProgress({ isTTY, write: (piece) => text += piece }, () => now);
+    for (const share of [0.1, 0.299, 0.5, 0.8, 1]) {
+      now += 6_000;
+      update(share);
+    }
+    end();
+    return text;
+  };
+  const title = "secateur: building the native addon, once";
+
+  it("writes a line now and then to a log", () => {
+    expect(shown(false)).toBe(`${title}\n${title}: 29%\n${title}: 80%\n`);
+  });
+
+  it("redraws one line on a terminal and clears it", () => {
+    const text = shown(true);
+    expect(text).not.toContain("\n");
+    expect(text).toContain(`\r\x1b[K${title}: 50%\r`);
+    expect(text.endsWith("\r\x1b[K")).toBe(true);
+  });
 });
 
 describe("failureLines", () => {

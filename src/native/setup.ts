@@ -49,19 +49,36 @@ async function completeToolchain(root: string, log: number): Promise<Toolchain> 
   return findToolchain();
 }
 
-/** A line that counts up on a terminal, and one plain line elsewhere. */
-function progressLine(): { update: (share: number) => void; end: (line: string) => void } {
-  const terminal = process.stderr.isTTY === true;
-  const title = "building the native addon, once";
-  if (!terminal) say(title);
+/** Where progress goes; a part of process.stderr. */
+export interface ProgressOutput {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+}
+
+/** Milliseconds between two lines where one line cannot count up. */
+const LOG_INTERVAL = 10_000;
+
+/** Tells how far the build is: in one line that counts up on a terminal, in a few lines elsewhere. */
+export function buildProgress(out: ProgressOutput, now: () => number): {
+  /** `share` of the work done, 0 to 1. */
+  update: (share: number) => void;
+  /** Leaves the terminal tidy. */
+  end: () => void;
+} {
+  const title = "secateur: building the native addon, once";
+  const clear = out.isTTY ? "\r\x1b[K" : "";
+  let told = now();
+  out.write(out.isTTY ? title : `${title}\n`);
   return {
     update: (share) => {
-      if (terminal) process.stderr.write(`\rsecateur: ${title}: ${Math.round(share * 100)}% `);
+      const line = `${title}: ${Math.floor(share * 100)}%`;
+      if (out.isTTY) out.write(`${clear}${line}`);
+      else if (now() - told >= LOG_INTERVAL) {
+        told = now();
+        out.write(`${line}\n`);
+      }
     },
-    end: (line) => {
-      if (terminal) process.stderr.write("\r\x1b[K");
-      say(line);
-    },
+    end: () => out.write(clear),
   };
 }
 
@@ -75,10 +92,18 @@ export async function setUp(root: string = ROOT): Promise<void> {
     const { compiler = "c++", oneDnn } = await completeToolchain(root, log);
     const withOneDnn = oneDnn !== undefined;
     const started = performance.now();
-    const line = progressLine();
-    await buildAddon({ root, compiler, withOneDnn, log, say, onProgress: line.update });
+    const { update, end } = buildProgress(process.stderr, () => performance.now());
+    const aside = (line: string) => {
+      end();
+      say(line);
+    };
+    try {
+      await buildAddon({ root, compiler, withOneDnn, log, say: aside, onProgress: update });
+    } finally {
+      end();
+    }
     const seconds = ((performance.now() - started) / 1000).toFixed(0);
-    line.end(`built the native addon in ${seconds} s${withOneDnn ? "" : ", without oneDNN"}`);
+    say(`built the native addon in ${seconds} s${withOneDnn ? "" : ", without oneDNN"}`);
   } finally {
     closeSync(log);
   }
