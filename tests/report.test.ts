@@ -25,6 +25,7 @@ function bareReport(): Report {
         ({ rank: _rank, entropy: _entropy, concentration: _figure, shapley: _values, ...rest }) =>
           rest,
       ),
+      written: { step: "afterCut" },
       accuracy: { original, afterCut },
       training: { pruned: [] },
       latency: [],
@@ -101,6 +102,18 @@ describe("the table", () => {
       .toMatch(/differ by 0 of the largest .* moved outputs by 4\.2\./);
   });
 
+  it("says whose weights were written", () => {
+    expect(reportTable(report)).toMatch(
+      /^pruned\.onnx and .* weights of epoch 19 of 20, the best on held-out pictures\.$/m,
+    );
+    expect(reportTable(bareReport())).toContain("weights after the cut, as nothing was fine-tuned");
+  });
+
+  it("explains its column of unsettled channels where there is one", () => {
+    expect(reportTable(report)).toMatch(/^unsettled: channels whose Shapley value/m);
+    expect(reportTable(bareReport())).not.toContain("unsettled");
+  });
+
   it("aligns words left and figures right", () => {
     const heads = [{ title: "name", align: "left" as const }, { title: "count" }];
     expect(columns({ heads, rows: [["a", "1"], ["long name", "1,234"]] })).toEqual([
@@ -119,6 +132,19 @@ describe("the page", () => {
     expect(page.startsWith("<!doctype html>")).toBe(true);
     expect(page).not.toMatch(/<script|<link|<iframe|<img|\bsrc=|\bhref=|@import|url\((?!#)/i);
     expect(page.replaceAll("http://www.w3.org/2000/svg", "")).not.toMatch(/https?:/);
+  });
+
+  it("shows the accuracy of what was written, and says which that is", () => {
+    const tiles = (of: Report) => {
+      const [found] = parsed(reportPage(of)).querySelectorAll(".tiles");
+      return found.textContent;
+    };
+    expect(tiles(report)).toContain("89.28%");
+    const { results } = report;
+    const uncut = { ...report, results: { ...results, written: { step: "afterCut" } as const } };
+    expect(tiles(uncut)).toContain("39.71%");
+    expect(page).toContain("hold the weights of epoch 19 of 20");
+    expect(page).toContain("unsettled channels are those");
   });
 
   it("draws every group's Shapley values and has every number in a table", () => {

@@ -61,6 +61,8 @@ export interface Measured {
 /** Everything a run found and made. */
 export interface Pruned {
   readonly graph: Graph;
+  /** The moment of `measured` at which the graph had its weights, and their epoch if there was one. */
+  readonly written: { readonly moment: string; readonly epoch?: number };
   readonly original: Graph;
   readonly groups: readonly ChannelGroup[];
   readonly constraints: Constraints;
@@ -130,6 +132,9 @@ class PruningRun {
       : undefined;
     return {
       graph: tuned?.best ?? prepared,
+      written: tuned
+        ? { moment: "bestEpoch", epoch: tuned.bestEpoch }
+        : { moment: this.#keptSteps.at(-1) ?? "afterCut" },
       original: graph,
       groups,
       constraints,

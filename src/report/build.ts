@@ -140,6 +140,7 @@ function resultsOf(pruned: Pruned, context: ReportContext): Results {
   const { kind, cut } = context.options.budget;
   const { allowed, reached, step } = pruned.ratios;
   const { error, scale, tolerance, change } = pruned.check;
+  const { moment, epoch } = pruned.written;
   return {
     budget: {
       kind,
@@ -152,6 +153,7 @@ function resultsOf(pruned: Pruned, context: ReportContext): Results {
     },
     cost: { before: summaryOf(before), after: summaryOf(after) },
     keptSteps: ACCURACY_STEPS.filter((name) => pruned.keptSteps.includes(name)),
+    written: { step: moment as AccuracyStep, ...(epoch === undefined ? {} : { epoch }) },
     accuracy: accuracyOf(pruned.measured),
     latency: context.latency,
     check: { maxError: error, scale, tolerance, changed: change, dtype: "f32" },

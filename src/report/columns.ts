@@ -10,10 +10,12 @@ export interface Column {
 export interface Table {
   readonly heads: readonly Column[];
   readonly rows: readonly (readonly string[])[];
+  /** What headings mean, in a sentence or two below the rows. */
+  readonly note?: string;
 }
 
-/** Lines of a table: headings, a rule, rows. */
-export function columns({ heads, rows }: Table): string[] {
+/** Lines of a table: headings, a rule, rows, and the note. */
+export function columns({ heads, rows, note }: Table): string[] {
   const widths = heads.map(({ title }, index) =>
     rows.reduce((most, row) => Math.max(most, row[index].length), title.length)
   );
@@ -25,6 +27,7 @@ export function columns({ heads, rows }: Table): string[] {
     line(heads.map(({ title }) => title)),
     widths.map((width) => "─".repeat(width)).join("  "),
     ...rows.map(line),
+    ...(note === undefined ? [] : [note]),
   ];
 }
 

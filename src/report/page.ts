@@ -14,7 +14,13 @@ import { change, count, percent, type Table } from "./columns.ts";
 import { Html, markup } from "./html.ts";
 import { PAGE_STYLE } from "./page_style.ts";
 import type { Accuracy, GroupRow, Report, Results } from "./report.ts";
-import { budgetSentence, checkSentence, constraintsSentence, latencySentence } from "./table.ts";
+import {
+  budgetSentence,
+  checkSentence,
+  constraintsSentence,
+  latencySentence,
+  writtenSentence,
+} from "./table.ts";
 import {
   accuracyTable,
   groupTable,
@@ -25,7 +31,7 @@ import {
   stageTable,
 } from "./tables.ts";
 
-function tableHtml({ heads, rows }: Table): Html {
+function tableHtml({ heads, rows, note }: Table): Html {
   const side = (column: number) => heads[column].align === "left" ? "words" : "";
   return markup`
     <div class="scroll">
@@ -40,6 +46,7 @@ function tableHtml({ heads, rows }: Table): Html {
   }</tbody>
       </table>
     </div>
+    ${note === undefined ? "" : markup`<p class="quiet">${note}</p>`}
   `;
 }
 
@@ -64,13 +71,10 @@ function tile(name: string, value: string, note: string): Html {
   return markup`<div class="tile"><small>${name}</small><b>${value}</b><small>${note}</small></div>`;
 }
 
-function tiles({ cost, accuracy, latency }: Results): Html {
+function tiles({ cost, accuracy, written, latency }: Results): Html {
   const { before, after } = cost;
   const first = reported(accuracy.original);
-  const last = reported(
-    accuracy.lastEpoch ?? accuracy.afterReestimation ??
-      accuracy.afterCompensation ?? accuracy.afterCut,
-  );
+  const last = reported(accuracy[written.step]);
   const widest = latency.at(-1);
   return markup`<div class="tiles">${[
     tile("MACs", change(before.macs, after.macs), `${count(before.macs)} → ${count(after.macs)}`),
@@ -119,7 +123,8 @@ ${folded("Numbers of every group", tableHtml(groupTable(groups)))}`;
 function accuracySection(results: Results): Html {
   const { accuracy } = results;
   return markup`<h2>Accuracy</h2>
-<p>Held-out pictures served every choice of the run; test pictures were read for reporting alone.</p>
+<p>Held-out pictures served every choice of the run; test pictures were read for reporting alone.
+${writtenSentence(results)}</p>
 <div class="wrap">${figure("Top-1", accuracyChart(accuracy))}${
     tableHtml(accuracyTable(results))
   }</div>`;
@@ -175,7 +180,8 @@ function shapleySection({ groups }: Results): Html {
   return markup`<h2>Shapley values</h2>
 <p>What each channel adds to the negative loss on the calibration pictures, on average over random
 coalitions of its group, highest first. Lines are 95% intervals that hold for all channels of a group
-at once, given those pictures. ${key("kept", "kept")}${key("cut", "removed")}</p>
+at once, given those pictures; unsettled channels are those whose interval reaches over the line
+between kept and removed. ${key("kept", "kept")}${key("cut", "removed")}</p>
 <div class="grid">${sampled.map(shapleyGroup)}</div>`;
 }
 

@@ -180,6 +180,8 @@ export interface Results {
   readonly cost: { readonly before: CostSummary; readonly after: CostSummary };
   /** Of compensation and re-estimation, those kept because they lowered the held-out loss. */
   readonly keptSteps: readonly AccuracyStep[];
+  /** Whose weights the written model has; `epoch`, from 1, where they are fine-tuned. */
+  readonly written: { readonly step: AccuracyStep; readonly epoch?: number };
   /** One entry per set it was measured on. */
   readonly accuracy: Readonly<Partial<Record<AccuracyStep, readonly Accuracy[]>>>;
   readonly latency: readonly LatencyRow[];

@@ -2,7 +2,7 @@
 
 import { columns, count, percent } from "./columns.ts";
 import type { Report, Results } from "./report.ts";
-import { accuracyTable, groupTable, latencyTable, layerTable } from "./tables.ts";
+import { accuracyTable, groupTable, latencyTable, layerTable, STEP_NAMES } from "./tables.ts";
 
 /** One sentence: how close the cut came to the budget. */
 export function budgetSentence({ budget }: Results): string {
@@ -37,6 +37,14 @@ export function checkSentence({ check }: Results): string {
     `by ${relative(check.changed)}.`;
 }
 
+/** One sentence: which weights were written. */
+export function writtenSentence({ written: { step, epoch }, training }: Results): string {
+  const which = epoch === undefined
+    ? `the weights ${STEP_NAMES[step]}, as nothing was fine-tuned`
+    : `the weights of epoch ${epoch} of ${training.pruned.length}, the best on held-out pictures`;
+  return `pruned.onnx and pruned.safetensors hold ${which}.`;
+}
+
 /** How much more of its time than of its FLOPs a pass may keep before that is worth a sentence. */
 const LAG = 0.1;
 
@@ -69,6 +77,7 @@ export function reportTable({ results }: Report): string {
     ...tables.flatMap((table) => [...columns(table), ""]),
     budgetSentence(results) + constraintsSentence(results),
     checkSentence(results),
+    writtenSentence(results),
     ...(latency === undefined ? [] : [latency]),
   ].join("\n");
 }

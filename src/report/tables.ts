@@ -34,6 +34,10 @@ export function stageName(stage: string): string {
 const optional = (value: number | undefined, digits: number): string =>
   value === undefined ? "-" : value.toFixed(digits);
 
+const SAMPLING_NOTE =
+  "unsettled: channels whose Shapley value lies closer to the line between kept " +
+  "and removed than its 95% interval reaches; more --pairs settle more of them.";
+
 /** Channel groups: counts, indicators and what sampling said. */
 export function groupTable(groups: readonly GroupRow[]): Table {
   const sampled = groups.some((group) => group.shapley !== undefined);
@@ -65,6 +69,7 @@ export function groupTable(groups: readonly GroupRow[]): Table {
       optional(group.concentration, 3),
       ...(sampled ? sampling(group) : []),
     ]),
+    ...(sampled ? { note: SAMPLING_NOTE } : {}),
   };
 }
 

@@ -134,6 +134,7 @@ export function reportFixture(model = "resnet56", epochs = 20): Report {
         before: { macs: before.macs, parameters: before.parameters },
         after: { macs: after.macs, parameters: after.parameters },
       },
+      written: { step: "bestEpoch", epoch: epochs - 1 },
       keptSteps: ["afterCompensation", "afterReestimation"],
       accuracy: {
         original: both(0.9384, 0.8978),
