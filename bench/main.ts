@@ -19,10 +19,7 @@ import type { PeerInterpreter } from "./peer_process.ts";
 import { findPeers, installPeers } from "./peers.ts";
 import { profileNetworks } from "./profile.ts";
 import { profileTable, profileText, summaryOf, traceOf } from "./profile_report.ts";
-import { type BenchmarkResult, resultTable, writeResult } from "./results.ts";
-
-/** Where results are committed. */
-const RESULTS = join(ROOT, "bench", "results");
+import { type BenchmarkResult, RESULTS, resultTable, writeResult } from "./results.ts";
 
 function say(line: string): void {
   process.stderr.write(`${line}\n`);

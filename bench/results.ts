@@ -2,11 +2,15 @@
 
 import { join } from "node:path";
 import { makeFolder, writeFileAtomic } from "../src/formats/atomic.ts";
+import { ROOT } from "../src/native/sources.ts";
 import { columns, figures, percent, words } from "../src/report/columns.ts";
 import { spread } from "./alternate.ts";
 import type { Target } from "./contestant.ts";
 import type { Provenance } from "./machine.ts";
 import type { Row } from "./measure.ts";
+
+/** Where results are committed. */
+export const RESULTS = join(ROOT, "bench", "results");
 
 /** What one benchmark found. */
 export interface BenchmarkResult extends Provenance {

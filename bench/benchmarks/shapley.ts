@@ -1,3 +1,6 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
 import { type ChannelGroup, prunableGroups } from "../../src/graph/channels.ts";
 import { LoadedModel } from "../../src/native/loaded_model.ts";
 import { RandomStream } from "../../src/random.ts";
@@ -5,6 +8,7 @@ import type { Coalition } from "../../src/shapley/estimate.ts";
 import { gameRequest, NetworkGame } from "../../src/shapley/game.ts";
 import type { Benchmark, BenchmarkOptions, Case, Contestant } from "../contestant.ts";
 import { openPeer } from "../peers.ts";
+import { RESULTS } from "../results.ts";
 import {
   type Dtype,
   labelsInTurn,
@@ -50,6 +54,23 @@ export function coalitionsOf(players: number, count: number): Coalition[] {
   return coalitions.slice(0, count);
 }
 
+/** Of a result of experiments/shapley_error.ts. */
+const ErrorResult = z.object({
+  overall: z.object({
+    ofWorkAtEqualError: z.object({ corrected: z.object({ ratio: z.number().positive() }) }),
+  }),
+});
+
+/** How many evaluations of independent permutations one of ours is worth, and who says so. */
+function savedSampling(): { ratio: number; file: string } {
+  const file = readdirSync(RESULTS).filter((name) => name.includes("-shapley-error-")).sort().at(
+    -1,
+  );
+  if (file === undefined) throw new Error(`expects a result of shapley_error.ts in ${RESULTS}`);
+  const { overall } = ErrorResult.parse(JSON.parse(readFileSync(join(RESULTS, file), "utf8")));
+  return { ratio: overall.ofWorkAtEqualError.corrected.ratio, file };
+}
+
 interface Setting {
   readonly images: number;
   /** Evaluations of each sampled layer in one measurement of ours. */
@@ -60,13 +81,17 @@ interface Setting {
   readonly every: number;
 }
 
-/** Evaluations a second over one permutation of every inner layer, both ends left out. */
+/**
+ * Evaluations a second over one permutation of every inner layer, both ends left out, in units of a
+ * loop over independent permutations that reaches the same standard error.
+ */
 function openOurs(
   { graph }: Network,
   samples: readonly Sample[],
   { images, evaluations }: Setting,
   { threads }: BenchmarkOptions,
   dtype: Dtype,
+  saved: number,
 ): Contestant {
   const requests = samples.map(({ group }) => gameRequest(graph, group, images));
   const model = LoadedModel.open(graph, requests, { threads, dtype });
@@ -77,7 +102,7 @@ function openOurs(
     perPermutation,
   }));
   return {
-    about: `${dtype}, prefix kept, coalitions stacked as one batch`,
+    about: `${dtype}, prefix kept, coalitions stacked as one batch, pairs and surrogate`,
     measure: async () => {
       let seconds = 0, total = 0;
       for (const { game, coalitions, perPermutation } of games) {
@@ -87,7 +112,7 @@ function openOurs(
         seconds += each * perPermutation;
         total += perPermutation;
       }
-      return total / seconds;
+      return saved * total / seconds;
     },
     close: () => model.dispose(),
   };
@@ -102,6 +127,7 @@ function caseOf(network: Network, options: BenchmarkOptions): Case {
   const evaluations = groups.reduce((sum, { players }) => sum + players.length - 1, 0);
   const precision = precisions().at(-1)!;
   const { dtype } = precision;
+  const saved = savedSampling();
   const peer = (cached: boolean, count: number) => ({
     ...network.peer,
     ...precision,
@@ -113,19 +139,19 @@ function caseOf(network: Network, options: BenchmarkOptions): Case {
     players: samples.map(({ group }) => group.players.length),
   });
   return {
-    name: `Shapley, all ${groups.length} inner layers of ${network.title}`,
+    name: `Shapley at equal error, all ${groups.length} inner layers of ${network.title}`,
     unit: "evaluations/s",
     better: "higher",
     mostRounds: 5,
     details: {
       evaluationsPerPermutation: evaluations,
-      coalitions: "both sides evaluate the same number",
+      savedSampling: saved,
       measured: setting.evaluations,
       layersMeasured: samples.length,
       images: setting.images,
       dtype,
     },
-    ours: () => Promise.resolve(openOurs(network, samples, setting, options, dtype)),
+    ours: () => Promise.resolve(openOurs(network, samples, setting, options, dtype, saved.ratio)),
     peers: [
       {
         name: "PyTorch, cached prefix",
@@ -143,6 +169,6 @@ function caseOf(network: Network, options: BenchmarkOptions): Case {
 
 export const shapley: Benchmark = {
   name: "shapley",
-  about: "coalitions evaluated a second, over a permutation of every inner layer of ResNet-56",
+  about: "Shapley values of every inner layer of ResNet-56, at equal standard error",
   cases: (options) => [caseOf(networkOf(options), options)],
 };
