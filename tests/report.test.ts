@@ -165,6 +165,17 @@ describe("the page", () => {
     }
   });
 
+  it.each([[2, [1, 2]], [20, [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]]])(
+    "numbers %i epochs by whole numbers",
+    (epochs, numbers) => {
+      const document = parsed(reportPage(reportFixture("resnet8", epochs)));
+      const ticks = document.querySelectorAll(
+        '[aria-label="loss by epoch"] [aria-label="x-axis tick label"] text',
+      );
+      expect([...ticks].map(({ textContent }) => Number(textContent))).toEqual(numbers);
+    },
+  );
+
   it("holds no figure that is none", () => {
     expect(page).not.toMatch(/NaN|undefined|Infinity/);
     expect(reportPage(bareReport())).not.toMatch(/NaN|undefined|Infinity|Shapley values of/);

@@ -156,6 +156,12 @@ interface TrainingPoint {
   readonly value: number;
 }
 
+/** At most ten whole numbers from 1 to `last`, evenly spaced. */
+function wholeTicks(last: number): number[] {
+  const step = Math.ceil(last / 10);
+  return Array.from({ length: Math.floor(last / step) }, (_, i) => (i + 1) * step);
+}
+
 /** One figure of fine-tuning by epoch, for the pruned model and, when trained, the control. */
 export function trainingChart(
   label: string,
@@ -181,7 +187,7 @@ export function trainingChart(
     x: {
       label: "epoch",
       domain: [Math.min(1, last - 1), last],
-      ticks: Math.min(last, 10),
+      ticks: wholeTicks(last),
       tickFormat: "d",
     },
     y: { label, grid: true, nice: true },
