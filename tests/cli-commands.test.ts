@@ -52,6 +52,7 @@ describe.skipIf(missing)("commands", () => {
   it("help lists the options and their defaults", async () => {
     const { code, out } = await run("prune --help");
     expect(out).toMatch(/--cut-flops <share> +share of the FLOPs/);
+    expect(out.replace(/\s+/g, " ")).toContain("(default 20; 8 for the embedded default)");
     expect(code).toBe(0);
   });
 
@@ -74,9 +75,18 @@ describe.skipIf(missing)("commands", () => {
     expect(readdirSync(join(folder, "parts"))).toEqual(["training.safetensors"]);
 
     const resumed = await run(`${args} parts --resume`);
-    expect(resumed.code).toBe(0);
+    expect([resumed.code, resumed.err]).toEqual([0, ""]);
     const bytes = (name: string) => readFileSync(join(folder, name, "model.safetensors"));
     expect(bytes("parts").equals(bytes("whole"))).toBe(true);
+  }, 300_000);
+
+  it("says when there is nothing to resume", async () => {
+    const nothing = /^There is nothing to resume in fresh\S*; the run starts anew\.$/m;
+    const trained = await run("train --data cifar10:cifar --epochs 1 --resume --out fresh");
+    expect(trained.err).toMatch(nothing);
+    const pruned = await run(`${PRUNE} --epochs 0 --resume --out fresh`);
+    expect(pruned.err).toMatch(nothing);
+    expect([trained.code, pruned.code]).toEqual([0, 0]);
   }, 300_000);
 
   it("prune writes a smaller model, the plan and the report", async () => {

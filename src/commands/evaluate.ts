@@ -2,7 +2,7 @@
 
 import { normalisationOf } from "../data/contract.ts";
 import { loadAddon } from "../native/binding.ts";
-import { percent } from "../report/columns.ts";
+import { count, percent } from "../report/columns.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { type Console, openConsole } from "./console.ts";
 import { EVALUATE_OPTIONS } from "./model_options.ts";
@@ -36,7 +36,7 @@ export async function runEvaluate(
     });
     console.result(found);
     console.text(
-      `${graph.name} on ${pictures.name}: ${found.correct} of ${found.total} right ` +
+      `${graph.name} on ${pictures.name}: ${count(found.correct)} of ${count(found.total)} right ` +
         `(top-1 ${percent(found.top1)}, top-5 ${percent(found.top5)}), loss ` +
         `${found.loss.toFixed(4)}; ${found.dtype} on the ${found.device.toUpperCase()}, ` +
         `${found.seconds.toFixed(1)} s.`,

@@ -1,9 +1,11 @@
-/** The folder a command writes to, tried before any work starts. */
+/** The folder a command writes to, looked at before any work starts. */
 
 import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
 import { mkdir, rmdir, unlink, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { unwritable } from "../formats/atomic.ts";
+import type { Console } from "./console.ts";
 
 /**
  * Makes sure that files can be written to a folder, leaving nothing behind: a folder that was not
@@ -31,4 +33,10 @@ async function removeFolders(innermost: string, first: string): Promise<void> {
     await rmdir(folder);
     if (folder === first) return;
   }
+}
+
+/** Says so where --resume finds no checkpoint: a mistyped folder would else start hours anew. */
+export function warnOfNothing(checkpoint: string, console: Console): void {
+  if (existsSync(checkpoint)) return;
+  console.warn(`There is nothing to resume in ${dirname(checkpoint)}; the run starts anew.`);
 }

@@ -29,7 +29,7 @@ import { type Console, openConsole } from "./console.ts";
 import { forecast } from "./meter.ts";
 import { fitOf, graphOf, type ModelSource, readSource } from "./model_source.ts";
 import { type OptionValues, parseOptions } from "./options.ts";
-import { requireWritable } from "./output.ts";
+import { requireWritable, warnOfNothing } from "./output.ts";
 import { contractOf, isEmbedded, openParts, planInput, specOf } from "./pictures.ts";
 import { EXPORT_OPTIONS, FORCE_OPTION, pruneOptions } from "./prune_options.ts";
 import { DATA_OPTIONS, JSON_OPTION, MODEL_OPTIONS } from "./shared_options.ts";
@@ -60,6 +60,7 @@ export async function runPrune(
   try {
     const { input, source, contract, skipped } = await load(values, options, console, run);
     requirePossible(input.graph, options);
+    if (options.resume) warnOfNothing(join(options.out, "run", "run.json"), console);
     await requirePlausible(input, options, values.force, console, run);
     const pruned = await pruneUntilStopped(input, options, {
       ...run,

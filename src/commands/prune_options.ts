@@ -30,6 +30,17 @@ import {
   TRAINING_OPTIONS,
 } from "./shared_options.ts";
 
+const DEFAULT_CUT = 0.455;
+
+/** What depends on whether the run is a first look at the embedded model, done in minutes. */
+const DEFAULTS = {
+  embedded: { epochs: 8, pairs: 4, calibration: 256 },
+  own: { epochs: 20, pairs: 16, calibration: 512 },
+} as const;
+
+const defaultOf = (name: keyof typeof DEFAULTS.own): string =>
+  `(default ${DEFAULTS.own[name]}; ${DEFAULTS.embedded[name]} for the embedded default)`;
+
 const BUDGET_TABLE = {
   cutFlops: {
     schema: share().optional(),
@@ -114,12 +125,12 @@ const SELECTION_TABLE = {
   calibration: {
     schema: whole(1, 1_000_000).optional(),
     value: "count",
-    help: "training pictures that Shapley values are estimated on (default 512)",
+    help: `training pictures that Shapley values are estimated on ${defaultOf("calibration")}`,
   },
   pairs: {
     schema: whole(2, 100_000).optional(),
     value: "count",
-    help: "most pairs of permutations per group of channels (default 16)",
+    help: `most pairs of permutations per group of channels ${defaultOf("pairs")}`,
   },
   compensate: {
     schema: unlessRefused(),
@@ -137,7 +148,7 @@ const FINE_TUNING_TABLE = {
   epochs: {
     schema: whole(0, 100_000).optional(),
     value: "count",
-    help: "epochs of fine-tuning (default 20; 5 for the embedded default)",
+    help: `epochs of fine-tuning ${defaultOf("epochs")}`,
   },
   lr: {
     schema: positive(100).default(0.02),
@@ -206,14 +217,6 @@ export const PRUNE_OPTIONS = {
   ...EXPORT_OPTIONS,
   ...FORCE_OPTION,
   ...JSON_OPTION,
-} as const;
-
-const DEFAULT_CUT = 0.455;
-
-/** What depends on whether the run is a first look at the embedded model, done in minutes. */
-const DEFAULTS = {
-  embedded: { epochs: 8, pairs: 4, calibration: 256 },
-  own: { epochs: 20, pairs: 16, calibration: 512 },
 } as const;
 
 function budgetOf(raw: Readonly<Record<string, unknown>>): Budget {

@@ -8,13 +8,14 @@ import type { Graph } from "../graph/graph.ts";
 import { createModel } from "../models/models.ts";
 import { loadAddon } from "../native/binding.ts";
 import type { RunOptions } from "../progress.ts";
+import { count, percent } from "../report/columns.ts";
 import { evaluate, type TimedEvaluation } from "../training/evaluate.ts";
 import { defaultWarmup } from "../training/schedule.ts";
 import { train, type TrainResult } from "../training/train.ts";
 import { type Console, openConsole } from "./console.ts";
 import { EMBEDDED_MODEL, fitOf, graphOf, readSource, requireModelName } from "./model_source.ts";
 import { type OptionValues, parseOptions } from "./options.ts";
-import { requireWritable } from "./output.ts";
+import { requireWritable, warnOfNothing } from "./output.ts";
 import { contractOf, type InputPlan, openParts, type Pictures, planInput } from "./pictures.ts";
 import { TRAIN_OPTIONS } from "./train_options.ts";
 
@@ -35,6 +36,8 @@ export async function runTrain(
     const normalisation = normalisationOf(plan.contract);
     await makeFolder(values.out);
     const epochs = `${values.epochs} epochs of ${training.count} pictures`;
+    const checkpoint = join(values.out, "training.safetensors");
+    if (values.resume) warnOfNothing(checkpoint, console);
     console.stage("train", `${graph.name}, ${epochs}`);
     const trained = await train(graph, {
       ...options,
@@ -42,7 +45,7 @@ export async function runTrain(
       ...(heldOut ? { validation: heldOut } : {}),
       normalisation,
       ...trainingOptions(values),
-      checkpoint: join(values.out, "training.safetensors"),
+      checkpoint,
     });
     console.stage("evaluate", `${test.count} test pictures`);
     const { dtype, threads } = values;
@@ -102,8 +105,10 @@ async function writeResults(
   await writeFileAtomic(record, `${JSON.stringify({ bestEpoch, history, test }, null, 2)}\n`);
   console.result({ bestEpoch, history, test, files: [model, record] });
   console.text(
-    `${best.name} after epoch ${bestEpoch}: ${test.correct} of ${test.total} test pictures right ` +
-      `(${(100 * test.top1).toFixed(2)}%), loss ${test.loss.toFixed(4)}.\n` +
+    `${best.name} after epoch ${bestEpoch}: ${count(test.correct)} of ${
+      count(test.total)
+    } test pictures right ` +
+      `(${percent(test.top1)}), loss ${test.loss.toFixed(4)}.\n` +
       `Written: ${model}, ${record}`,
   );
 }
