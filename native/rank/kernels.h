@@ -12,6 +12,10 @@ constexpr int kMostLanes = 8;
 // Vectors of scratch beside the matrices: squared diagonal and superdiagonal, and three work rows.
 constexpr int kScratchRows = 5;
 
+// Vectors from one row of a matrix in scratch to the next: an odd multiple of four. Rows a power of
+// two apart would share few cache sets and low address bits, and loads would wait for stores.
+constexpr int64_t row_stride(int cols) { return (int64_t{cols} + 3) / 4 * 4 | 4; }
+
 // A batch with rows >= cols (a wide matrix is handed over transposed).
 struct Batch {
   const float* data;

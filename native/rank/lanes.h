@@ -59,6 +59,13 @@ inline Real<Lanes> larger(Real<Lanes> a, Real<Lanes> b) {
   return a > b ? a : b;
 }
 
+// Asks for the cache line of `x`, which is soon read or written, where a vector is a whole line (of
+// shorter vectors several would ask for the same one).
+template <int Lanes>
+inline void fetch([[maybe_unused]] const Real<Lanes>* x) {
+  if constexpr (sizeof(*x) == 64) __builtin_prefetch(x, 1);
+}
+
 template <int Lanes>
 inline bool any(Word<Lanes> mask) {
   int64_t seen = 0;

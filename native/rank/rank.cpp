@@ -37,8 +37,9 @@ RankKernel best_rank_kernel() {
 
 size_t rank_scratch_bytes(int rows, int cols) {
   if (rows < 1 || cols < 1 || int64_t{rows} * cols > kMostElements) return 0;
-  const int64_t beside = int64_t{rank_kernels::kScratchRows} * std::min(rows, cols);
-  const int64_t vectors = int64_t{rows} * cols + beside;
+  const int height = std::max(rows, cols), width = std::min(rows, cols);
+  const int64_t vectors = height * rank_kernels::row_stride(width) +
+                          int64_t{rank_kernels::kScratchRows} * width;
   return static_cast<size_t>(vectors) * rank_kernels::kMostLanes * sizeof(double);
 }
 

@@ -7,6 +7,7 @@
 namespace secateur::rank_kernels {
 namespace {
 inline Real<4> square_root(Real<4> x) { return (Real<4>)_mm256_sqrt_pd((__m256d)x); }
+inline Real<4> widen(Single<4> x) { return (Real<4>)_mm256_cvtps_pd((__m128)x); }
 }  // namespace
 }  // namespace secateur::rank_kernels
 

@@ -7,6 +7,7 @@
 namespace secateur::rank_kernels {
 namespace {
 inline Real<8> square_root(Real<8> x) { return (Real<8>)_mm512_maskz_sqrt_pd(0xff, (__m512d)x); }
+inline Real<8> widen(Single<8> x) { return (Real<8>)_mm512_maskz_cvtps_pd(0xff, (__m256)x); }
 }  // namespace
 }  // namespace secateur::rank_kernels
 

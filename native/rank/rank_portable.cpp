@@ -7,6 +7,7 @@
 namespace secateur::rank_kernels {
 namespace {
 inline Real<2> square_root(Real<2> x) { return (Real<2>)_mm_sqrt_pd((__m128d)x); }
+inline Real<2> widen(Single<2> x) { return __builtin_convertvector(x, Real<2>); }
 }  // namespace
 }  // namespace secateur::rank_kernels
 
