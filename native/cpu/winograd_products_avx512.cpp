@@ -7,21 +7,18 @@ namespace secateur::winograd {
 
 namespace {
 
-// One block of a product, of one of the 36 elements. a[i, p] is at a[i * RowStep + p * DepthStep],
-// b[p, j] at b[j * b_plane + p * b_step].
-template <int Rows, int Vectors, int RowStep, int DepthStep, int RightStep>
-inline void add_products(Lanes (&sum)[Rows][Vectors], const float* a, const float* b,
-                         int64_t b_plane, int64_t depth) {
-  for (int64_t p = 0; p < depth; ++p) {
-    Lanes right[Vectors];
+// Adds a[i] b[j] for one of the indices that a product sums over; a[i] is at a[i * RowStep].
+template <int RowStep, int Rows, int Vectors>
+[[gnu::always_inline]] inline void add_product(Lanes (&sum)[Rows][Vectors], const float* a,
+                                               const float* b, int64_t b_plane) {
+  Lanes right[Vectors];
 #pragma GCC unroll 2
-    for (int j = 0; j < Vectors; ++j) right[j] = _mm512_loadu_ps(b + p * RightStep + j * b_plane);
+  for (int j = 0; j < Vectors; ++j) right[j] = _mm512_loadu_ps(b + j * b_plane);
 #pragma GCC unroll 16
-    for (int i = 0; i < Rows; ++i) {
-      const Lanes left = _mm512_set1_ps(a[i * RowStep + p * DepthStep]);
+  for (int i = 0; i < Rows; ++i) {
+    const Lanes left = _mm512_set1_ps(a[i * RowStep]);
 #pragma GCC unroll 2
-      for (int j = 0; j < Vectors; ++j) sum[i][j] = _mm512_fmadd_ps(left, right[j], sum[i][j]);
-    }
+    for (int j = 0; j < Vectors; ++j) sum[i][j] = _mm512_fmadd_ps(left, right[j], sum[i][j]);
   }
 }
 
@@ -37,10 +34,11 @@ void multiply_block(const Tiles& c, const Tiles& a, const float* b, int64_t b_pl
     for (int i = 0; i < Rows; ++i) sum[i][j] = start;
   }
   for (int64_t done = 0; done < depth; done += kLanes) {
-    const int64_t left = depth - done;
-    add_products<Rows, Vectors, Tiles::kFloats, 1, kLanes>(
-        sum, a.values + done / kLanes * a.plane, b + done * kLanes, b_plane,
-        left < kLanes ? left : kLanes);
+    const float* const from = a.values + done / kLanes * a.plane;
+    const int64_t count = depth - done < kLanes ? depth - done : kLanes;
+    for (int64_t p = 0; p < count; ++p) {
+      add_product<Tiles::kFloats>(sum, from + p, b + (done + p) * kLanes, b_plane);
+    }
   }
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i) {
@@ -63,7 +61,20 @@ void correlate_block(float* c, int64_t c_plane, const float* a, const Tiles& b, 
       sum[i][j] = add ? _mm512_loadu_ps(c + j * c_plane + i * kLanes) : _mm512_setzero_ps();
     }
   }
-  add_products<Rows, Vectors, 1, Tiles::kFloats, Tiles::kFloats>(sum, a, b.values, b.plane, tiles);
+  const auto add_tile = [&](int64_t tile) __attribute__((always_inline)) {
+    add_product<1>(sum, a + tile * Tiles::kFloats, b.values + tile * Tiles::kFloats, b.plane);
+  };
+  int64_t tile = 0;
+  if constexpr (Vectors == 1) {  // a fifth faster; pairs of vectors are not
+    for (; tile + 4 <= tiles; tile += 4) {
+      add_tile(tile);
+      add_tile(tile + 1);
+      add_tile(tile + 2);
+      add_tile(tile + 3);
+    }
+  }
+#pragma GCC unroll 1
+  for (; tile < tiles; ++tile) add_tile(tile);
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i) {
 #pragma GCC unroll 2
