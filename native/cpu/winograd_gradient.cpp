@@ -122,9 +122,6 @@ std::unique_ptr<Kernel> weights_gradient(const Call& call) {
   if (!is_served(parse_precision(call.integer(ConvolutionShape::kInts)))) return nullptr;
   const auto shape = ConvolutionShape::parse(call.instruction.ints);
   const auto tiling = Tiling::of(shape, false);
-  // Here transforms weigh more than in the other directions.
-  constexpr int64_t kFewestFilters = 144;
-  if (shape.in_channels * shape.out_channels < kFewestFilters) return nullptr;
   if (!tiling) return nullptr;
   call.require_input(0, {shape.in_height, shape.in_width, shape.in_channels});
   call.require_input(1, {shape.out_height, shape.out_width, shape.out_channels});
