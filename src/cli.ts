@@ -2,6 +2,7 @@
 
 import { Command, CommanderError } from "commander";
 import process from "node:process";
+import { interruption } from "./commands/interruption.ts";
 import { declareOptions, type OptionTable } from "./commands/options.ts";
 import { EVALUATE_OPTIONS, INSPECT_OPTIONS } from "./commands/model_options.ts";
 import { PRUNE_OPTIONS } from "./commands/prune_options.ts";
@@ -52,17 +53,15 @@ const ACTIONS: Readonly<
   },
 };
 
-/** An abort signal for Ctrl-C and SIGTERM; the second one ends the process at once. */
-function interruption(): AbortSignal {
-  const controller = new AbortController();
-  const interrupt = () => {
-    if (controller.signal.aborted) process.exit(EXIT.interrupted);
-    process.stderr.write("\nStopping at the next checkpoint; once more stops at once.\n");
-    controller.abort();
-  };
+/** An abort signal for Ctrl-C and SIGTERM. */
+function interruptions(): AbortSignal {
+  const { signal, interrupt } = interruption(
+    (line) => process.stderr.write(`\n${line}\n`),
+    () => process.exit(EXIT.interrupted),
+  );
   process.on("SIGINT", interrupt);
   process.on("SIGTERM", interrupt);
-  return controller.signal;
+  return signal;
 }
 
 /** Options that there were, and what does their work now. */
@@ -129,7 +128,7 @@ export async function main(args: readonly string[]): Promise<number> {
   outliveFileSizeLimit();
   let code: number = EXIT.ok;
   const root = program(async (action, raw) => {
-    code = await action(raw, interruption()) ?? EXIT.ok;
+    code = await action(raw, interruptions()) ?? EXIT.ok;
   });
   try {
     if (args.length === 0) {
