@@ -35,10 +35,10 @@ export async function runTrain(
     const { graph, plan, training, heldOut, test } = await load(values, console, options);
     const normalisation = normalisationOf(plan.contract);
     await makeFolder(values.out);
-    const epochs = `${values.epochs} epochs of ${training.count} pictures`;
+    const epochs = `epochs: ${values.epochs}, pictures in each: ${count(training.count)}`;
     const checkpoint = join(values.out, "training.safetensors");
     if (values.resume) warnOfNothing(checkpoint, console);
-    console.stage("train", `${graph.name}, ${epochs}`);
+    console.stage("train", `${graph.name}; ${epochs}`);
     const trained = await train(graph, {
       ...options,
       data: training,
@@ -47,7 +47,7 @@ export async function runTrain(
       ...trainingOptions(values),
       checkpoint,
     });
-    console.stage("evaluate", `${test.count} test pictures`);
+    console.stage("evaluate", `${count(test.count)} test pictures`);
     const { dtype, threads } = values;
     const found = await evaluate(trained.best, test, { ...options, normalisation, dtype, threads });
     await writeResults(values.out, trained, found, contractOf(plan, training), console);
