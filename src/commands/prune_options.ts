@@ -34,8 +34,8 @@ const DEFAULT_CUT = 0.455;
 
 /** What depends on whether the run is a first look at the embedded model, done in minutes. */
 const DEFAULTS = {
-  embedded: { epochs: 8, pairs: 4, calibration: 256 },
-  own: { epochs: 20, pairs: 16, calibration: 512 },
+  embedded: { epochs: 8, pairs: 16, calibration: 64 },
+  own: { epochs: 20, pairs: 32, calibration: 128 },
 } as const;
 
 const defaultOf = (name: keyof typeof DEFAULTS.own): string =>
