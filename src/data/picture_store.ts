@@ -70,6 +70,23 @@ export async function openStore(path: string): Promise<PictureStore> {
   }
 }
 
+interface FileStatus {
+  readonly size: number;
+  readonly mtimeMs: number;
+}
+
+/** Deno's own function, if this is Deno: its node:fs takes five times as long for the same. */
+const { Deno: deno } = globalThis as {
+  Deno?: { statSync(path: string): { size: number; mtime: Date | null } };
+};
+
+/** Size and time of change of a file, at a quarter of the cost of waiting for each. */
+function statusOf(path: string): FileStatus {
+  if (deno === undefined) return statSync(path);
+  const { size, mtime } = deno.statSync(path);
+  return { size, mtimeMs: mtime?.getTime() ?? 0 };
+}
+
 async function openFolder(root: string): Promise<PictureStore> {
   const files: string[] = [];
   const folders: string[] = [];
@@ -98,8 +115,7 @@ async function openFolder(root: string): Promise<PictureStore> {
       for (let first = 0; first < paths.length; first += STAMPED_AT_ONCE) {
         hash.update(
           paths.slice(first, first + STAMPED_AT_ONCE).map((path) => {
-            // At a quarter of the cost of waiting for each.
-            const { size, mtimeMs } = statSync(join(root, path));
+            const { size, mtimeMs } = statusOf(join(root, path));
             return `${path}\0${size}\0${mtimeMs}\n`;
           }).join(""),
         );
@@ -122,7 +138,7 @@ async function openFolder(root: string): Promise<PictureStore> {
 
 async function openTar(
   path: string,
-  status: { readonly size: number; readonly mtimeMs: number },
+  status: FileStatus,
 ): Promise<PictureStore> {
   const entries = await entriesOf(path);
   const files = new Map<string, TarEntry>();
