@@ -5,8 +5,8 @@ import { availableParallelism, cpus, loadavg, totalmem } from "node:os";
 import process from "node:process";
 import { loadAddon } from "../src/native/binding.ts";
 import { cpuFeatures } from "../src/native/session.ts";
-import { ROOT } from "../src/native/sources.ts";
-import { findToolchain, oneDnnVersion } from "../src/native/toolchain.ts";
+import { ROOT } from "../src/native/setup/sources.ts";
+import { findToolchain, oneDnnVersion } from "../src/native/setup/toolchain.ts";
 
 export interface Machine {
   readonly cpu: string;

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { reasonOf, SecateurError } from "../src/errors.ts";
 import { makeFolder, writeFileAtomic } from "../src/formats/atomic.ts";
-import { ROOT } from "../src/native/sources.ts";
+import { ROOT } from "../src/native/setup/sources.ts";
 import { BENCHMARKS } from "./benchmarks/all.ts";
 import type { Benchmark, BenchmarkOptions } from "./contestant.ts";
 import { type Provenance, provenance } from "./machine.ts";

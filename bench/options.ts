@@ -3,8 +3,8 @@
 import { Command, Option } from "commander";
 import { tmpdir } from "node:os";
 import { z } from "zod";
-import { flag, positive, text, whole } from "../src/commands/option_values.ts";
-import { declareOptions, type OptionValues, parseOptions } from "../src/commands/options.ts";
+import { flag, positive, text, whole } from "../src/commands/options/values.ts";
+import { declareOptions, type OptionValues, parseOptions } from "../src/commands/options/parse.ts";
 import { BENCHMARKS } from "./benchmarks/all.ts";
 
 const OPTIONS = {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { z } from "zod";
 import { SecateurError } from "../src/errors.ts";
-import { ROOT } from "../src/native/sources.ts";
+import { ROOT } from "../src/native/setup/sources.ts";
 import type { BenchmarkOptions, Contestant } from "./contestant.ts";
 import { type PeerInterpreter, PeerProcess, peerScript } from "./peer_process.ts";
 

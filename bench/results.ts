@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { makeFolder, writeFileAtomic } from "../src/formats/atomic.ts";
-import { ROOT } from "../src/native/sources.ts";
+import { ROOT } from "../src/native/setup/sources.ts";
 import { columns, figures, percent, words } from "../src/report/columns.ts";
 import { spread } from "./alternate.ts";
 import type { Target } from "./contestant.ts";

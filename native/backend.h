@@ -7,7 +7,7 @@
 #include <memory>
 #include <span>
 
-#include "program.h"
+#include "program/program.h"
 
 namespace secateur {
 

@@ -2,12 +2,12 @@
 
 import { Command, CommanderError } from "commander";
 import process from "node:process";
-import { interruption } from "./commands/interruption.ts";
-import { declareOptions, type OptionTable } from "./commands/options.ts";
-import { EVALUATE_OPTIONS, INSPECT_OPTIONS } from "./commands/model_options.ts";
-import { PRUNE_OPTIONS } from "./commands/prune_options.ts";
-import { JSON_OPTION } from "./commands/shared_options.ts";
-import { TRAIN_OPTIONS } from "./commands/train_options.ts";
+import { interruption } from "./commands/terminal/interruption.ts";
+import { declareOptions, type OptionTable } from "./commands/options/parse.ts";
+import { EVALUATE_OPTIONS, INSPECT_OPTIONS } from "./commands/options/model.ts";
+import { PRUNE_OPTIONS } from "./commands/options/prune.ts";
+import { JSON_OPTION } from "./commands/options/shared.ts";
+import { TRAIN_OPTIONS } from "./commands/options/train.ts";
 import { reasonOf, SecateurError } from "./errors.ts";
 import { outliveFileSizeLimit, unwritable } from "./formats/atomic.ts";
 import { systemCode } from "./formats/file.ts";

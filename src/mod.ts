@@ -26,9 +26,13 @@ export {
   type PictureSet,
   subset,
 } from "./data/dataset.ts";
-export { openDataset } from "./data/source.ts";
+export { openDataset } from "./data/sources/source.ts";
 export { holdOutLastPerClass, stratifiedSample } from "./data/split.ts";
-export { type CalibrationBatch, calibrationBatches, calibrationSet } from "./data/calibration.ts";
+export {
+  type CalibrationBatch,
+  calibrationBatches,
+  calibrationSet,
+} from "./data/batches/calibration.ts";
 
 export type { Graph, Node, Shape } from "./graph/graph.ts";
 export { type ChannelGroup, channelGroups, prunableGroups } from "./graph/channels.ts";
@@ -46,7 +50,7 @@ export { Session } from "./native/session.ts";
 
 export { concentrate, concentrationOf, type Fusion } from "./concentration/concentration.ts";
 export { responseEntropy } from "./concentration/entropy.ts";
-export { type Budget, solveRatios } from "./concentration/ratios.ts";
+export { type Budget, solveRatios } from "./ratios/solve.ts";
 export { measureSites } from "./concentration/statistics.ts";
 
 export { type Estimate, estimateShapley, type Game } from "./shapley/estimate.ts";

@@ -2,10 +2,10 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import sharp from "sharp";
-import { BatchStream } from "../../src/data/batches.ts";
+import { BatchStream } from "../../src/data/batches/batches.ts";
 import { normalisations, type PictureSet } from "../../src/data/dataset.ts";
-import { generateDataset } from "../../src/data/generated.ts";
-import { readImageFolder } from "../../src/data/image_folder.ts";
+import { generateDataset } from "../../src/data/sources/generated.ts";
+import { readImageFolder } from "../../src/data/sources/image_folder.ts";
 import type { Benchmark, BenchmarkOptions, Case, Contestant } from "../contestant.ts";
 import { openPeer } from "../peers.ts";
 

@@ -5,7 +5,7 @@
 
 import process from "node:process";
 import { normalisations } from "../../src/data/dataset.ts";
-import { readImageFolder } from "../../src/data/image_folder.ts";
+import { readImageFolder } from "../../src/data/sources/image_folder.ts";
 import { createModel } from "../../src/models/models.ts";
 import { train } from "../../src/training/train.ts";
 

@@ -3,7 +3,7 @@
 import { availableParallelism } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { InferenceSession, Tensor } from "onnxruntime-node";
-import { encodeOnnx } from "../../src/formats/onnx/export.ts";
+import { encodeOnnx } from "../../src/formats/onnx/export/export.ts";
 import type { Graph } from "../../src/graph/graph.ts";
 import { LoadedModel } from "../../src/native/loaded_model.ts";
 import { RandomStream } from "../../src/random.ts";

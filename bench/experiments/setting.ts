@@ -5,9 +5,9 @@
 
 import { availableParallelism } from "node:os";
 import process from "node:process";
-import { calibrationBatches, calibrationSet } from "../../src/data/calibration.ts";
+import { calibrationBatches, calibrationSet } from "../../src/data/batches/calibration.ts";
 import { type Dataset, loaded, normalisations } from "../../src/data/dataset.ts";
-import { openDataset } from "../../src/data/source.ts";
+import { openDataset } from "../../src/data/sources/source.ts";
 import { holdOutLastPerClass } from "../../src/data/split.ts";
 import { writeFileAtomic } from "../../src/formats/atomic.ts";
 import { readWeights } from "../../src/formats/checkpoint.ts";

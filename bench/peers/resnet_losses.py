@@ -1,4 +1,4 @@
-"""Ten training steps of ResNet-20 in PyTorch, for tests/training-peer.test.ts to follow.
+"""Ten training steps of ResNet-20 in PyTorch, for tests/training/peer.test.ts to follow.
 
     python bench/peers/resnet_losses.py DATA > tests/fixtures/training/resnet20_losses.json
 

@@ -6,7 +6,7 @@
 
 #include "addon/arguments.h"
 #include "aligned_memory.h"
-#include "cholesky.h"
+#include "linear_algebra/cholesky.h"
 #include "rank/rank.h"
 
 namespace secateur {

@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "decode.h"
+#include "program/decode.h"
 
 namespace secateur {
 

@@ -12,7 +12,7 @@
 
 #include "addon/arguments.h"
 #include "addon/job_queue.h"
-#include "session.h"
+#include "session/session.h"
 
 namespace secateur {
 

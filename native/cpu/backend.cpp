@@ -4,13 +4,13 @@
 
 #include <array>
 
+#include "cpu/convolution/pack.h"
+#include "cpu/convolution/winograd/forward.h"
 #include "cpu/kernels.h"
-#include "cpu/pack_convolution.h"
-#include "cpu/winograd.h"
 #include "error.h"
 
 #ifdef SECATEUR_WITH_ONEDNN
-#include "cpu/onednn_convolution.h"
+#include "cpu/convolution/onednn/convolution.h"
 #endif
 
 namespace secateur {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "backend.h"
-#include "program.h"
+#include "program/program.h"
 
 namespace secateur {
 

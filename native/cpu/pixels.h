@@ -5,7 +5,7 @@
 #include <cstddef>
 
 #include "cpu/call.h"
-#include "cpu/vector_kernels.h"
+#include "cpu/simd/vector_kernels.h"
 
 namespace secateur {
 

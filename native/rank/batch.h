@@ -3,9 +3,9 @@
 
 #include <cfloat>
 
-#include "bidiagonal.h"
-#include "kernels.h"
-#include "sturm.h"
+#include "rank/bidiagonal.h"
+#include "rank/kernels.h"
+#include "rank/sturm.h"
 
 namespace secateur::rank_kernels {
 namespace {

@@ -9,7 +9,7 @@
 
 #include <algorithm>
 
-#include "lanes.h"
+#include "rank/lanes.h"
 
 namespace secateur::rank_kernels {
 namespace {

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "cpu_features.h"
-#include "kernels.h"
+#include "rank/kernels.h"
 
 namespace secateur {
 namespace {

@@ -2,7 +2,7 @@
 // matrix per lane.
 #pragma once
 
-#include "lanes.h"
+#include "rank/lanes.h"
 
 namespace secateur::rank_kernels {
 namespace {

@@ -16,7 +16,7 @@
 
 #include "error.h"
 #include "replay/recording.h"
-#include "session.h"
+#include "session/session.h"
 
 namespace {
 

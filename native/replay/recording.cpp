@@ -5,8 +5,8 @@
 #include <cstring>
 #include <limits>
 
-#include "decode.h"
 #include "error.h"
+#include "program/decode.h"
 
 namespace secateur {
 

@@ -8,8 +8,8 @@ import process from "node:process";
 import { reasonOf } from "../errors.ts";
 import type { Addon } from "../native/addon.ts";
 import { loadAddon } from "../native/binding.ts";
-import { requirePlatform } from "../native/platform.ts";
-import { findProgram, findToolchain, oneDnnVersion } from "../native/toolchain.ts";
+import { requirePlatform } from "../native/setup/platform.ts";
+import { findProgram, findToolchain, oneDnnVersion } from "../native/setup/toolchain.ts";
 
 /** One thing looked for. `found` is what is there, or undefined; `note` says what that means. */
 export interface Finding {

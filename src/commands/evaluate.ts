@@ -4,11 +4,11 @@ import { normalisationOf } from "../data/contract.ts";
 import { loadAddon } from "../native/binding.ts";
 import { count, percent } from "../report/columns.ts";
 import { evaluate } from "../training/evaluate.ts";
-import { type Console, openConsole } from "./console.ts";
-import { EVALUATE_OPTIONS } from "./model_options.ts";
-import { fitOf, graphOf, readSource } from "./model_source.ts";
-import { parseOptions } from "./options.ts";
-import { isEmbedded, openPictures, planInput } from "./pictures.ts";
+import { type Console, openConsole } from "./terminal/console.ts";
+import { EVALUATE_OPTIONS } from "./options/model.ts";
+import { fitOf, graphOf, readSource } from "./inputs/model.ts";
+import { parseOptions } from "./options/parse.ts";
+import { isEmbedded, openPictures, planInput } from "./inputs/pictures.ts";
 
 /** Runs the command with commander's options. */
 export async function runEvaluate(

@@ -7,10 +7,10 @@ import type { Graph, Node } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import { createModel } from "../models/models.ts";
 import { columns, count, figures, words } from "../report/columns.ts";
-import { type Console, openConsole } from "./console.ts";
-import { INSPECT_OPTIONS } from "./model_options.ts";
-import { graphOf, isOnnx, type ModelSource, readSource } from "./model_source.ts";
-import { type OptionValues, parseOptions } from "./options.ts";
+import { type Console, openConsole } from "./terminal/console.ts";
+import { INSPECT_OPTIONS } from "./options/model.ts";
+import { graphOf, isOnnx, type ModelSource, readSource } from "./inputs/model.ts";
+import { type OptionValues, parseOptions } from "./options/parse.ts";
 
 type InspectValues = OptionValues<typeof INSPECT_OPTIONS>;
 

@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import process from "node:process";
-import { solveRatios } from "../concentration/ratios.ts";
+import { solveRatios } from "../ratios/solve.ts";
 import { contractMetadata, type InputContract, normalisationOf } from "../data/contract.ts";
 import { SecateurError } from "../errors.ts";
 import { makeFolder, writeFileAtomic } from "../formats/atomic.ts";
@@ -25,14 +25,14 @@ import type { Report } from "../report/report.ts";
 import { reportTable } from "../report/table.ts";
 import { stageName } from "../report/tables.ts";
 import { requireFit } from "../training/evaluate.ts";
-import { type Console, openConsole } from "./console.ts";
-import { forecast } from "./meter.ts";
-import { fitOf, graphOf, type ModelSource, readSource } from "./model_source.ts";
-import { type OptionValues, parseOptions } from "./options.ts";
-import { requireWritable, warnOfNothing } from "./output.ts";
-import { contractOf, isEmbedded, openParts, planInput, specOf } from "./pictures.ts";
-import { EXPORT_OPTIONS, FORCE_OPTION, pruneOptions } from "./prune_options.ts";
-import { DATA_OPTIONS, JSON_OPTION, MODEL_OPTIONS } from "./shared_options.ts";
+import { type Console, openConsole } from "./terminal/console.ts";
+import { forecast } from "./terminal/meter.ts";
+import { fitOf, graphOf, type ModelSource, readSource } from "./inputs/model.ts";
+import { type OptionValues, parseOptions } from "./options/parse.ts";
+import { requireWritable, warnOfNothing } from "./terminal/output.ts";
+import { contractOf, isEmbedded, openParts, planInput, specOf } from "./inputs/pictures.ts";
+import { EXPORT_OPTIONS, FORCE_OPTION, pruneOptions } from "./options/prune.ts";
+import { DATA_OPTIONS, JSON_OPTION, MODEL_OPTIONS } from "./options/shared.ts";
 
 const SOURCE_TABLE = {
   ...MODEL_OPTIONS,

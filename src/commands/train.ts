@@ -12,12 +12,18 @@ import { count, percent } from "../report/columns.ts";
 import { evaluate, type TimedEvaluation } from "../training/evaluate.ts";
 import { defaultWarmup } from "../training/schedule.ts";
 import { train, type TrainResult } from "../training/train.ts";
-import { type Console, openConsole } from "./console.ts";
-import { EMBEDDED_MODEL, fitOf, graphOf, readSource, requireModelName } from "./model_source.ts";
-import { type OptionValues, parseOptions } from "./options.ts";
-import { requireWritable, warnOfNothing } from "./output.ts";
-import { contractOf, type InputPlan, openParts, type Pictures, planInput } from "./pictures.ts";
-import { TRAIN_OPTIONS } from "./train_options.ts";
+import { type Console, openConsole } from "./terminal/console.ts";
+import { EMBEDDED_MODEL, fitOf, graphOf, readSource, requireModelName } from "./inputs/model.ts";
+import { type OptionValues, parseOptions } from "./options/parse.ts";
+import { requireWritable, warnOfNothing } from "./terminal/output.ts";
+import {
+  contractOf,
+  type InputPlan,
+  openParts,
+  type Pictures,
+  planInput,
+} from "./inputs/pictures.ts";
+import { TRAIN_OPTIONS } from "./options/train.ts";
 
 type TrainValues = OptionValues<typeof TRAIN_OPTIONS>;
 

@@ -3,7 +3,7 @@
  * running statistics, in f32.
  */
 
-import { calibrationBatches } from "../data/calibration.ts";
+import { calibrationBatches } from "../data/batches/calibration.ts";
 import type { Dataset, Normalisation } from "../data/dataset.ts";
 import { SecateurError } from "../errors.ts";
 import type { ChannelGroup } from "../graph/channels.ts";

@@ -6,7 +6,7 @@ import { z } from "zod";
 import { SecateurError } from "../errors.ts";
 import { quoted } from "../formats/bytes.ts";
 import { type ChannelOrder, type Normalisation, normalisations } from "./dataset.ts";
-import type { Framing } from "./geometry.ts";
+import type { Framing } from "./pictures/geometry.ts";
 
 export interface InputContract extends Framing {
   /** Of pixels scaled to [0, 1]: red, green, blue, whatever the order of the input. */

@@ -4,8 +4,8 @@ import { SecateurError } from "../errors.ts";
 import type { StateDict } from "../tensor.ts";
 import { readFileBytes } from "./file.ts";
 import { looksLikeSafetensors, parseSafetensors } from "./safetensors.ts";
-import { withoutPrefix } from "./state-dict.ts";
-import { looksLikePickle, looksLikeZip, parseLegacyTorch, parseZipTorch } from "./torch.ts";
+import { withoutPrefix } from "./torch/state_dict.ts";
+import { looksLikePickle, looksLikeZip, parseLegacyTorch, parseZipTorch } from "./torch/torch.ts";
 
 const EXPECTED = "a PyTorch or safetensors checkpoint";
 

@@ -4,8 +4,8 @@ import { existsSync } from "node:fs";
 import process from "node:process";
 import { reasonOf, SecateurError } from "../errors.ts";
 import type { Addon } from "./addon.ts";
-import { requirePlatform } from "./platform.ts";
-import { addonPath, sourceHash } from "./sources.ts";
+import { requirePlatform } from "./setup/platform.ts";
+import { addonPath, sourceHash } from "./setup/sources.ts";
 
 let loaded: Addon | undefined;
 

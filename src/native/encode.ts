@@ -1,4 +1,4 @@
-/** The serialised form of a program, which native/decode.h describes and native code loads. */
+/** The serialised form of a program, which native/program/decode.h describes and native code loads. */
 
 import { ARENAS, type DType, type Program } from "../program/program.ts";
 import { SecateurError } from "../errors.ts";

@@ -5,7 +5,7 @@
 
 import { SecateurError } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";
-import { allocate } from "./allocate.ts";
+import { allocate } from "./memory/allocate.ts";
 import { Draft, type DraftEntry, type DraftInstruction } from "./draft.ts";
 import {
   buildCoalitions,
@@ -16,7 +16,7 @@ import {
   type Built,
   type Context,
 } from "./entries.ts";
-import type { PackedBytes } from "./pack.ts";
+import type { PackedBytes } from "./passes/pack.ts";
 import type { Precision } from "./precision.ts";
 import type { Compiled, EntryRequest } from "./requests.ts";
 import { verify } from "./verify.ts";

@@ -3,18 +3,18 @@
 import { SecateurError } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";
 import { operatorOf } from "../graph/operators/table.ts";
-import { splitAtGates, suffixOf } from "./coalitions.ts";
-import { removeDead } from "./dead.ts";
-import { differentiate } from "./differentiate.ts";
+import { splitAtGates, suffixOf } from "./passes/coalitions.ts";
+import { removeDead } from "./passes/dead.ts";
+import { differentiate } from "./passes/differentiate.ts";
 import type { Draft, DraftEntry, DraftInstruction } from "./draft.ts";
-import { fuse } from "./fuse.ts";
-import { composeGathers } from "./gathers.ts";
-import { insertGates, sinkGates, tap } from "./instrument.ts";
-import { lower, type Lowered } from "./lower.ts";
-import { type LowerOptions, nhwc, present } from "./lowering.ts";
-import { hoist, pack, type PackedBytes } from "./pack.ts";
+import { fuse } from "./passes/fuse.ts";
+import { composeGathers } from "./passes/gathers.ts";
+import { insertGates, sinkGates, tap } from "./passes/instrument.ts";
+import { lower, type Lowered } from "./lower/lower.ts";
+import { type LowerOptions, nhwc, present } from "./lower/lowering.ts";
+import { hoist, pack, type PackedBytes } from "./passes/pack.ts";
 import { imageTypeOf, type Precision } from "./precision.ts";
-import { rematerialise } from "./rematerialise.ts";
+import { rematerialise } from "./passes/rematerialise.ts";
 import type {
   CoalitionsRequest,
   CompiledEntry,
@@ -24,8 +24,8 @@ import type {
   StepLossOptions,
   StepRequest,
 } from "./requests.ts";
-import { chooseSlice } from "./slice.ts";
-import { hyperFeed, optimizerState, update } from "./update.ts";
+import { chooseSlice } from "./memory/slice.ts";
+import { hyperFeed, optimizerState, update } from "./passes/update.ts";
 
 /** What all entries of a program share. */
 export interface Context {

@@ -1,8 +1,8 @@
 /** What callers ask compile for, and where they find it in the program. */
 
 import type { Constant } from "./draft.ts";
-import type { GateSite } from "./instrument.ts";
-import type { OptimizerOptions } from "./update.ts";
+import type { GateSite } from "./passes/instrument.ts";
+import type { OptimizerOptions } from "./passes/update.ts";
 import type { Program } from "./program.ts";
 
 /** Per-image softmax cross-entropy, with PyTorch's label smoothing. */

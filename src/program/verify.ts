@@ -17,7 +17,7 @@ import {
   type Program,
   type Value,
 } from "./program.ts";
-import { segmentsOf } from "./segments.ts";
+import { segmentsOf } from "./memory/segments.ts";
 
 type Owners = Map<Arena, Map<number, Value>>;
 

@@ -1,7 +1,7 @@
 /** The pruned model as ONNX, shown to compute what it computes here. */
 
 import { runInOnnxRuntime } from "../formats/onnx/runtime.ts";
-import { stageOnnx, type WriteOptions } from "../formats/onnx/write.ts";
+import { stageOnnx, type WriteOptions } from "../formats/onnx/export/write.ts";
 import { SecateurError } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";
 import { LoadedModel } from "../native/loaded_model.ts";

@@ -6,9 +6,9 @@
 
 import { concentrate, concentrationOf } from "../concentration/concentration.ts";
 import type { GroupConcentration, SiteStatistics } from "../concentration/concentration.ts";
-import { type Ratios, solveRatios } from "../concentration/ratios.ts";
+import { type Ratios, solveRatios } from "../ratios/solve.ts";
 import { measureSites } from "../concentration/statistics.ts";
-import { calibrationBatches, calibrationSet } from "../data/calibration.ts";
+import { calibrationBatches, calibrationSet } from "../data/batches/calibration.ts";
 import { type Dataset, loaded, type Normalisation, type PictureSet } from "../data/dataset.ts";
 import type { ChannelGroup } from "../graph/channels.ts";
 import { cutGraph, type Removal } from "../graph/cut.ts";

@@ -3,7 +3,7 @@
  * guessing was given them in another form than it was trained with; the usual forms are tried.
  */
 
-import { calibrationBatches, calibrationSet } from "../data/calibration.ts";
+import { calibrationBatches, calibrationSet } from "../data/batches/calibration.ts";
 import { type Dataset, loaded, type Normalisation, type PictureSet } from "../data/dataset.ts";
 import { normalisations } from "../data/dataset.ts";
 import type { Graph } from "../graph/graph.ts";

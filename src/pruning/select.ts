@@ -1,6 +1,6 @@
 /** Which channels go, once it is settled how many of each group. */
 
-import type { CalibrationBatch } from "../data/calibration.ts";
+import type { CalibrationBatch } from "../data/batches/calibration.ts";
 import type { ChannelGroup, Player } from "../graph/channels.ts";
 import type { Removal } from "../graph/cut.ts";
 import type { Graph } from "../graph/graph.ts";

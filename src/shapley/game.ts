@@ -7,7 +7,7 @@
  * images, the rest is replayed with many coalitions stacked as one batch.
  */
 
-import type { CalibrationBatch } from "../data/calibration.ts";
+import type { CalibrationBatch } from "../data/batches/calibration.ts";
 import type { ChannelGroup } from "../graph/channels.ts";
 import type { Graph } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";

@@ -1,4 +1,4 @@
-import type { CalibrationBatch } from "../data/calibration.ts";
+import type { CalibrationBatch } from "../data/batches/calibration.ts";
 import { SecateurError } from "../errors.ts";
 import type { Removal } from "../graph/cut.ts";
 import type { Graph } from "../graph/graph.ts";

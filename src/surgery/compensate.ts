@@ -8,7 +8,7 @@
  * follows. The ridge pulls towards the surviving weights, so that few samples change little.
  */
 
-import { type CalibrationBatch, calibrationBatches } from "../data/calibration.ts";
+import { type CalibrationBatch, calibrationBatches } from "../data/batches/calibration.ts";
 import type { Dataset, Normalisation } from "../data/dataset.ts";
 import type { Removal } from "../graph/cut.ts";
 import type { ConvolutionNode, Graph, LinearNode } from "../graph/graph.ts";

@@ -1,4 +1,4 @@
-import { calibrationBatches } from "../data/calibration.ts";
+import { calibrationBatches } from "../data/batches/calibration.ts";
 import type { Dataset, Normalisation } from "../data/dataset.ts";
 import type { Graph } from "../graph/graph.ts";
 import { type ComputeOptions, LoadedModel } from "../native/loaded_model.ts";

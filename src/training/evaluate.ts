@@ -1,4 +1,4 @@
-import { readBatch } from "../data/batches.ts";
+import { readBatch } from "../data/batches/batches.ts";
 import type { Normalisation, PictureSet } from "../data/dataset.ts";
 import { SecateurError } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { type Batch, BatchStream } from "../data/batches.ts";
+import { type Batch, BatchStream } from "../data/batches/batches.ts";
 import { contentOf, type Normalisation, type PictureSet } from "../data/dataset.ts";
 import { SecateurError } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import sharp from "sharp";
 import { writeModel } from "../../src/formats/model_file.ts";
-import { writeOnnx } from "../../src/formats/onnx/write.ts";
+import { writeOnnx } from "../../src/formats/onnx/export/write.ts";
 import { writeSafetensors } from "../../src/formats/safetensors.ts";
 import type { Graph } from "../../src/graph/graph.ts";
 import { GraphBuilder } from "../../src/models/builder.ts";

@@ -5,7 +5,7 @@
 
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import type { CalibrationBatch } from "../../src/data/calibration.ts";
+import type { CalibrationBatch } from "../../src/data/batches/calibration.ts";
 import type { Graph } from "../../src/graph/graph.ts";
 import { createModel } from "../../src/models/models.ts";
 import { vgg } from "../../src/models/vgg.ts";

@@ -2,7 +2,7 @@
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { generateDataset } from "../../src/data/generated.ts";
+import { generateDataset } from "../../src/data/sources/generated.ts";
 
 /** CIFAR-10's binary record of one picture: its label, then red, green and blue planes. */
 function record(label: number, pixels: Uint8Array): Uint8Array {

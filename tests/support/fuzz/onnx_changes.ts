@@ -1,8 +1,8 @@
 /** Damage to ONNX models that stay protocol buffers: shapes, attributes, operators, connections. */
 
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { folds } from "../../../src/formats/onnx/fold.ts";
-import { IMPORTED_OPERATORS } from "../../../src/formats/onnx/import_table.ts";
+import { folds } from "../../../src/formats/onnx/fold/fold.ts";
+import { IMPORTED_OPERATORS } from "../../../src/formats/onnx/import/table.ts";
 import {
   type AttributeProto,
   AttributeProtoSchema,
@@ -14,7 +14,7 @@ import {
   type TensorProto,
   TensorProtoSchema,
   type ValueInfoProto,
-} from "../../../src/formats/onnx/onnx_pb.ts";
+} from "../../../src/formats/onnx/proto/onnx_pb.ts";
 import type { RandomStream } from "../../../src/random.ts";
 import { changeBytes, edge, pick, someInteger } from "./byte_changes.ts";
 import { changeWire } from "./wire_changes.ts";

@@ -1,6 +1,6 @@
 /** Damage to PyTorch checkpoints: pickle instructions, and zip archives whose checksums still fit. */
 
-import { crc32 } from "../../../src/formats/zip.ts";
+import { crc32 } from "../../../src/formats/torch/zip.ts";
 import type { RandomStream } from "../../../src/random.ts";
 import { changeBytes, edge, join, pick } from "./byte_changes.ts";
 

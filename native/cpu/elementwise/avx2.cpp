@@ -1,0 +1,7 @@
+#include "cpu/elementwise/passes.h"
+
+namespace secateur {
+
+const ElementKernels& element_kernels_avx2() { return kElementKernels; }
+
+}  // namespace secateur

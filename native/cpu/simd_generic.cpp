@@ -1,7 +1,0 @@
-#include "cpu/simd_kernels.h"
-
-namespace secateur {
-
-const VectorKernels& vector_kernels_generic() { return kVectorKernels; }
-
-}  // namespace secateur

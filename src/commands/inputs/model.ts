@@ -1,0 +1,191 @@
+/** From options to a model: its graph, its weights, and what its file says of its input. */
+
+import { fileURLToPath } from "node:url";
+import { CONTRACT_KEY, type InputContract, storedContract } from "../../data/contract.ts";
+import type { PictureSet } from "../../data/dataset.ts";
+import { SecateurError } from "../../errors.ts";
+import { readWeights } from "../../formats/checkpoint.ts";
+import { readModelFile } from "../../formats/model_file.ts";
+import type { ImportNotes } from "../../formats/onnx/import/import.ts";
+import { readOnnx } from "../../formats/onnx/read/read.ts";
+import type { Graph, Shape } from "../../graph/graph.ts";
+import { bindWeights } from "../../models/bind.ts";
+import { createModel, MODEL_NAMES } from "../../models/models.ts";
+import { type FinalSoftmax, SOFTMAX_KEY, storedSoftmax } from "../../pruning/answer.ts";
+import type { StateDict } from "../../tensor.ts";
+import type { Console } from "../terminal/console.ts";
+import type { OptionValues } from "../options/parse.ts";
+import type { MODEL_OPTIONS } from "../options/shared.ts";
+
+export type ModelValues = OptionValues<typeof MODEL_OPTIONS>;
+
+/** The small pretrained model that comes with secateur; made by `deno task train`. */
+export const EMBEDDED_WEIGHTS = fileURLToPath(
+  new URL("../../models/default.safetensors", import.meta.url),
+);
+export const EMBEDDED_MODEL = "resnet8";
+
+/** What a model's file says beside its graph. */
+interface ModelFacts {
+  /** The file of the weights. */
+  readonly source: string;
+  /** How pictures become its input, where the file says so. */
+  readonly contract?: InputContract;
+  /** What the file's model ends in and the graph does not. */
+  readonly softmax?: FinalSoftmax;
+}
+
+/** Weights read and ready to become a graph; the file's own, or one that --model builds. */
+export type ModelSource =
+  & ModelFacts
+  & ({ readonly graph: Graph } | { readonly model: string; readonly weights: StateDict });
+
+/** What a model built by name is built for. */
+export interface Fit {
+  readonly classes: number;
+  readonly shape: Shape;
+}
+
+/** Throws "option-invalid" for a model name that nothing is known of. */
+export function requireModelName(name: string): void {
+  if (!MODEL_NAMES.includes(name)) createModel(name, { classes: 1 });
+}
+
+export const isOnnx = (path: string): boolean => path.toLowerCase().endsWith(".onnx");
+
+/**
+ * Reads the weights named by the options, or the embedded ones. Throws "option-invalid" when
+ * --model is needed or contradicts the file, and what reading checkpoints throws.
+ */
+export async function readSource(
+  { model, weights }: ModelValues,
+  console: Pick<Console, "text">,
+): Promise<ModelSource> {
+  if (model !== undefined && isOnnx(model)) return await readOnnxSource(model, weights, console);
+  if (model !== undefined) requireModelName(model);
+  if (weights === undefined && model !== undefined) {
+    throw new SecateurError(
+      "option-invalid",
+      `Expected --weights beside --model ${model}; \`train\` makes weights from nothing.`,
+    );
+  }
+  const source = weights ?? EMBEDDED_WEIGHTS;
+  const found = isOnnx(source)
+    ? await readOnnxSource(source, undefined, console)
+    : await readOwnModel(source);
+  if (found === undefined) {
+    const read = await readWeights(source);
+    if (model !== undefined) return { source, model, weights: read };
+    throw new SecateurError(
+      "option-invalid",
+      `${source} holds weights without their model: name it with --model, one of ` +
+        `${MODEL_NAMES.join(", ")}, or an ONNX file.`,
+    );
+  }
+  // "resnet56-b" names a variant of the graph "resnet56".
+  if (model !== undefined && model.split("-")[0] !== found.graph.name) {
+    throw new SecateurError(
+      "option-invalid",
+      `Expected ${source} to hold the model ${model}, but it holds ${found.graph.name}; leave ` +
+        `out --model.`,
+    );
+  }
+  return found;
+}
+
+type GraphSource = ModelFacts & { readonly graph: Graph };
+
+/** A model that secateur wrote; undefined for weights alone. */
+async function readOwnModel(source: string): Promise<GraphSource | undefined> {
+  const model = await readModelFile(source);
+  if (model === undefined) return undefined;
+  const contract = storedContract(model.metadata[CONTRACT_KEY], source);
+  const softmax = storedSoftmax(model.metadata[SOFTMAX_KEY], source);
+  return {
+    source,
+    graph: model.graph,
+    ...(contract === undefined ? {} : { contract }),
+    ...(softmax === undefined ? {} : { softmax }),
+  };
+}
+
+/** An ONNX model, with the weights of a checkpoint where one is given. */
+async function readOnnxSource(
+  path: string,
+  checkpoint: string | undefined,
+  console: Pick<Console, "text">,
+): Promise<GraphSource> {
+  if (checkpoint !== undefined && isOnnx(checkpoint) && checkpoint !== path) {
+    throw new SecateurError(
+      "option-invalid",
+      `Expected a checkpoint beside --model ${path}, but --weights ${checkpoint} is an ONNX ` +
+        `model too; leave one of them out.`,
+    );
+  }
+  const { graph, notes } = await readOnnx(path);
+  for (const note of spokenNotes(path, notes)) console.text(note);
+  const contract = storedContract(notes.metadata.get(CONTRACT_KEY), path);
+  const { removedSoftmax: removed } = notes;
+  const bound = checkpoint === undefined || checkpoint === path
+    ? graph
+    : bindToOnnx(graph, notes, path, await readWeights(checkpoint), checkpoint);
+  return {
+    source: checkpoint ?? path,
+    graph: bound,
+    ...(contract === undefined ? {} : { contract }),
+    ...(removed?.op === "Softmax"
+      ? { softmax: { node: removed.node, output: removed.output } }
+      : {}),
+  };
+}
+
+/** What was understood of an ONNX file beyond its nodes. */
+function spokenNotes(path: string, notes: ImportNotes): string[] {
+  const { foldedBatchNorm, removedSoftmax, producer, opset } = notes;
+  const folded = `Batch norm was folded into ${foldedBatchNorm.length} of its convolutions when ` +
+    `it was written; they are pruned and trained as they are.`;
+  const softmax = removedSoftmax?.op === "Softmax"
+    ? `Its final softmax (${removedSoftmax.node}) is left out here, since losses work on logits, ` +
+      `and put back in ONNX files that are written.`
+    : `Its final ${removedSoftmax?.op} is left out: losses work on logits.`;
+  return [
+    `${path}: opset ${opset}${producer === "" ? "" : `, written by ${producer}`}.`,
+    ...(foldedBatchNorm.length > 0 ? [folded] : []),
+    ...(removedSoftmax === undefined ? [] : [softmax]),
+  ];
+}
+
+/** As bindWeights; says so when the checkpoint cannot fit since batch norm was folded. */
+function bindToOnnx(
+  graph: Graph,
+  notes: ImportNotes,
+  path: string,
+  weights: StateDict,
+  checkpoint: string,
+): Graph {
+  try {
+    return bindWeights(graph, weights, checkpoint);
+  } catch (thrown) {
+    const folded = notes.foldedBatchNorm.length;
+    if (!(thrown instanceof SecateurError) || folded === 0) throw thrown;
+    throw new SecateurError(
+      thrown.code,
+      `${checkpoint} does not fit ${path}: batch norm was folded into ${folded} of its ` +
+        `convolutions when it was exported, so their tensors are not those of the checkpoint; ` +
+        `export it in training mode without constant folding, or leave out --weights.`,
+      { cause: thrown },
+    );
+  }
+}
+
+/** The graph with its weights. Throws what `bindWeights` throws. */
+export function graphOf(source: ModelSource, fit: Fit): Graph {
+  return "graph" in source
+    ? source.graph
+    : bindWeights(createModel(source.model, fit), source.weights, source.source);
+}
+
+/** What a data set asks of a model. */
+export function fitOf(dataset: PictureSet): Fit {
+  return { classes: dataset.classes.length, shape: [3, dataset.height, dataset.width] };
+}

@@ -1,0 +1,257 @@
+/** From options to pictures, and how they become what the model takes. */
+
+import { DEFAULT_CONTRACT, described, type InputContract, PRESETS } from "../../data/contract.ts";
+import type { PictureSet } from "../../data/dataset.ts";
+import { readImageFolder } from "../../data/sources/image_folder.ts";
+import { type ClassNames, labelsOf, readClassNames, relabel } from "../../data/sources/labels.ts";
+import { DATA_SPECS, openDataset, type OpenDatasetOptions } from "../../data/sources/source.ts";
+import { holdOutLastPerClass } from "../../data/split.ts";
+import { SecateurError } from "../../errors.ts";
+import type { RunOptions } from "../../progress.ts";
+import type { Console } from "../terminal/console.ts";
+import type { ModelValues } from "./model.ts";
+import { longFlag, type OptionValues } from "../options/parse.ts";
+import type { DATA_OPTIONS } from "../options/shared.ts";
+
+export type DataValues = OptionValues<typeof DATA_OPTIONS>;
+
+export const EMBEDDED_DATA = "generated";
+
+const invalid = (sentence: string) => new SecateurError("option-invalid", sentence);
+
+/** Whether --train or --val say where pictures are. Throws "option-invalid" where --data does too. */
+function hasFolders({ data, train, val }: DataValues): boolean {
+  const folders = train !== undefined || val !== undefined;
+  if (!folders || data === undefined) return folders;
+  const other = train === undefined ? "--val" : "--train";
+  throw invalid(
+    `Expected pictures from one place, got --data ${data} and ${other}; leave one out.`,
+  );
+}
+
+/** Whether model and data are the embedded default. Throws "option-invalid" for half of each. */
+export function isEmbedded(values: ModelValues & DataValues): boolean {
+  const { model, weights, data } = values;
+  const ownModel = model !== undefined || weights !== undefined;
+  const folders = hasFolders(values);
+  const ownData = folders || (data !== undefined && data.split(":")[0] !== EMBEDDED_DATA);
+  if (ownModel && data === undefined && !folders) {
+    throw invalid(
+      `Expected --data beside --model and --weights: one of ${DATA_SPECS.join(", ")}; or --train ` +
+        `and --val.`,
+    );
+  }
+  if (ownData && !ownModel) {
+    throw invalid(
+      `Expected --weights beside ${data === undefined ? "--train and --val" : `--data ${data}`}: ` +
+        `the embedded model knows generated data alone.`,
+    );
+  }
+  return !ownModel;
+}
+
+/** How pictures become inputs, and the class names that were asked for or that the model has. */
+export interface InputPlan {
+  readonly contract: InputContract;
+  readonly names?: {
+    readonly classes: ClassNames;
+    /** Where they are from, for sentences. */
+    readonly from: string;
+    /** Asked for; else the model's own, which give way where the data knows other names. */
+    readonly asked: boolean;
+  };
+}
+
+const FIELDS = ["resize", "crop", "mean", "std", "channels"] as const;
+
+/** What the options say, --preset first and single options over it. */
+function askedContract(values: DataValues): Partial<InputContract> {
+  const { preset, resize, crop, mean, std, channels } = values;
+  if ((mean === undefined) !== (std === undefined)) {
+    throw invalid("Expected --mean and --std together; give both, or neither.");
+  }
+  const single = { resize, crop, mean, std, channels };
+  const given = Object.entries(single).filter(([, value]) => value !== undefined);
+  return { ...(preset === undefined ? {} : PRESETS[preset]), ...Object.fromEntries(given) };
+}
+
+/** Throws "option-invalid" for a crop that no scaled picture can hold. */
+function requireCrop({ resize, crop }: InputContract): void {
+  if (resize === undefined || crop === undefined || crop <= resize) return;
+  throw invalid(
+    `Expected --crop of at most --resize, got --crop ${crop} of pictures whose shorter side is ` +
+      `scaled to ${resize}; choose a smaller crop or a larger size.`,
+  );
+}
+
+/**
+ * How pictures become inputs: as the options say, else as the model's file says, else by default.
+ * Says so when the file decides, and when options contradict it.
+ * @throws SecateurError `option-invalid`, and what reading a labels file throws.
+ */
+export async function planInput(
+  values: DataValues,
+  known: { readonly source: string; readonly contract?: InputContract } | undefined,
+  console: Pick<Console, "text">,
+): Promise<InputPlan> {
+  const asked = askedContract(values);
+  const stored = known?.contract;
+  const { labels: storedLabels, ...storedInput } = stored ?? DEFAULT_CONTRACT;
+  const contract: InputContract = { ...storedInput, ...asked };
+  requireCrop(contract);
+  if (known !== undefined && stored !== undefined) {
+    const other = FIELDS.filter((field) =>
+      asked[field] !== undefined && String(asked[field]) !== String(stored[field])
+    );
+    console.text(`${known.source} was made for pictures prepared so: ${described(stored)}.`);
+    if (other.length > 0) {
+      const what = other.map((field) =>
+        `${longFlag(field)} ${asked[field]} in place of ${stored[field] ?? "none"}`
+      );
+      console.text(`The options win over it: ${what.join(", ")}.`);
+    }
+  }
+  if (values.labels !== undefined) {
+    const classes = await readClassNames(values.labels);
+    return { contract, names: { classes, from: values.labels, asked: true } };
+  }
+  if (known === undefined || storedLabels === undefined) return { contract };
+  const classes = storedLabels.map((name) => [name]);
+  return { contract, names: { classes, from: known.source, asked: false } };
+}
+
+/** The contract of a model made from these pictures: as planned, with their class names. */
+export function contractOf({ contract }: InputPlan, { classes }: PictureSet): InputContract {
+  return { ...contract, labels: classes };
+}
+
+/** What the pictures are, for people: the options that name them. */
+export function specOf({ data, train, val }: DataValues): string {
+  return train === undefined ? data ?? EMBEDDED_DATA : `${train} and ${val}`;
+}
+
+async function open(
+  values: DataValues,
+  split: "train" | "test",
+  options: OpenDatasetOptions,
+): Promise<PictureSet> {
+  if (!hasFolders(values)) return await openDataset(values.data ?? EMBEDDED_DATA, split, options);
+  return await readImageFolder(folderOf(values, split), "whole", options);
+}
+
+/** The folder of a split. Throws "option-invalid" when the other alone is given. */
+function folderOf({ train, val }: DataValues, split: "train" | "test"): string {
+  const folder = split === "train" ? train : val;
+  if (folder !== undefined) return folder;
+  throw invalid(
+    split === "train"
+      ? `Expected --train beside --val ${val}: training pictures are needed too.`
+      : `Expected --val beside --train ${train}: test pictures are needed too.`,
+  );
+}
+
+/** Gives the pictures the labels of the plan's names. */
+function labelled(dataset: PictureSet, { names }: InputPlan, console: Console): PictureSet {
+  if (names === undefined) return dataset;
+  const known = new Set(names.classes.flat());
+  if (!names.asked && !dataset.classes.every((name) => known.has(name))) {
+    console.text(
+      `The classes of ${dataset.name} have other names than those in ${names.from}; they are ` +
+        `numbered in their own order.`,
+    );
+    return dataset;
+  }
+  const { dataset: found, absent } = relabel(dataset, names.classes, names.from);
+  if (absent.length > 0) {
+    console.warn(
+      `${dataset.name} has no pictures of ${absent.length} of the ${names.classes.length} classes ` +
+        `in ${names.from}; the first is ${absent[0]}.`,
+    );
+  }
+  return found;
+}
+
+/** One split of the pictures, with a warning about those left out. */
+export async function openPictures(
+  values: DataValues,
+  split: "train" | "test",
+  plan: InputPlan,
+  console: Console,
+  options: RunOptions,
+): Promise<PictureSet> {
+  const { limit, strict } = values;
+  const { resize, crop } = plan.contract;
+  const dataset = await open(values, split, {
+    ...options,
+    strict,
+    ...(resize === undefined ? {} : { resize }),
+    ...(crop === undefined ? {} : { crop }),
+    ...(limit === undefined ? {} : { limitPerClass: limit }),
+    labelled: plan.names !== undefined,
+    accept: (found) => {
+      // Before any picture is read: what follows may take long.
+      if (plan.names?.asked) labelsOf(found, plan.names.classes, plan.names.from);
+    },
+  });
+  const { skipped = [] } = dataset;
+  if (skipped.length > 0) {
+    const [{ path, reason }] = skipped;
+    console.warn(
+      `Left out ${skipped.length} unreadable of ${skipped.length + dataset.count} pictures of ` +
+        `${dataset.name}; the first is ${path} (${reason}).`,
+    );
+  }
+  return labelled(dataset, plan, console);
+}
+
+/** The parts of a data set: one to learn from, one for every choice, one for reporting. */
+export interface Pictures {
+  readonly training: PictureSet;
+  readonly heldOut?: PictureSet;
+  readonly test: PictureSet;
+  /** Unreadable pictures left out of both splits. */
+  readonly skipped: number;
+}
+
+/**
+ * Opens both splits and holds out `holdOut` training pictures of each class. Throws
+ * "data-mismatch" when the splits have different classes or sizes.
+ */
+export async function openParts(
+  values: DataValues & { readonly holdOut?: number },
+  plan: InputPlan,
+  console: Console,
+  options: RunOptions,
+): Promise<Pictures> {
+  if (hasFolders(values)) {
+    for (const split of ["train", "test"] as const) folderOf(values, split);
+  }
+  const all = await openPictures(values, "train", plan, console, options);
+  const test = await openPictures(values, "test", plan, console, options);
+  const classes = (dataset: PictureSet) => dataset.classes.join(", ");
+  if (classes(all) !== classes(test) || all.height !== test.height || all.width !== test.width) {
+    throw new SecateurError(
+      "data-mismatch",
+      `Expected ${all.name} and ${test.name} to have the same classes and sizes, but the first ` +
+        `has ${all.classes.length} classes of ${all.width}x${all.height} pictures and the second ` +
+        `${test.classes.length} of ${test.width}x${test.height}; make the folders alike, or give ` +
+        `--labels and --crop.`,
+    );
+  }
+  const skipped = (all.skipped?.length ?? 0) + (test.skipped?.length ?? 0);
+  const count = holdOutCount(all, values.holdOut);
+  if (count === 0) return { training: all, test, skipped };
+  return { ...holdOutLastPerClass(all, count), test, skipped };
+}
+
+/**
+ * Pictures of each class to hold out: as asked, or a tenth of the smallest class, at most 500; none
+ * where a class is too small to spare one.
+ */
+function holdOutCount(dataset: PictureSet, asked: number | undefined): number {
+  if (asked !== undefined) return asked;
+  const counts = new Int32Array(dataset.classes.length);
+  for (const label of dataset.labels) counts[label] += 1;
+  const smallest = counts.filter((count) => count > 0).reduce((a, b) => Math.min(a, b), Infinity);
+  return Math.min(500, Math.max(Math.floor(smallest / 10), smallest > 1 ? 1 : 0));
+}

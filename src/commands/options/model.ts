@@ -1,0 +1,36 @@
+/** Options of the commands that look at a model without changing it. */
+
+import { oneOf, whole } from "./values.ts";
+import { COMPUTE_OPTIONS, DATA_OPTIONS, JSON_OPTION, MODEL_OPTIONS } from "./shared.ts";
+
+export const EVALUATE_OPTIONS = {
+  ...MODEL_OPTIONS,
+  ...DATA_OPTIONS,
+  split: {
+    schema: oneOf("test", "train").default("test"),
+    value: "name",
+    help: "test (default) or train",
+  },
+  batch: {
+    schema: whole(1, 65536).default(256),
+    value: "images",
+    help: "pictures per pass (default 256)",
+  },
+  ...COMPUTE_OPTIONS,
+  ...JSON_OPTION,
+} as const;
+
+export const INSPECT_OPTIONS = {
+  ...MODEL_OPTIONS,
+  classes: {
+    schema: whole(1, 1_000_000).optional(),
+    value: "count",
+    help: "classes of --model without --weights (default 10, or 1000 for ImageNet's models)",
+  },
+  size: {
+    schema: whole(8, 4096).optional(),
+    value: "pixels",
+    help: "height and width of the pictures --model takes (default the model's own)",
+  },
+  ...JSON_OPTION,
+} as const;

@@ -1,0 +1,255 @@
+/** Options of `prune`, and what they mean together. */
+
+import { type Fusion, FUSIONS } from "../../concentration/concentration.ts";
+import type { Budget } from "../../ratios/solve.ts";
+import { SecateurError } from "../../errors.ts";
+import { DEFAULT_OPSET, OLDEST_WRITTEN_OPSET } from "../../formats/onnx/export/export.ts";
+import { NEWEST_OPSET } from "../../formats/onnx/read/reader.ts";
+import type { PruneOptions } from "../../pruning/options.ts";
+import { defaultWarmup } from "../../training/schedule.ts";
+import {
+  batchAxis,
+  between,
+  flag,
+  oneOf,
+  positive,
+  share,
+  sharesByName,
+  text,
+  texts,
+  unlessRefused,
+  whole,
+} from "./values.ts";
+import { parseOptions } from "./parse.ts";
+import {
+  COMPUTE_OPTIONS,
+  DATA_OPTIONS,
+  JSON_OPTION,
+  MODEL_OPTIONS,
+  SEED_OPTION,
+  TRAINING_OPTIONS,
+} from "./shared.ts";
+
+const DEFAULT_CUT = 0.455;
+
+/** What depends on whether the run is a first look at the embedded model, done in minutes. */
+const DEFAULTS = {
+  embedded: { epochs: 8, pairs: 16, calibration: 64 },
+  own: { epochs: 20, pairs: 32, calibration: 128 },
+} as const;
+
+const defaultOf = (name: keyof typeof DEFAULTS.own): string =>
+  `(default ${DEFAULTS.own[name]}; ${DEFAULTS.embedded[name]} for the embedded default)`;
+
+const BUDGET_TABLE = {
+  cutFlops: {
+    schema: share().optional(),
+    value: "share",
+    help: "share of the FLOPs to remove, such as 45.5% (default)",
+  },
+  cutParams: {
+    schema: share().optional(),
+    value: "share",
+    help: "share of the parameters to remove, in place of FLOPs",
+  },
+} as const;
+
+const RATIO_TABLE = {
+  scope: {
+    schema: oneOf("inner", "all").default("all"),
+    value: "scope",
+    help: "inner: channels of single layers only; all: residual streams too (default)",
+  },
+  keep: {
+    schema: texts("a layer, a group or a pattern"),
+    value: "layer",
+    repeatable: true,
+    help:
+      "leave a layer's channels alone: a layer, a group or a pattern such as layer1.*; may be " +
+      "given several times",
+  },
+  maxRatio: {
+    schema: sharesByName(),
+    value: "layer=share",
+    repeatable: true,
+    help: "largest share that a layer's group may lose, over --cap; may be given several times",
+  },
+  cap: {
+    schema: between(0.01, 0.99).default(0.9),
+    value: "share",
+    help: "largest share that a group of channels may lose (default 0.9)",
+  },
+  roundTo: {
+    schema: whole(1, 1024).default(1),
+    value: "count",
+    help: "keep multiples of this many channels (default 1)",
+  },
+  ratios: {
+    schema: oneOf("concentration", "uniform").default("concentration"),
+    value: "rule",
+    help: "how many channels go where: by concentration (default) or uniform",
+  },
+  fusion: {
+    schema: oneOf(...FUSIONS as [Fusion, ...Fusion[]]).default("geometric"),
+    value: "mean",
+    help: `how rank and entropy are fused: ${FUSIONS.join(", ")} (default geometric)`,
+  },
+  rankWeight: {
+    schema: between(0, 1).default(0.5),
+    value: "weight",
+    help: "weight of the rank in the fusion (default 0.5)",
+  },
+  rankImages: {
+    schema: whole(1, 1_000_000).default(640),
+    value: "count",
+    help: "training pictures that ranks are measured on (default 640)",
+  },
+  entropyImages: {
+    schema: whole(2, 1_000_000).default(2048),
+    value: "count",
+    help: "training pictures that entropies are measured on (default 2048)",
+  },
+} as const;
+
+const SELECTION_TABLE = {
+  criterion: {
+    schema: oneOf("shapley", "l1", "random", "reversed-shapley").default("shapley"),
+    value: "name",
+    help: "which channels go: shapley (default), l1, random or reversed-shapley",
+  },
+  worth: {
+    schema: oneOf("loss", "probability").default("loss"),
+    value: "name",
+    help: "what a coalition is worth: minus the loss (default), or the right class's probability",
+  },
+  calibration: {
+    schema: whole(1, 1_000_000).optional(),
+    value: "count",
+    help: `training pictures that Shapley values are estimated on ${defaultOf("calibration")}`,
+  },
+  pairs: {
+    schema: whole(2, 100_000).optional(),
+    value: "count",
+    help: `most pairs of permutations per group of channels ${defaultOf("pairs")}`,
+  },
+  compensate: {
+    schema: unlessRefused(),
+    negated: true,
+    help: "leave out the least-squares compensation of the weights",
+  },
+  reestimate: {
+    schema: unlessRefused(),
+    negated: true,
+    help: "leave out the re-estimation of batch-norm statistics",
+  },
+} as const;
+
+const FINE_TUNING_TABLE = {
+  epochs: {
+    schema: whole(0, 100_000).optional(),
+    value: "count",
+    help: `epochs of fine-tuning ${defaultOf("epochs")}`,
+  },
+  lr: {
+    schema: positive(100).default(0.02),
+    value: "rate",
+    help: "peak learning rate of fine-tuning (default 0.02)",
+  },
+  ...TRAINING_OPTIONS,
+  distill: {
+    schema: between(0, 1).default(0),
+    value: "share",
+    help: "share of the loss taken from the original model as teacher (default 0)",
+  },
+  temperature: {
+    schema: positive(1000).default(4),
+    value: "number",
+    help: "temperature of the teacher (default 4)",
+  },
+  smoothing: {
+    schema: between(0, 0.9).default(0),
+    value: "share",
+    help: "label smoothing (default 0)",
+  },
+  control: { schema: flag(), help: "fine-tune the unpruned model too, for comparison" },
+} as const;
+
+/** Whether to go on where secateur would rather stop. */
+export const FORCE_OPTION = {
+  force: { schema: flag(), help: "prune a model that does no better than guessing all the same" },
+} as const;
+
+/** How the pruned model is written as ONNX. */
+export const EXPORT_OPTIONS = {
+  opset: {
+    schema: whole(OLDEST_WRITTEN_OPSET, NEWEST_OPSET).default(DEFAULT_OPSET),
+    value: "version",
+    help: `ONNX operator set of pruned.onnx, ${OLDEST_WRITTEN_OPSET} to ${NEWEST_OPSET} (default ` +
+      `${DEFAULT_OPSET})`,
+  },
+  batchAxis: {
+    schema: batchAxis().default("N"),
+    value: "axis",
+    help: "first axis of pruned.onnx: a name leaves the batch open (default N), a number fixes it",
+  },
+} as const;
+
+const METHOD_TABLE = {
+  ...RATIO_TABLE,
+  ...SELECTION_TABLE,
+  ...FINE_TUNING_TABLE,
+  ...SEED_OPTION,
+  resume: { schema: flag(), help: "go on from the checkpoints in the output folder" },
+  out: {
+    schema: text("a folder").default("out"),
+    value: "folder",
+    help: "where everything is written (default out)",
+  },
+  ...COMPUTE_OPTIONS,
+} as const;
+
+/** All options of `prune`. */
+export const PRUNE_OPTIONS = {
+  ...MODEL_OPTIONS,
+  ...DATA_OPTIONS,
+  ...BUDGET_TABLE,
+  ...METHOD_TABLE,
+  ...EXPORT_OPTIONS,
+  ...FORCE_OPTION,
+  ...JSON_OPTION,
+} as const;
+
+function budgetOf(raw: Readonly<Record<string, unknown>>): Budget {
+  const { cutFlops, cutParams } = parseOptions(BUDGET_TABLE, raw);
+  if (cutFlops !== undefined && cutParams !== undefined) {
+    throw new SecateurError(
+      "option-invalid",
+      "Expected one budget, got both --cut-flops and --cut-params; leave one out.",
+    );
+  }
+  return cutParams === undefined
+    ? { kind: "flops", cut: cutFlops ?? DEFAULT_CUT }
+    : { kind: "parameters", cut: cutParams };
+}
+
+/**
+ * The options of a run from the command line's text. `embedded` says that model and data are the
+ * embedded default, which takes smaller samples and fewer epochs. Throws "option-invalid".
+ */
+export function pruneOptions(
+  raw: Readonly<Record<string, unknown>>,
+  embedded: boolean,
+): PruneOptions {
+  const { lr, pairs, calibration, warmup, ...method } = parseOptions(METHOD_TABLE, raw);
+  const defaults = embedded ? DEFAULTS.embedded : DEFAULTS.own;
+  const epochs = method.epochs ?? defaults.epochs;
+  return {
+    ...method,
+    budget: budgetOf(raw),
+    epochs,
+    warmup: warmup ?? defaultWarmup(epochs),
+    pairs: pairs ?? defaults.pairs,
+    calibration: calibration ?? defaults.calibration,
+    learningRate: lr,
+  };
+}

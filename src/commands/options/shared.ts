@@ -1,0 +1,136 @@
+/** Options that several commands share. */
+
+import { availableParallelism } from "node:os";
+import { between, flag, oneOf, oneOfInstead, text, triple, whole } from "./values.ts";
+
+/** Which model. */
+export const MODEL_OPTIONS = {
+  model: {
+    schema: text("a model's name").optional(),
+    value: "name",
+    help: "architecture of the weights, such as resnet56, or an ONNX file; not needed for " +
+      "secateur's own files",
+  },
+  weights: {
+    schema: text("a file").optional(),
+    value: "file",
+    help: "PyTorch or safetensors checkpoint, ONNX model, or a model that secateur wrote",
+  },
+} as const;
+
+/** Length of a side of pictures. */
+const side = () => whole(8, 4096);
+
+/** Which pictures, and how they become inputs. */
+export const DATA_OPTIONS = {
+  data: {
+    schema: text("a data set").optional(),
+    value: "spec",
+    help: "cifar10:FOLDER, cifar10:download, imagefolder:FOLDER_OR_TAR or generated[:SEED]",
+  },
+  train: {
+    schema: text("a folder or a tar").optional(),
+    value: "folder",
+    help: "folder or tar of training pictures, one folder per class; with --val in place of --data",
+  },
+  val: {
+    schema: text("a folder or a tar").optional(),
+    value: "folder",
+    help: "folder or tar of test pictures, one folder per class",
+  },
+  limit: {
+    schema: whole(1, 10_000_000).optional(),
+    value: "count",
+    help: "take only the first pictures of each class of an image folder",
+  },
+  strict: { schema: flag(), help: "refuse unreadable pictures instead of skipping them" },
+  preset: {
+    schema: oneOf("imagenet", "cifar").optional(),
+    value: "name",
+    help:
+      "how pictures become inputs: imagenet (resize 256, crop 224, its mean and deviation) or " +
+      "cifar (32, 32, CIFAR-10's); the options below win over it (default: as the model's file " +
+      "says, or else imagenet's mean and deviation alone)",
+  },
+  resize: {
+    schema: side().optional(),
+    value: "pixels",
+    help: "scale pictures so that their shorter side is this long",
+  },
+  crop: {
+    schema: side().optional(),
+    value: "pixels",
+    help: "take this square from the middle; from 64 pixels on, training takes random parts",
+  },
+  mean: {
+    schema: triple(0, 1).optional(),
+    value: "r,g,b",
+    help: "mean of each colour, of pixels from 0 to 1",
+  },
+  std: { schema: triple(0.001, 10).optional(), value: "r,g,b", help: "deviation of each colour" },
+  channels: {
+    schema: oneOfInstead(["rgb", "bgr"], {
+      inner: "which channels may go is said with --scope",
+      all: "which channels may go is said with --scope",
+    }).optional(),
+    value: "order",
+    help: "order in which the model takes colours: rgb (default) or bgr",
+  },
+  labels: {
+    schema: text("a file").optional(),
+    value: "file",
+    help: "class names by index, one a line or JSON; gives class folders the model's labels",
+  },
+} as const;
+
+/** How to compute. */
+export const COMPUTE_OPTIONS = {
+  dtype: {
+    schema: oneOf("auto", "f32", "f32-fast", "bf16").default("auto"),
+    value: "type",
+    help: "type of activations: f32; f32-fast, f32 with convolutions by the fastest method of " +
+      "f32's order of error; bf16; or auto, bf16 with AMX or AVX-512 (default)",
+  },
+  threads: {
+    schema: whole(1, 1024).optional(),
+    value: "count",
+    help: `threads that compute; results do not depend on it (default ${availableParallelism()})`,
+  },
+} as const;
+
+export const JSON_OPTION = {
+  json: { schema: flag(), help: "write JSON lines to standard output and nothing else there" },
+} as const;
+
+export const SEED_OPTION = {
+  seed: {
+    schema: whole(0, 0xffffffff).default(0),
+    value: "number",
+    help: "seed of everything that is random (default 0)",
+  },
+} as const;
+
+/** Options of a training run that pruning's fine-tuning has as well; defaults are the caller's. */
+export const TRAINING_OPTIONS = {
+  batch: {
+    schema: whole(1, 65536).default(128),
+    value: "images",
+    help: "pictures per training step (default 128)",
+  },
+  weightDecay: {
+    schema: between(0, 1).default(5e-4),
+    value: "number",
+    help: "weight decay, not on batch norm and biases (default 0.0005)",
+  },
+  warmup: {
+    schema: between(0, 1000).optional(),
+    value: "epochs",
+    help: "epochs of linear warm-up (default 1, or a quarter of fewer than 4)",
+  },
+  holdOut: {
+    schema: whole(0, 1_000_000).optional(),
+    value: "count",
+    help: "training pictures of each class to hold out for every choice " +
+      "(default: a tenth of the smallest class, at most 500)",
+  },
+} as const;

@@ -1,0 +1,51 @@
+/** Options of `train`. */
+
+import { between, flag, oneOf, positive, text, unlessRefused, whole } from "./values.ts";
+import {
+  COMPUTE_OPTIONS,
+  DATA_OPTIONS,
+  JSON_OPTION,
+  MODEL_OPTIONS,
+  SEED_OPTION,
+  TRAINING_OPTIONS,
+} from "./shared.ts";
+
+export const TRAIN_OPTIONS = {
+  ...MODEL_OPTIONS,
+  ...DATA_OPTIONS,
+  epochs: {
+    schema: whole(1, 100_000).default(30),
+    value: "count",
+    help: "epochs (default 30)",
+  },
+  lr: {
+    schema: positive(100).optional(),
+    value: "rate",
+    help: "peak learning rate (default 0.1 for sgd, 0.001 for adamw)",
+  },
+  optimizer: {
+    schema: oneOf("sgd", "adamw").default("sgd"),
+    value: "name",
+    help: "sgd with Nesterov momentum 0.9 (default) or adamw",
+  },
+  ...TRAINING_OPTIONS,
+  smoothing: {
+    schema: between(0, 0.9).default(0),
+    value: "share",
+    help: "label smoothing (default 0)",
+  },
+  augment: {
+    schema: unlessRefused(),
+    negated: true,
+    help: "train on the pictures as they are, without random crops and mirroring",
+  },
+  ...SEED_OPTION,
+  resume: { schema: flag(), help: "go on from the checkpoint in the output folder" },
+  out: {
+    schema: text("a folder").default("out"),
+    value: "folder",
+    help: "where everything is written (default out)",
+  },
+  ...COMPUTE_OPTIONS,
+  ...JSON_OPTION,
+} as const;

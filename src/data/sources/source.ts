@@ -1,0 +1,101 @@
+/** Naming a data set in one word: where it comes from, and which part. */
+import { SecateurError } from "../../errors.ts";
+import { readCifar10 } from "./cifar.ts";
+import {
+  type CifarDownloadOptions,
+  defaultCifarFolder,
+  downloadCifar10,
+} from "./cifar_download.ts";
+import type { PictureSet } from "../dataset.ts";
+import { generateDataset } from "./generated.ts";
+import { centredView, type Framing } from "../pictures/geometry.ts";
+import { type ImageFolderOptions, readImageFolder } from "./image_folder.ts";
+
+/** How each kind of data is named, for help and messages. */
+export const DATA_SPECS = [
+  "generated[:SEED]",
+  "cifar10:FOLDER",
+  "cifar10:download[:FOLDER]",
+  "imagefolder:FOLDER_OR_TAR",
+] as const;
+
+export interface OpenDatasetOptions extends ImageFolderOptions {
+  /** Where CIFAR-10 is fetched from, when it is. */
+  readonly download?: Pick<CifarDownloadOptions, "url" | "md5">;
+}
+
+function unknownSpec(spec: string): SecateurError {
+  const looksLikePath = spec.includes("/") || spec.endsWith(".tar");
+  const guess = looksLikePath && !/^[a-z0-9]+:/.test(spec)
+    ? ` (an image folder would be imagefolder:${spec})`
+    : "";
+  return new SecateurError(
+    "option-invalid",
+    `Expected data as one of ${DATA_SPECS.join(", ")}, got "${spec}"${guess}.`,
+  );
+}
+
+function parseSeed(text: string, spec: string): number {
+  const seed = Number(text);
+  if (text === "" || !Number.isInteger(seed) || seed < 0 || seed > 0xffffffff) {
+    throw new SecateurError(
+      "option-invalid",
+      `Expected a whole number from 0 to 4294967295 after "generated:", got "${spec}".`,
+    );
+  }
+  return seed;
+}
+
+/** Throws "option-invalid" when ready-made pictures would have to be scaled or cropped. */
+function requireReady(dataset: PictureSet, framing: Framing, spec: string): PictureSet {
+  const { width, height } = dataset;
+  const view = centredView(dataset, framing);
+  const { scaled, window } = view ?? {};
+  if (
+    scaled?.width === width && scaled.height === height &&
+    window?.width === width && window.height === height
+  ) return dataset;
+  const { resize, crop } = framing;
+  const asked = [
+    ...(resize === undefined ? [] : [`--resize ${resize}`]),
+    ...(crop === undefined ? [] : [`--crop ${crop}`]),
+  ];
+  throw new SecateurError(
+    "option-invalid",
+    `Expected pictures in files for ${asked.join(" and ")}, but those of ${spec} are ` +
+      `${width}x${height} ready made; leave the two out, or use an image folder.`,
+  );
+}
+
+/**
+ * Opens one split of a data set named like `generated:1`, `cifar10:FOLDER` (official binary
+ * files), `cifar10:download[:FOLDER]` (fetched first) or `imagefolder:FOLDER_OR_TAR`. Labels,
+ * order and bytes are the same every time.
+ *
+ * `resize`, `crop`, `strict`, `limitPerClass` and `cache` apply to image folders, whose unreadable
+ * pictures are skipped and listed in `skipped` unless `strict`.
+ *
+ * @throws SecateurError `option-invalid` for a spec it does not know; otherwise what readCifar10,
+ * downloadCifar10 and readImageFolder throw.
+ */
+export async function openDataset(
+  spec: string,
+  split: "train" | "test",
+  options: OpenDatasetOptions = {},
+): Promise<PictureSet> {
+  const colon = spec.indexOf(":");
+  const kind = colon < 0 ? spec : spec.slice(0, colon);
+  const rest = colon < 0 ? undefined : spec.slice(colon + 1);
+  if (kind === "generated") {
+    const seed = rest === undefined ? {} : { seed: parseSeed(rest, spec) };
+    return requireReady(generateDataset(split, seed), options, spec);
+  }
+  if (rest === undefined || rest === "") throw unknownSpec(spec);
+  if (kind === "imagefolder") return await readImageFolder(rest, split, options);
+  if (kind !== "cifar10") throw unknownSpec(spec);
+  const download = rest === "download" || rest.startsWith("download:");
+  const folder = download ? rest.slice("download:".length) || defaultCifarFolder() : rest;
+  const { signal, onProgress } = options;
+  if (download) await downloadCifar10(folder, { ...options.download, signal, onProgress });
+  return requireReady(await readCifar10(folder, split), options, spec);
+}

@@ -1,0 +1,251 @@
+/** Graph -> ONNX model. */
+
+import { create, toBinary } from "@bufbuild/protobuf";
+import { SecateurError } from "../../../errors.ts";
+import type { Graph, Shape } from "../../../graph/graph.ts";
+import { shapesOf } from "../../../graph/shapes.ts";
+import { elementCount } from "../../../tensor.ts";
+import { codeOf } from "../read/array.ts";
+import { exportNode } from "./nodes.ts";
+import {
+  type GraphProto,
+  GraphProtoSchema,
+  ModelProtoSchema,
+  type TensorProto,
+  TensorProtoSchema,
+  type ValueInfoProto,
+  ValueInfoProtoSchema,
+} from "../proto/onnx_pb.ts";
+import { NEWEST_OPSET } from "../read/reader.ts";
+import { EXTERNAL } from "../read/tensor.ts";
+
+/** Operator sets that can be written. */
+export const OLDEST_WRITTEN_OPSET = 13;
+export const DEFAULT_OPSET = 17;
+
+export interface ExportOptions {
+  /** Version of the ONNX operators, 13 to 28; default 17. */
+  readonly opset?: number;
+  /** Images per run: a name leaves them open (default "N"), a number fixes them. */
+  readonly batch?: number | string;
+  /** Strings to store with the model (metadata_props). */
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** Version of this program, stored as the producer's. */
+  readonly version?: string;
+}
+
+/** Bytes of weights that one file takes: a protocol buffer must stay below 2 GiB, names included. */
+export const LARGEST_INSIDE = 2 ** 31 - 2 ** 24;
+
+/** Version of the file format that the ONNX releases paired with each operator set. */
+function irVersionOf(opset: number): number {
+  const introduced = [[28, 14], [25, 13], [24, 12], [23, 11], [21, 10], [19, 9], [15, 8]];
+  return introduced.find(([from]) => opset >= from)?.[1] ?? 7;
+}
+
+/** Weights that lie in a file beside the model. */
+export interface DataFile {
+  /** Its name, which the model knows it by. */
+  readonly location: string;
+  /** What it holds, each piece at its offset, in order. */
+  readonly pieces: readonly { readonly offset: number; readonly bytes: Uint8Array }[];
+}
+
+/** Smaller tensors stay in the model, as shapes and indices must. */
+const SMALLEST_OUTSIDE = 1024;
+/** So that runtimes may map tensors into memory. */
+const ALIGNMENT = 4096;
+
+/** Stores weights: in the model, or in a file of the given name beside it. */
+class Weights {
+  readonly pieces: { offset: number; bytes: Uint8Array }[] = [];
+  readonly #location: string | undefined;
+  #end = 0;
+
+  constructor(location?: string) {
+    this.#location = location;
+  }
+
+  store(made: TensorProto): TensorProto {
+    const bytes = made.rawData;
+    if (this.#location === undefined || bytes.length < SMALLEST_OUTSIDE) return made;
+    const offset = Math.ceil(this.#end / ALIGNMENT) * ALIGNMENT;
+    this.pieces.push({ offset, bytes });
+    this.#end = offset + bytes.length;
+    const entries = { location: this.#location, offset, length: bytes.length };
+    return create(TensorProtoSchema, {
+      name: made.name,
+      dataType: made.dataType,
+      dims: made.dims,
+      dataLocation: EXTERNAL,
+      externalData: Object.entries(entries).map(([key, value]) => ({ key, value: String(value) })),
+    });
+  }
+}
+
+function bytesOf(array: Float32Array | BigInt64Array): Uint8Array {
+  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+}
+
+function tensor(
+  name: string,
+  dtype: "f32" | "i64",
+  dims: readonly number[],
+  data: Float32Array | BigInt64Array,
+): TensorProto {
+  return create(TensorProtoSchema, {
+    name,
+    dataType: codeOf(dtype),
+    dims: dims.map(BigInt),
+    rawData: bytesOf(data) as Uint8Array<ArrayBuffer>,
+  });
+}
+
+function valueInfo(name: string, shape: Shape, batch: number | string): ValueInfoProto {
+  const extent = (dimValue: number) => ({
+    value: { case: "dimValue" as const, value: BigInt(dimValue) },
+  });
+  const images = typeof batch === "number"
+    ? extent(batch)
+    : { value: { case: "dimParam" as const, value: batch } };
+  return create(ValueInfoProtoSchema, {
+    name,
+    type: {
+      value: {
+        case: "tensorType",
+        value: { elemType: codeOf("f32"), shape: { dim: [images, ...shape.map(extent)] } },
+      },
+    },
+  });
+}
+
+function requireWritable(opset: number, batch: number | string): void {
+  const valid = Number.isInteger(opset) && opset >= OLDEST_WRITTEN_OPSET && opset <= NEWEST_OPSET;
+  if (!valid) {
+    throw new SecateurError(
+      "option-invalid",
+      `Expected an ONNX operator set from ${OLDEST_WRITTEN_OPSET} to ${NEWEST_OPSET}, but it is ` +
+        `${opset}; choose one of those.`,
+    );
+  }
+  if (batch === "" || (typeof batch === "number" && !(Number.isInteger(batch) && batch > 0))) {
+    throw new SecateurError(
+      "option-invalid",
+      `Expected a batch of at least 1 image, or a name for an open one, but it is ` +
+        `${JSON.stringify(batch)}; choose one.`,
+    );
+  }
+}
+
+/** Bytes that the weights of a graph take. */
+export function weightBytes(graph: Graph): number {
+  let bytes = 0;
+  for (const { shape } of graph.parameters.values()) bytes += 4 * elementCount(shape);
+  return bytes;
+}
+
+/** Names not taken yet; ONNX has one space of names for values and initializers. */
+class FreshNames {
+  readonly #taken: Set<string>;
+
+  constructor(taken: Iterable<string>) {
+    this.#taken = new Set(taken);
+  }
+
+  take(wanted: string): string {
+    let name = wanted;
+    for (let k = 2; this.#taken.has(name); k++) name = `${wanted}.${k}`;
+    this.#taken.add(name);
+    return name;
+  }
+}
+
+function graphProto(
+  graph: Graph,
+  batch: number | string,
+  opset: number,
+  weights: Weights,
+): GraphProto {
+  const shapes = shapesOf(graph);
+  // Parameters give way to values of the same name.
+  const fresh = new FreshNames(shapes.keys());
+  const renamed = new Map([...graph.parameters.keys()].map((name) => [name, fresh.take(name)]));
+  const initializer = [...graph.parameters].map(([name, { shape, data }]) =>
+    weights.store(tensor(renamed.get(name)!, "f32", shape, data))
+  );
+  const integers = (wanted: string, values: readonly number[]) => {
+    const name = fresh.take(wanted);
+    const data = BigInt64Array.from(values.map(BigInt));
+    initializer.push(tensor(name, "i64", [values.length], data));
+    return name;
+  };
+  const numbers = (wanted: string, dims: readonly number[], values: readonly number[]) => {
+    const name = fresh.take(wanted);
+    initializer.push(tensor(name, "f32", dims, Float32Array.from(values)));
+    return name;
+  };
+  const context = {
+    opset,
+    shapes,
+    integers,
+    numbers,
+    parameter: (name: string) => renamed.get(name)!,
+    value: (wanted: string) => fresh.take(wanted),
+  };
+  const node = graph.nodes.flatMap((each) => exportNode(each, context));
+  const between = graph.nodes.map(({ output }) => output).filter((name) => name !== graph.output);
+  return create(GraphProtoSchema, {
+    name: graph.name,
+    node,
+    initializer,
+    input: [valueInfo(graph.input.name, graph.input.shape, batch)],
+    output: [valueInfo(graph.output, shapes.get(graph.output)!, batch)],
+    valueInfo: between.map((name) => valueInfo(name, shapes.get(name)!, batch)),
+  });
+}
+
+function encode(graph: Graph, options: ExportOptions, weights: Weights): Uint8Array {
+  const { opset = DEFAULT_OPSET, batch = "N", metadata = {}, version = "" } = options;
+  requireWritable(opset, batch);
+  const model = create(ModelProtoSchema, {
+    irVersion: BigInt(irVersionOf(opset)),
+    producerName: "secateur",
+    producerVersion: version,
+    opsetImport: [{ domain: "", version: BigInt(opset) }],
+    graph: graphProto(graph, batch, opset, weights),
+    metadataProps: Object.entries(metadata).map(([key, value]) => ({ key, value })),
+  });
+  return toBinary(ModelProtoSchema, model);
+}
+
+/**
+ * The bytes of a graph as an ONNX model: layers, values and parameters keep their names, batch norm
+ * stays. Equal input gives equal bytes.
+ * @throws SecateurError `option-invalid` for an operator set or batch that cannot be,
+ * `graph-unsupported` for more than 2 GiB of weights, `graph-invalid` when layers do not fit.
+ */
+export function encodeOnnx(graph: Graph, options: ExportOptions = {}): Uint8Array {
+  const bytes = weightBytes(graph);
+  if (bytes > LARGEST_INSIDE) {
+    throw new SecateurError(
+      "graph-unsupported",
+      `Expected a model of less than 2 GiB, which is what one ONNX file can hold, but the weights ` +
+        `of ${graph.name} take ${bytes} bytes; write them into a file beside it.`,
+    );
+  }
+  return encode(graph, options, new Weights());
+}
+
+/**
+ * As encodeOnnx, with the weights in a file of the name `location` beside the model, of any size.
+ * @throws SecateurError as encodeOnnx, but for the size.
+ */
+export function encodeOnnxBeside(
+  graph: Graph,
+  location: string,
+  options: ExportOptions = {},
+): { readonly model: Uint8Array; readonly data: DataFile } {
+  const weights = new Weights(location);
+  const model = encode(graph, options, weights);
+  return { model, data: { location, pieces: weights.pieces } };
+}

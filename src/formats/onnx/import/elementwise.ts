@@ -1,0 +1,151 @@
+/** Import of sums, products, normalisation and of what does nothing at inference. */
+
+import { Refusal, shown } from "../read/array.ts";
+import { shortest } from "../read/attributes.ts";
+import type { Importer } from "./importer.ts";
+import type { FeatureValue } from "./features.ts";
+import { affineOf, emitAffine } from "./affine.ts";
+import type { OnnxNode } from "../read/reader.ts";
+
+const FLOAT = 1;
+
+/** Relu. */
+export function importRelu(importer: Importer, node: OnnxNode): void {
+  const x = importer.viewed(node);
+  importer.emitLike(node, x, { op: "relu", inputs: [x.name] });
+}
+
+const sameShape = (a: FeatureValue, b: FeatureValue): boolean =>
+  a.view === b.view && a.shape.length === b.shape.length &&
+  a.shape.every((extent, axis) => extent === b.shape[axis]);
+
+function requireEqual(importer: Importer, a: FeatureValue, b: FeatureValue): void {
+  if (sameShape(a, b)) return;
+  throw new Refusal(`adds ${importer.described(a)} and ${importer.described(b)}`);
+}
+
+/** Whether all extents but the batch's and the channels' are 1. */
+function isPerChannel(importer: Importer, { name, shape, view }: FeatureValue): boolean {
+  const axis = view === "channels_last" ? shape.length - 1 : 1;
+  return shape.length === 4 && shape[axis] === importer.shapeOf(name)[0] &&
+    shape.every((extent, each) => each === 0 || each === axis || extent === 1);
+}
+
+/** Product of two values, one of which may be one number a channel. */
+function multiply(importer: Importer, node: OnnxNode): void {
+  const [a, b] = [importer.viewed(node, 0), importer.viewed(node, 1)];
+  const layout = ({ view }: FeatureValue) => view === "channels_last" ? "last" : "first";
+  const [large, small] = isPerChannel(importer, a) ? [b, a] : [a, b];
+  const gates = large.shape.length === 4 && isPerChannel(importer, small) &&
+    layout(large) === layout(small) && large.view !== "grouped" &&
+    importer.shapeOf(large.name)[0] === importer.shapeOf(small.name)[0];
+  if (!gates && !sameShape(a, b)) {
+    throw new Refusal(`multiplies ${importer.described(a)} and ${importer.described(b)}`);
+  }
+  importer.emitLike(node, large, { op: "multiply", inputs: [a.name, b.name] });
+}
+
+/** Add, Sub, Mul, Div and Neg: of a value and a constant, or of two values. */
+export function importArithmetic(importer: Importer, node: OnnxNode): void {
+  const computed = node.inputs.filter((_, index) =>
+    importer.input(node, index)?.kind !== "constant"
+  );
+  node.inputs.forEach((_, index) => {
+    if (importer.input(node, index)?.kind === "pending") importer.viewed(node, index);
+  });
+  const made = affineOf(importer, node);
+  if (made !== undefined) {
+    importer.alias(node, emitAffine(importer, node, made.base, made.affine));
+  } else if (node.op === "Mul" && computed.length === 2) {
+    multiply(importer, node);
+  } else if (node.op === "Add" && computed.length === 2) {
+    const [left, right] = [importer.viewed(node, 0), importer.viewed(node, 1)];
+    requireEqual(importer, left, right);
+    importer.emitLike(node, left, { op: "add", inputs: [left.name, right.name] });
+  } else {
+    throw new Refusal("is neither a sum nor a product");
+  }
+}
+
+/** Sum of any number of values of one shape. */
+export function importSum(importer: Importer, node: OnnxNode): void {
+  let sum = importer.feature(node);
+  const others = node.inputs.slice(1).map((_, index) => importer.feature(node, index + 1));
+  others.forEach((other, index) => {
+    requireEqual(importer, sum, other);
+    const suffix = index === others.length - 1 ? "" : `/${index + 1}`;
+    sum = importer.emitPart(node, suffix, { op: "add", inputs: [sum.name, other.name] });
+  });
+  importer.alias(node, sum);
+}
+
+/**
+ * BatchNormalization in inference mode. ONNX's momentum weights the old statistic, the graph's, as
+ * PyTorch's, the new one.
+ */
+export function importBatchNorm(importer: Importer, node: OnnxNode): void {
+  const x = importer.feature(node);
+  const { attributes } = node;
+  if (attributes.int("training_mode", 0) !== 0) {
+    throw new Refusal("normalises with the batch's own statistics (training_mode)");
+  }
+  const [scale, offset, mean, variance] = [1, 2, 3, 4].map((index) =>
+    importer.requiredConstant(node, index)
+  );
+  importer.emit(node, {
+    op: "batch_norm",
+    inputs: [x.name],
+    scale: importer.parameter(scale),
+    offset: importer.parameter(offset),
+    mean: importer.parameter(mean),
+    variance: importer.parameter(variance),
+    epsilon: attributes.float("epsilon", 1e-5),
+    momentum: shortest(1 - attributes.float("momentum", 0.9)),
+  });
+}
+
+/** Identity. */
+export function importIdentity(importer: Importer, node: OnnxNode): void {
+  importer.alias(node, importer.viewed(node));
+}
+
+/** Cast to the type that values have already. */
+export function importCast(importer: Importer, node: OnnxNode): void {
+  if (node.attributes.int("to") !== FLOAT) {
+    throw new Refusal(`casts to element type ${node.attributes.int("to")}`);
+  }
+  importer.alias(node, importer.viewed(node));
+}
+
+/** Dropout, which does nothing at inference. */
+export function importDropout(importer: Importer, node: OnnxNode): void {
+  const training = importer.opset < 12 ? undefined : importer.constant(node, 2);
+  if (training !== undefined && training.array.data[0] !== 0) {
+    throw new Refusal("drops values (training_mode)");
+  }
+  importer.alias(node, importer.viewed(node));
+}
+
+/**
+ * Softmax or LogSoftmax over the classes at the very end: left out, since the graph's answer is
+ * logits. Elsewhere, a softmax over channels.
+ */
+export function importSoftmax(importer: Importer, node: OnnxNode): void {
+  const x = importer.feature(node);
+  const axis = node.attributes.int("axis", importer.opset < 13 ? 1 : -1);
+  const rank = x.shape.length;
+  const last = node.outputs[0] === importer.model.output.name &&
+    importer.uses(node.outputs[0]) === 1;
+  const classes = rank === 2 && (axis === 1 || axis === -1);
+  if (last && classes) {
+    importer.removedSoftmax = { node: node.name, op: node.op, output: node.outputs[0] };
+    importer.alias(node, x);
+    return;
+  }
+  // Before operator set 13 all axes from this one on were taken together.
+  const channels = classes || (rank === 4 && (axis === 1 || axis === -3) && importer.opset >= 13);
+  if (node.op !== "Softmax" || !channels) {
+    throw new Refusal(`is not over channels or classes (it reads ${shown(x.shape.slice(1))})`);
+  }
+  importer.emit(node, { op: "softmax", inputs: [x.name] });
+}

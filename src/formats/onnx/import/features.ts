@@ -1,0 +1,28 @@
+/** Values that need no more nodes: feature maps of the graph, and constants. */
+
+import type { HostArray } from "../read/array.ts";
+
+/**
+ * How the file lays out a value that the graph has as [channels, height, width] or [features]:
+ * channels_last [batch, height, width, channels]; grouped [batch, a, b, ...] with a * b channels;
+ * reshaped, the same elements in the same order under a shape that differs in extents of 1; merged,
+ * those of all images in one vector.
+ */
+export type View = "channels_last" | "grouped" | "reshaped" | "merged";
+
+/** A value computed from the model's input; `shape` is the file's and includes the batch. */
+export interface FeatureValue {
+  readonly kind: "feature";
+  /** Its name in the graph. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Undefined where the file's layout is the graph's. */
+  readonly view?: View;
+}
+
+/** A value known while the model is read. */
+export interface ConstantValue {
+  readonly kind: "constant";
+  readonly name: string;
+  readonly array: HostArray;
+}

@@ -1,0 +1,79 @@
+import { describe, expect, it } from "vitest";
+import { concentrate, fuse } from "../../src/concentration/concentration.ts";
+import { solveRatios } from "../../src/ratios/solve.ts";
+import { prunableGroups } from "../../src/graph/channels.ts";
+import { costOf } from "../../src/graph/cost.ts";
+import { cutGraph } from "../../src/graph/cut.ts";
+import { createModel } from "../../src/models/models.ts";
+
+const graph = createModel("resnet20", { classes: 10 });
+const groups = prunableGroups(graph, "all");
+const uneven = groups.map((_, i) => 1 + 0.5 * Math.sin(i));
+
+describe("budget", () => {
+  for (const kind of ["flops", "parameters"] as const) {
+    for (const cut of [0.1, 0.3, 0.455, 0.7]) {
+      it(`removes ${cut} of the ${kind} within one channel step`, () => {
+        const { kept, allowed, reached, step } = solveRatios(graph, groups, uneven, {
+          budget: { kind, cut },
+        });
+        const removals = groups.map((group, i) => ({
+          group,
+          removed: group.players.map((_, player) => player).slice(kept[i]),
+        }));
+        const cost = costOf(cutGraph(graph, removals));
+        expect(kind === "flops" ? cost.macs : cost.parameters).toBe(reached);
+        expect(reached).toBeLessThanOrEqual(allowed);
+        expect(allowed - reached).toBeLessThan(step);
+      });
+    }
+  }
+
+  it("keeps more where concentration is higher", () => {
+    const ratios = solveRatios(graph, groups, groups.map((_, i) => i === 3 ? 3 : 1), {
+      budget: { kind: "flops", cut: 0.5 },
+    });
+    const shares = ratios.kept.map((kept, i) => kept / groups[i].players.length);
+    expect(shares[3]).toBe(1);
+    expect(Math.max(...shares.filter((_, i) => i !== 3))).toBeLessThan(1);
+  });
+
+  it("keeps multiples with roundTo", () => {
+    const { kept } = solveRatios(graph, groups, uneven, {
+      budget: { kind: "flops", cut: 0.4 },
+      roundTo: 8,
+    });
+    expect(kept.every((count) => count % 8 === 0)).toBe(true);
+  });
+
+  it("says so when it cannot be met", () => {
+    expect(() => solveRatios(graph, groups, uneven, { budget: { kind: "flops", cut: 0.995 } }))
+      .toThrow(/removes only 9\d\.\d%/);
+  });
+});
+
+describe("fusion", () => {
+  it("lies between its two indicators", () => {
+    for (const fusion of ["arithmetic", "geometric", "harmonic"] as const) {
+      const fused = fuse(0.2, 0.8, fusion, 0.5);
+      expect(fused).toBeGreaterThan(0.2);
+      expect(fused).toBeLessThan(0.8);
+    }
+    expect(fuse(0.2, 0.8, "arithmetic")).toBeCloseTo(0.5);
+    expect(fuse(0.2, 0.8, "geometric")).toBeCloseTo(0.4);
+    expect(fuse(0.2, 0.8, "harmonic")).toBeCloseTo(0.32);
+    expect(fuse(0.2, 0.8, "product")).toBeCloseTo(0.16);
+  });
+
+  it("does not depend on the scale of an indicator", () => {
+    const sites = [{ value: "a", rank: 0.5, entropy: 0.2 }, {
+      value: "b",
+      rank: 0.9,
+      entropy: 0.6,
+    }];
+    const scaled = sites.map((site) => ({ ...site, entropy: site.entropy / 2 }));
+    const plain = concentrate(sites).map((site) => site.concentration);
+    const other = concentrate(scaled).map((site) => site.concentration);
+    plain.forEach((figure, i) => expect(other[i]).toBeCloseTo(figure, 12));
+  });
+});

@@ -1,0 +1,111 @@
+/** Image folders in tar archives: dialects, damage, and CIFAR-10. */
+
+import { Buffer } from "node:buffer";
+import { copyFile, open, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { loaded, type PictureSet } from "../../src/data/dataset.ts";
+import { readImageFolder } from "../../src/data/sources/image_folder.ts";
+import { openDataset } from "../../src/data/sources/source.ts";
+import { indexTar } from "../../src/data/sources/tar.ts";
+import { dataFolder } from "../support/data.ts";
+import { fixture, ownFolder, sha256, twoClasses, writeFiles } from "../support/picture_files.ts";
+
+const folder = ownFolder();
+const text = (value: string) => new TextEncoder().encode(value);
+const tarEnd = Buffer.alloc(1024);
+
+/** One tar entry: a header with its checksum, and the content in whole blocks. */
+function tarEntry(path: string, content: Uint8Array, type = "0", prefix = ""): Buffer {
+  const header = Buffer.alloc(512);
+  header.write(path, 0, 100);
+  header.write("0000644\0", 100);
+  header.write(content.length.toString(8).padStart(11, "0") + "\0", 124);
+  header.write("        ", 148);
+  header.write(type, 156);
+  header.write("ustar\x0000", 257);
+  header.write(prefix, 345, 155);
+  const sum = header.reduce((total, byte) => total + byte, 0);
+  header.write(sum.toString(8).padStart(6, "0") + "\0 ", 148);
+  const padding = Buffer.alloc((512 - content.length % 512) % 512);
+  return Buffer.concat([header, content, padding]);
+}
+
+function withoutName(dataset: PictureSet): object {
+  const { name: _, ...rest } = dataset;
+  return rest;
+}
+
+describe("a tar", () => {
+  const long = `train/ant/${"x".repeat(120)}.jpg`;
+
+  it("holds an image folder, whatever dialect names it", async () => {
+    const root = await writeFiles(join(folder, "two-again"), twoClasses);
+    const archive = join(folder, "two.tar");
+    const pax = `path=train/ant/2.jpg\n`;
+    const record = text(`${pax.length + 3} ${pax}`);
+    await writeFile(
+      archive,
+      Buffer.concat([
+        tarEntry("./train/", new Uint8Array(0), "5"),
+        tarEntry("bee/a.PNG", fixture("transparent.png"), "0", "train"),
+        tarEntry("PaxHeader", record, "x"),
+        tarEntry("shortened", fixture("subsampled.jpg")),
+        tarEntry("././@LongLink", text(`${long}\0`), "L"),
+        tarEntry("cut off", fixture("full-chroma.jpg")),
+        tarEntry("train/link.jpg", new Uint8Array(0), "2"),
+        tarEnd,
+      ]),
+    );
+    const file = await open(archive, "r");
+    const entries = await indexTar(file, archive);
+    await file.close();
+    expect(entries.map(({ path }) => path)).toEqual([
+      "train",
+      "train/bee/a.PNG",
+      "train/ant/2.jpg",
+      long,
+    ]);
+    const fromTar = await readImageFolder(archive, "train");
+    expect(fromTar.name).toBe("two train");
+    await copyFile(join(root, "train/ant/10.jpeg"), join(root, long));
+    await rm(join(root, "train/ant/10.jpeg"));
+    expect(withoutName(fromTar)).toEqual(withoutName(await readImageFolder(root, "train")));
+  });
+
+  it("is refused when damaged", async () => {
+    const whole = Buffer.concat([tarEntry("train/a/1.jpg", fixture("grey.jpg")), tarEnd]);
+    const hugeName = tarEntry("x", new Uint8Array(0), "L");
+    hugeName.write("77777777777\0", 124);
+    const cases: [string, Uint8Array, string, string][] = [
+      ["truncated", whole.subarray(0, 700), "format-corrupt", "ends inside"],
+      ["header", whole.subarray(0, 300), "format-corrupt", "ends inside a header"],
+      ["noise", Buffer.alloc(4096, 7), "format-corrupt", "no valid header"],
+      ["nothing", new Uint8Array(0), "format-corrupt", "no entries"],
+      ["huge name", hugeName, "format-corrupt", "no valid header"],
+      ["gzip", Uint8Array.of(0x1f, 0x8b, 8, 0), "format-unknown", "gunzip"],
+    ];
+    for (const [name, bytes, code, part] of cases) {
+      const path = join(folder, `${name}.tar`);
+      await writeFile(path, bytes);
+      const reading = readImageFolder(path, "train");
+      await expect(reading).rejects.toMatchObject({ code });
+      await expect(reading).rejects.toThrow(part);
+    }
+  });
+
+  const archive = join(dataFolder() ?? "", "cifar10-jpeg.tar");
+  it.skipIf(dataFolder() === undefined)("holds CIFAR-10 (JPEG)", async () => {
+    const dataset = await loaded(
+      await openDataset(`imagefolder:${archive}`, "test", { limitPerClass: 20 }),
+    );
+    expect(dataset).toMatchObject({ name: "cifar10-jpeg test", count: 200, height: 32, width: 32 });
+    expect(dataset.classes.join()).toBe(
+      "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck",
+    );
+    // What PIL 13.0 decodes from test/<class>/0000.jpg to 0019.jpg, class by class.
+    expect(sha256(dataset.pixels)).toBe(
+      "50283b6e366c94be9c107384af88e6b1f8f68dc07327201f26164ce5c374436f",
+    );
+  });
+});

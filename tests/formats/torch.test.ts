@@ -1,0 +1,145 @@
+/** Reading PyTorch checkpoints: values against what PyTorch reads, and files that are refused. */
+
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+import { SecateurError } from "../../src/errors.ts";
+import { readWeights } from "../../src/formats/checkpoint.ts";
+import type { StateDict } from "../../src/tensor.ts";
+import { dataFolder } from "../support/data.ts";
+
+const fixtures = fileURLToPath(new URL("../fixtures/formats/", import.meta.url));
+
+type Expected = Record<string, Record<string, { shape: number[]; values: (number | string)[] }>>;
+const expected: Expected = JSON.parse(readFileSync(join(fixtures, "expected.json"), "utf8"));
+
+function plain(state: StateDict): Expected[string] {
+  const special = new Map([[NaN, "nan"], [Infinity, "inf"], [-Infinity, "-inf"]]);
+  return Object.fromEntries(
+    [...state].map(([name, { shape, data }]) => [
+      name,
+      { shape: [...shape], values: [...data].map((value) => special.get(value) ?? value) },
+    ]),
+  );
+}
+
+/** SHA-256 over names, shapes and f32 bytes, in the order of the names. */
+function digest(state: StateDict): string {
+  const hash = createHash("sha256");
+  for (const name of [...state.keys()].sort()) {
+    const { shape, data } = state.get(name)!;
+    hash.update(`${name} ${JSON.stringify(shape)}\n`);
+    hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  }
+  return hash.digest("hex");
+}
+
+async function refusal(path: string): Promise<SecateurError> {
+  const outcome = await readWeights(path).catch((thrown: unknown) => thrown);
+  if (!(outcome instanceof SecateurError)) throw new Error("expected a coded error");
+  return outcome;
+}
+
+describe("readWeights", () => {
+  it("has fixtures to read", () => {
+    expect(Object.keys(expected).length).toBeGreaterThanOrEqual(12);
+  });
+
+  for (const [file, tensors] of Object.entries(expected)) {
+    it(`reads ${file} as PyTorch does`, async () => {
+      const state = await readWeights(join(fixtures, file));
+      expect(plain(state)).toEqual(tensors);
+      // The reference writer of safetensors reorders its tensors by alignment.
+      if (file.endsWith(".pt")) expect([...state.keys()]).toEqual(Object.keys(tensors));
+    });
+  }
+
+  it("keeps negative zero and gives every tensor its own memory", async () => {
+    const state = await readWeights(join(fixtures, "zip-dtypes.pt"));
+    for (const name of ["torch.float64", "torch.float32", "torch.float16", "torch.bfloat16"]) {
+      expect(Object.is(state.get(name)!.data[3], -0)).toBe(true);
+    }
+    const shared = await readWeights(join(fixtures, "zip-strides.pt"));
+    const buffers = new Set([...shared.values()].map((tensor) => tensor.data.buffer));
+    expect(buffers.size).toBe(shared.size);
+  });
+
+  // Digests computed with PyTorch 2.13 (torch.load) and safetensors 0.8 over the same bytes.
+  const real = [
+    [
+      "resnet20-12fca82f.th",
+      97,
+      "c3c90b2b1feb2843b52516670c55be84aafbbb7015e467ac8ce1e07b86dd101c",
+    ],
+    [
+      "resnet56-4bfd9763.th",
+      277,
+      "040620ea45a269b64a9ffa9243b638dee481c0bbeea9e124556f6fb02336b4c5",
+    ],
+    [
+      "resnet56-cifar10-jpeg.safetensors",
+      277,
+      "12ce8855813bad87e56d9a7f060a5df86e7d80f9dd04ca97e1a436b26fa211ea",
+    ],
+  ] as const;
+  for (const [file, count, sum] of real) {
+    it.skipIf(dataFolder() === undefined)(`reads the real ${file} to the bit`, async () => {
+      const state = await readWeights(join(dataFolder()!, "weights", file));
+      expect(state.size).toBe(count);
+      expect(state.get("conv1.weight")?.shape).toEqual([16, 3, 3, 3]);
+      expect(state.get("layer3.0.conv1.weight")?.shape).toEqual([64, 32, 3, 3]);
+      expect(state.get("linear.bias")?.shape).toEqual([10]);
+      expect(digest(state)).toBe(sum);
+    });
+  }
+});
+
+describe("readWeights refuses", () => {
+  const unsafe: [string, RegExp][] = [
+    ["os-system", /"(posix|nt)\.system"/],
+    ["eval", /"(__builtin__|builtins)\.eval"/],
+    ["exec", /"(__builtin__|builtins)\.exec"/],
+    ["getattr", /"(__builtin__|builtins)\.getattr"/],
+    ["nested", /"(posix|nt)\.system"/],
+    ["numpy", /"numpy\.[\w.]+"/],
+    ["module", /"torch\.nn\.modules\.linear\.Linear"/],
+  ];
+  for (const [name, asked] of unsafe) {
+    for (const form of ["zip", "legacy"]) {
+      it(`hostile-${name}-${form}.pt, naming what it asks for`, async () => {
+        const error = await refusal(join(fixtures, `hostile-${name}-${form}.pt`));
+        expect(error.code).toBe("format-unsafe");
+        expect(error.message).toMatch(asked);
+        expect(error.message).toContain("torch.save(model.state_dict(), path)");
+      });
+    }
+  }
+
+  const others: [string, string, RegExp][] = [
+    ["hostile-plain.pkl", "format-unsafe", /"posix\.system"/],
+    ["hostile-float8-zip.pt", "format-unsafe", /torch/],
+    ["pickle-plain.pkl", "format-unknown", /Python pickle of something else/],
+    ["no-weights.pt", "format-unknown", /a dict of 2 entries \("epoch", "scores"\)/],
+    ["zip-compressed.pt", "format-unknown", /data\.pkl" is compressed/],
+    ["zip-other.npz", "format-unknown", /zip archive without its data\.pkl/],
+    ["torchscript.pt", "format-unknown", /TorchScript program/],
+    ["float8.safetensors", "format-unknown", /F8_E5M2/],
+    ["make.py", "format-unknown", /but this is neither/],
+    ["absent.pt", "file-missing", /no such file/],
+    ["make.py/absent.pt", "file-missing", /no such file/],
+    [".", "file-unreadable", /this is a folder/],
+    ["/dev/zero", "file-unreadable", /not a regular file/],
+  ];
+  for (const [file, code, finding] of others) {
+    it(`${file} with a sentence`, async () => {
+      const path = file.startsWith("/") ? file : join(fixtures, file);
+      const error = await refusal(path);
+      expect(error.code).toBe(code);
+      expect(error.message.startsWith(path)).toBe(true);
+      expect(error.message).toMatch(finding);
+      expect(error.message.endsWith(".")).toBe(true);
+    });
+  }
+});

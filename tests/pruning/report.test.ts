@@ -1,0 +1,329 @@
+import { parseHTML } from "linkedom";
+import { describe, expect, it } from "vitest";
+import { JsonConsole, type Output, TextConsole } from "../../src/commands/terminal/console.ts";
+import { duration, Meter } from "../../src/commands/terminal/meter.ts";
+import { createModel } from "../../src/models/models.ts";
+import { columns } from "../../src/report/columns.ts";
+import { reportJson } from "../../src/report/json.ts";
+import { measureLatency, timingOf } from "../../src/report/latency.ts";
+import { reportPage } from "../../src/report/page.ts";
+import type { Report } from "../../src/report/report.ts";
+import { latencySentence, reportTable } from "../../src/report/table.ts";
+import { reportFixture } from "../support/report_fixture.ts";
+
+const report = reportFixture();
+
+/** A run without sampling, measured ratios, fine-tuning or latency. */
+function bareReport(): Report {
+  const fixture = reportFixture("resnet8");
+  const { original, afterCut } = fixture.results.accuracy;
+  return {
+    ...fixture,
+    results: {
+      ...fixture.results,
+      groups: fixture.results.groups.map(
+        ({ rank: _rank, entropy: _entropy, concentration: _figure, shapley: _values, ...rest }) =>
+          rest,
+      ),
+      written: { step: "afterCut" },
+      accuracy: { original, afterCut },
+      training: { pruned: [] },
+      latency: [],
+    },
+  };
+}
+
+interface Element {
+  readonly textContent: string;
+  querySelectorAll(selector: string): Iterable<Element>;
+  getAttribute(name: string): string | null;
+}
+
+function parsed(page: string): Element {
+  return (parseHTML(page) as unknown as { document: Element }).document;
+}
+
+describe("report.json", () => {
+  it("holds the results as they are, under a schema number", () => {
+    const json = JSON.parse(reportJson(report));
+    expect(json.schema).toBe(2);
+    expect(json.input).toEqual(report.input);
+    expect(json.results).toEqual(report.results);
+    expect(json.versions.runtime).toBe(report.provenance.versions.runtime);
+  });
+});
+
+describe("the table", () => {
+  it("has a line for every layer that computes and every group, and the totals", () => {
+    const text = reportTable(report);
+    const { cost, groups, layers } = report.results;
+    for (const { name } of layers.filter((layer) => layer.macsBefore > 0)) {
+      expect(text).toMatch(new RegExp(`^${name} +\\d`, "m"));
+    }
+    for (const { name, kind } of groups) expect(text).toMatch(new RegExp(`^${name} +${kind}`, "m"));
+    expect(text).toContain("125,485,696");
+    expect(text).toContain(cost.after.macs.toLocaleString("en-US"));
+    expect(text).toMatch(/fine-tuned, last epoch +test +89\.31%/);
+  });
+
+  it("leaves out what was not measured", () => {
+    const text = reportTable(bareReport());
+    expect(text).not.toMatch(/undefined|NaN|pairs|pictures per pass/);
+    expect(text).toMatch(/after the cut +test/);
+  });
+
+  it("says when time did not follow FLOPs, and only then", () => {
+    const { results } = report;
+    const { before, after } = results.cost;
+    const time = (share: number, spread = 0.1) => ({
+      ...results,
+      latency: [{
+        batch: 64,
+        runs: 30,
+        original: { median: 10, low: 10 - spread, high: 10 + spread },
+        pruned: { median: 10 * share, low: 10 * share, high: 10 * share },
+      }],
+    });
+    const work = after.macs / before.macs;
+    expect(latencySentence(time(work + 0.05))).toBeUndefined();
+    expect(latencySentence(time(work + 0.2))).toContain("--round-to 8");
+    expect(latencySentence(time(work + 0.2, 8))).toBeUndefined();
+    expect(latencySentence({ ...results, latency: [] })).toBeUndefined();
+  });
+
+  it("tells which repairs were taken back, and small shares plainly", () => {
+    const { results } = report;
+    const table = (keptSteps: Report["results"]["keptSteps"]) =>
+      reportTable({ ...report, results: { ...results, keptSteps } });
+    expect(table(["afterCompensation"])).not.toContain("after compensation (taken back)");
+    expect(table([])).toContain("after compensation (taken back)");
+    const check = { ...results.check, scale: 2, maxError: 0, changed: 8.4 };
+    expect(reportTable({ ...report, results: { ...results, check } }))
+      .toMatch(/differ by 0 of the largest .* moved outputs by 4\.2\./);
+  });
+
+  it("says whose weights were written", () => {
+    expect(reportTable(report)).toMatch(
+      /^pruned\.onnx and .* weights of epoch 19 of 20, the best on held-out pictures\.$/m,
+    );
+    expect(reportTable(bareReport())).toContain("weights after the cut, as nothing was fine-tuned");
+  });
+
+  it("explains its column of unsettled channels where there is one", () => {
+    expect(reportTable(report)).toMatch(/^unsettled: channels whose Shapley value/m);
+    expect(reportTable(bareReport())).not.toContain("unsettled");
+  });
+
+  it("aligns words left and figures right", () => {
+    const heads = [{ title: "name", align: "left" as const }, { title: "count" }];
+    expect(columns({ heads, rows: [["a", "1"], ["long name", "1,234"]] })).toEqual([
+      "name       count",
+      "─────────  ─────",
+      "a              1",
+      "long name  1,234",
+    ]);
+  });
+});
+
+describe("the page", () => {
+  const page = reportPage(report);
+
+  it("needs nothing from elsewhere and runs nothing", () => {
+    expect(page.startsWith("<!doctype html>")).toBe(true);
+    expect(page).not.toMatch(/<script|<link|<iframe|<img|\bsrc=|\bhref=|@import|url\((?!#)/i);
+    expect(page.replaceAll("http://www.w3.org/2000/svg", "")).not.toMatch(/https?:/);
+  });
+
+  it("shows the accuracy of what was written, and says which that is", () => {
+    const tiles = (of: Report) => {
+      const [found] = parsed(reportPage(of)).querySelectorAll(".tiles");
+      return found.textContent;
+    };
+    expect(tiles(report)).toContain("89.28%");
+    const { results } = report;
+    const uncut = { ...report, results: { ...results, written: { step: "afterCut" } as const } };
+    expect(tiles(uncut)).toContain("39.71%");
+    expect(page).toContain("hold the weights of epoch 19 of 20");
+    expect(page).toContain("unsettled channels are those");
+  });
+
+  it("draws every group's Shapley values and has every number in a table", () => {
+    const document = parsed(page);
+    const labels = [...document.querySelectorAll("svg")].map((svg) =>
+      svg.getAttribute("aria-label")
+    );
+    for (const { name } of report.results.groups) {
+      expect(labels).toContain(`Shapley values of ${name}`);
+    }
+    expect(labels).toContain("Top-1 accuracy, moment by moment");
+    expect(labels).toContain("Time of one pass of 64 pictures");
+
+    const cells = new Set([...document.querySelectorAll("td")].map((cell) => cell.textContent));
+    for (const group of report.results.groups) {
+      expect(cells).toContain(group.concentration!.toFixed(3));
+      for (const row of group.shapley!.values) expect(cells).toContain(row.value.toExponential(3));
+    }
+  });
+
+  it.each([[2, [1, 2]], [20, [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]]])(
+    "numbers %i epochs by whole numbers",
+    (epochs, numbers) => {
+      const document = parsed(reportPage(reportFixture("resnet8", epochs)));
+      const ticks = document.querySelectorAll(
+        '[aria-label="loss by epoch"] [aria-label="x-axis tick label"] text',
+      );
+      expect([...ticks].map(({ textContent }) => Number(textContent))).toEqual(numbers);
+    },
+  );
+
+  it("holds no figure that is none", () => {
+    expect(page).not.toMatch(/NaN|undefined|Infinity/);
+    expect(reportPage(bareReport())).not.toMatch(/NaN|undefined|Infinity|Shapley values of/);
+  });
+
+  it("shows names from outside as text", () => {
+    const name = `<script>alert("1")</script>`;
+    const hostile = reportPage({
+      ...report,
+      data: { ...report.data, spec: name },
+      model: { ...report.model, name },
+      results: {
+        ...report.results,
+        groups: report.results.groups.map((group, i) => i === 0 ? { ...group, name } : group),
+      },
+    });
+    const document = parsed(hostile);
+    expect([...document.querySelectorAll("script")]).toEqual([]);
+    expect([...document.querySelectorAll("h1")][0].textContent).toContain(name);
+    expect([...document.querySelectorAll("h3")][0].textContent).toBe(name);
+  });
+});
+
+describe("latency", () => {
+  it("gives median and quartiles", () => {
+    expect(timingOf([5, 1, 2, 4, 3])).toEqual({ median: 3, low: 2, high: 4 });
+    expect(timingOf([1, 2])).toEqual({ median: 1.5, low: 1.25, high: 1.75 });
+  });
+
+  it("times both models for every batch", async () => {
+    const small = createModel("resnet8", { classes: 10 });
+    const large = createModel("resnet20", { classes: 10 });
+    const rows = await measureLatency(large, small, { batches: [1, 16], runs: 21 });
+    expect(rows.map((row) => row.batch)).toEqual([1, 16]);
+    for (const { original, pruned } of rows) {
+      expect(pruned.low).toBeGreaterThan(0);
+      expect(pruned.high).toBeGreaterThanOrEqual(pruned.median);
+      expect(original.low).toBeLessThanOrEqual(original.median);
+    }
+    // A network of three times the work takes longer: at the median of enough runs on a noisy machine too.
+    expect(rows[1].original.median).toBeGreaterThan(rows[1].pruned.median);
+  });
+});
+
+/** Collects what is written. */
+class Sink implements Output {
+  readonly isTTY: boolean;
+  readonly columns = 100;
+  text = "";
+
+  constructor(isTTY = false) {
+    this.isTTY = isTTY;
+  }
+
+  write(text: string): void {
+    this.text += text;
+  }
+}
+
+const progress = (done: number) => ({ stage: "train", done, total: 1000, unit: "images" });
+
+describe("progress", () => {
+  it("tells rate and time left after the first second, at its interval", () => {
+    let now = 0;
+    const meter = new Meter(10_000, () => now);
+    expect(meter.line(progress(0))).toBe(undefined);
+    now = 5_000;
+    expect(meter.line(progress(50))).toBe(undefined);
+    now = 10_000;
+    expect(meter.line(progress(100))).toBe("train: 10%, 10 images/s, about 1 min 30 s left");
+    now = 100_000;
+    expect(meter.line(progress(1000))).toBe("train: 100%, 10 images/s, done");
+    expect(meter.line(progress(1000))).toBe(undefined);
+  });
+
+  it("says nothing of stages that end within a second", () => {
+    let now = 0;
+    const meter = new Meter(100, () => now);
+    for (const done of [0, 500, 1000]) {
+      expect(meter.line(progress(done))).toBe(undefined);
+      now += 400;
+    }
+  });
+
+  it("counts the rate of a resumed stage from where it went on", () => {
+    let now = 0;
+    const meter = new Meter(100, () => now);
+    meter.pace(progress(900));
+    now = 10_000;
+    expect(meter.pace(progress(950))).toEqual({ rate: 5, secondsLeft: 10 });
+  });
+
+  it("writes durations as people do", () => {
+    const seconds = [0, 4.4, 9.7, 22, 57, 95, 125, 241, 3590, 4320, 7100, 40_000];
+    expect(seconds.map(duration)).toEqual([
+      ...["1 s", "4 s", "10 s", "20 s", "55 s", "1 min 30 s", "2 min", "4 min"],
+      ...["1 h", "1 h 10 min", "2 h", "11 h"],
+    ]);
+  });
+
+  it("forecasts by work, and says when that is an upper bound", () => {
+    let now = 0;
+    const meter = new Meter(10_000, () => now);
+    const at = (done: number, work: number, total = 1000) => ({
+      ...{ stage: "sweep", done, total, unit: "coalitions", atMost: true },
+      work: { done: work, total: 400 },
+    });
+    meter.line(at(0, 0));
+    now = 10_000;
+    // A tenth of the units, half of the work: as long again, not nine times as long.
+    expect(meter.line(at(100, 200))).toBe("sweep: 50%, 10 coalitions/s, at most about 10 s left");
+    now = 20_000;
+    expect(meter.line(at(500, 400, 500))).toBe("sweep: 100%, 25 coalitions/s, done");
+  });
+
+  it("redraws one line on a terminal and clears it before text", () => {
+    let now = 0;
+    const out = new Sink(true), err = new Sink(true);
+    const console = new TextConsole(out, err, () => now);
+    for (const done of [0, 100, 200]) {
+      console.progress(progress(done));
+      now += 2_000;
+    }
+    console.text("result");
+    console.close();
+    expect(err.text.match(/\n/g)).toBe(null);
+    expect(err.text).toMatch(/train █+░+ 20% {2}50 images\/s/);
+    expect(err.text.endsWith("\r\x1b[2K")).toBe(true);
+    expect(out.text).toBe("result\n");
+  });
+
+  it("writes JSON lines for machines, and nothing else", () => {
+    let now = 0;
+    const out = new Sink(), err = new Sink();
+    const console = new JsonConsole(out, err, () => now);
+    console.stage("train", "10 epochs");
+    for (const done of [0, 500, 1000]) {
+      console.progress(progress(done));
+      now += 1_000;
+    }
+    console.text("for people");
+    console.warn("Something small.");
+    console.result({ top1: 0.5 });
+    const events = out.text.trim().split("\n").map((line) => JSON.parse(line));
+    expect(events.map(({ event }) => event))
+      .toEqual(["stage", "progress", "progress", "warning", "result"]);
+    expect(events[2]).toMatchObject({ stage: "train", done: 1000, rate: 500, secondsLeft: 0 });
+    expect(events.at(-1)).toEqual({ event: "result", top1: 0.5 });
+    expect(err.text).toBe("Something small.\n");
+  });
+});

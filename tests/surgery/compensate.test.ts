@@ -1,0 +1,323 @@
+import { describe, expect, it } from "vitest";
+import { batchOf } from "../../src/data/batches/batches.ts";
+import { type Dataset, normalisations } from "../../src/data/dataset.ts";
+import { prunableGroups } from "../../src/graph/channels.ts";
+import { cutGraph } from "../../src/graph/cut.ts";
+import type { BatchNormNode, ConvolutionNode, Graph } from "../../src/graph/graph.ts";
+import { shapesOf } from "../../src/graph/shapes.ts";
+import { GraphBuilder } from "../../src/models/builder.ts";
+import { LoadedModel } from "../../src/native/loaded_model.ts";
+import type { Progress } from "../../src/progress.ts";
+import { RandomStream } from "../../src/random.ts";
+import { compensate } from "../../src/surgery/compensate.ts";
+import { reestimate } from "../../src/surgery/reestimate.ts";
+import type { Tensor } from "../../src/tensor.ts";
+import { evaluateGraph } from "../oracle/graph.ts";
+import { randomGraph } from "../support/graphs/random.ts";
+import { randomRemovals } from "../support/graphs/removals.ts";
+import { smallNetwork, smallPictures } from "../support/small_pictures.ts";
+
+const normalisation = normalisations.cifar;
+
+/** A value of every picture, in f32. */
+async function valuesOf(graph: Graph, dataset: Dataset, value = graph.output) {
+  const images = dataset.count;
+  using model = LoadedModel.open(graph, [
+    { kind: "forward", name: "values", images, fetch: [value] },
+  ], { dtype: "f32" });
+  const { feeds, values } = model.entry("values");
+  const indices = Int32Array.from({ length: images }, (_, i) => i);
+  const name = values.get(value)!;
+  const result = await model.run("values", {
+    feeds: { [feeds.images!]: batchOf(dataset, indices, normalisation) },
+    fetch: [name],
+  });
+  return result[name] as Float32Array;
+}
+
+/** Mean square of the difference between two networks' values. */
+async function distance(a: Graph, b: Graph, dataset: Dataset, value = a.output): Promise<number> {
+  const [x, y] = [await valuesOf(a, dataset, value), await valuesOf(b, dataset, value)];
+  expect(x.length).toBe(y.length);
+  return x.reduce((sum, one, i) => sum + (one - y[i]) ** 2, 0) / x.length;
+}
+
+/** Makes channel `target` of a convolution the sum of others, each times its factor. */
+function combine(
+  graph: Graph,
+  layer: string,
+  target: number,
+  terms: readonly (readonly [channel: number, factor: number])[],
+  constant: number,
+): Graph {
+  const weight = graph.parameters.get(`${layer}.weight`)!;
+  const bias = graph.parameters.get(`${layer}.bias`)!;
+  const row = weight.data.length / weight.shape[0];
+  const data = weight.data.slice();
+  for (let i = 0; i < row; i++) {
+    data[target * row + i] = terms.reduce(
+      (sum, [c, factor]) => sum + factor * data[c * row + i],
+      0,
+    );
+  }
+  const offsets = bias.data.slice();
+  offsets[target] = terms.reduce((sum, [c, factor]) => sum + factor * offsets[c], constant);
+  const parameters = new Map(graph.parameters)
+    .set(`${layer}.weight`, { ...weight, data })
+    .set(`${layer}.bias`, { ...bias, data: offsets });
+  return { ...graph, parameters };
+}
+
+/** Gives every batch norm statistics and offsets that are not neutral, every bias a value. */
+function unsettle(graph: Graph): Graph {
+  const random = new RandomStream(3, "unsettled");
+  const parameters = new Map<string, Tensor>();
+  for (const [name, { shape, data }] of graph.parameters) {
+    const vector = shape.length === 1;
+    const drawn = data.map((x) => x + 0.5 * random.uniform());
+    parameters.set(name, { shape, data: vector ? drawn : data });
+  }
+  return { ...graph, parameters };
+}
+
+type Ending = "batch norm" | "bias" | "nowhere" | "linear";
+
+/** Channels made by `make` (last of each half redundant), read by a layer of some kind. */
+function redundant(ending: Ending, groups: 1 | 2): Graph {
+  const builder = new GraphBuilder(`redundant ${ending}`, [3, 8, 8], 5);
+  const made = builder.convolution("make", builder.input, {
+    out: 6,
+    kernel: 2,
+    stride: 2,
+    bias: true,
+  });
+  if (ending === "linear") {
+    const flat = builder.flatten("flatten", made);
+    return combined(builder.finish(builder.linear("linear", flat, 4)), groups);
+  }
+  let value = builder.convolution("read", made, {
+    out: 8,
+    kernel: 3,
+    groups,
+    bias: ending === "bias",
+  });
+  if (ending === "batch norm") value = builder.batchNorm("bn", value);
+  value = builder.flatten("flatten", builder.relu("relu", value));
+  return combined(builder.finish(builder.linear("linear", value, 4)), groups);
+}
+
+function combined(graph: Graph, groups: number): Graph {
+  const unsettled = unsettle(graph);
+  // In two groups a removed player takes one channel of each half.
+  return groups === 1 ? combine(unsettled, "make", 5, [[0, 0.5], [1, -1], [3, 0.7]], 0.4) : combine(
+    combine(unsettled, "make", 2, [[0, 0.5], [1, -1]], 0.4),
+    "make",
+    5,
+    [[3, 0.8], [4, 0.6]],
+    -0.3,
+  );
+}
+
+describe("compensation", () => {
+  const pictures = smallPictures(600);
+  const unseen = smallPictures(64, 2);
+
+  for (
+    const [ending, groups] of [
+      ["batch norm", 1],
+      ["batch norm", 2],
+      ["bias", 1],
+      ["bias", 2],
+      ["linear", 1],
+    ] as const
+  ) {
+    it(`restores what a redundant channel gave: ${ending}, ${groups} group(s)`, async () => {
+      const graph = redundant(ending, groups);
+      const group = prunableGroups(graph, "all").find(({ name }) => name === "make")!;
+      const removals = [{ group, removed: [group.players.length - 1] }];
+      const cut = cutGraph(graph, removals);
+      const reports: Progress[] = [];
+      const better = await compensate(graph, cut, removals, pictures, {
+        normalisation,
+        batch: 100,
+        onProgress: (progress) => reports.push(progress),
+      });
+      const before = await distance(graph, cut, unseen);
+      const after = await distance(graph, better, unseen);
+      expect(before).toBeGreaterThan(0.01);
+      expect(Math.sqrt(after)).toBeLessThan(Math.sqrt(before) / 100);
+      expect(reports).toEqual([{ stage: "compensation", done: 1, total: 1, unit: "layers" }]);
+      expect(shapesOf(better)).toEqual(shapesOf(cut));
+    });
+  }
+
+  it("leaves a layer alone whose intercept has nowhere to go", async () => {
+    const graph = redundant("nowhere", 1);
+    const [group] = prunableGroups(graph, "all");
+    const removals = [{ group, removed: [5] }];
+    const cut = cutGraph(graph, removals);
+    const same = await compensate(graph, cut, removals, pictures, { normalisation });
+    expect(same.parameters).toEqual(cut.parameters);
+  });
+
+  it("changes nothing when nothing was cut", async () => {
+    const graph = redundant("batch norm", 1);
+    const same = await compensate(graph, graph, [], pictures, { normalisation });
+    expect(same.parameters).toEqual(graph.parameters);
+  });
+
+  it("brings random graphs nearer to the original, layer by layer and at the end", async () => {
+    let nearer = 0, layers = 0;
+    for (let seed = 0; seed < 6; seed++) {
+      const graph = randomGraph(seed);
+      const random = new RandomStream(seed, "compensation test");
+      const groups = prunableGroups(graph, "all");
+      const removals = randomRemovals(groups, random, 0.3);
+      const cut = cutGraph(graph, removals);
+      const better = await compensate(graph, cut, removals, pictures, { normalisation });
+      if (await distance(graph, better, unseen) < await distance(graph, cut, unseen)) nearer++;
+      // One group alone: the first layer that reads it keeps all its own channels.
+      const [group] = groups;
+      const reader = graph.nodes.find(({ name }) => name === group.consumers[0])!;
+      if (reader.op !== "convolution" || !hasHome(graph, reader)) continue;
+      const alone = [{ group, removed: [0, 1] }];
+      const lone = cutGraph(graph, alone);
+      const restored = await compensate(graph, lone, alone, pictures, { normalisation });
+      const before = await centredDistance(graph, lone, pictures, reader.output);
+      const after = await centredDistance(graph, restored, pictures, reader.output);
+      layers++;
+      expect(after, `${reader.name} of seed ${seed}`).toBeLessThan(before);
+    }
+    expect(nearer).toBeGreaterThanOrEqual(5);
+    expect(layers).toBeGreaterThan(2);
+  });
+
+  it("gives the same bytes on 1 and 2 threads", async () => {
+    const graph = randomGraph(5);
+    const groups = prunableGroups(graph, "all");
+    const removals = randomRemovals(groups, new RandomStream(5, "compensation test"), 0.3);
+    const cut = cutGraph(graph, removals);
+    const found = [];
+    for (const threads of [1, 2]) {
+      const options = { normalisation, threads, slice: 8, batch: 64 };
+      found.push([...(await compensate(graph, cut, removals, pictures, options)).parameters]);
+    }
+    expect(found[1]).toEqual(found[0]);
+  });
+});
+
+/** Whether a layer's intercept has somewhere to go. */
+function hasHome(graph: Graph, { output, bias }: ConvolutionNode): boolean {
+  return bias !== undefined ||
+    graph.nodes.some((node) => node.op === "batch_norm" && node.inputs[0] === output);
+}
+
+/** As `distance`, apart from a constant per channel, which may sit in the batch norm after it. */
+async function centredDistance(a: Graph, b: Graph, dataset: Dataset, value: string) {
+  const [channels] = shapesOf(a).get(value)!;
+  const [x, y] = [await valuesOf(a, dataset, value), await valuesOf(b, dataset, value)];
+  const difference = x.map((one, i) => one - y[i]);
+  let sum = 0;
+  for (let c = 0; c < channels; c++) {
+    const own = difference.filter((_, i) => i % channels === c);
+    const mean = own.reduce((total, d) => total + d, 0) / own.length;
+    sum += own.reduce((total, d) => total + (d - mean) ** 2, 0) / own.length;
+  }
+  return sum / channels;
+}
+
+/** A picture as the oracle takes it. */
+function planesOf({ pixels, height, width }: Dataset, image: number): Float64Array {
+  const area = height * width;
+  return Float64Array.from({ length: 3 * area }, (_, i) => {
+    const channel = Math.floor(i / area);
+    const byte = pixels[(image * area + i % area) * 3 + channel];
+    return (byte / 255 - normalisation.mean[channel]) / normalisation.std[channel];
+  });
+}
+
+/** Mean and sums of squares of each channel over pictures of one shape. */
+function momentsOf(maps: readonly Float64Array[], channels: number) {
+  const area = maps[0].length / channels;
+  const count = maps.length * area;
+  return Array.from({ length: channels }, (_, c) => {
+    const cells = maps.flatMap((map) => [...map.subarray(c * area, (c + 1) * area)]);
+    const mean = cells.reduce((sum, x) => sum + x, 0) / count;
+    const squares = cells.reduce((sum, x) => sum + (x - mean) ** 2, 0);
+    return { mean, biased: squares / count, unbiased: squares / (count - 1) };
+  });
+}
+
+/** Statistics of every batch norm for one batch, each normalising with those before it. */
+function batchStatistics(graph: Graph, images: readonly Float64Array[]) {
+  const weights = new Map<string, { data: ArrayLike<number> }>(graph.parameters);
+  const found = new Map<string, number[]>();
+  const norms = graph.nodes.filter((node): node is BatchNormNode => node.op === "batch_norm");
+  for (const { inputs: [input], mean, variance } of norms) {
+    const [channels] = shapesOf(graph).get(input)!;
+    const maps = images.map((image) => evaluateGraph(graph, image, new Map(), weights).get(input)!);
+    const moments = momentsOf(maps, channels);
+    weights.set(mean, { data: moments.map((one) => one.mean) });
+    weights.set(variance, { data: moments.map((one) => one.biased) });
+    found.set(mean, moments.map((one) => one.mean));
+    found.set(variance, moments.map((one) => one.unbiased));
+  }
+  return found;
+}
+
+describe("compensation of inputs that never vary", () => {
+  it("solves the intercept alone", async () => {
+    const builder = new GraphBuilder("constant", [3, 8, 8], 2);
+    let value = builder.convolution("a", builder.input, { out: 4, kernel: 1 });
+    value = builder.relu("relu", builder.batchNorm("norm", value));
+    value = builder.convolution("b", value, { out: 5, kernel: 1, bias: true });
+    value = builder.flatten("flatten", builder.globalAveragePool("pool", value));
+    const built = builder.finish(builder.linear("fc", value, 3));
+    const fill = (x: number): Tensor => ({ shape: [4], data: new Float32Array(4).fill(x) });
+    const parameters = new Map(built.parameters)
+      .set("norm.weight", fill(0)).set("norm.bias", fill(1));
+    const graph = { ...built, parameters };
+    const [group] = prunableGroups(graph, "all");
+    const removals = [{ group, removed: [1, 3] }];
+    const cut = cutGraph(graph, removals);
+    const dataset = smallPictures(24);
+    const options = { normalisation, batch: 8 };
+    const result = await compensate(graph, cut, removals, dataset, options);
+    expect(await distance(graph, cut, dataset)).toBeGreaterThan(1e-3);
+    expect(await distance(graph, result, dataset)).toBeLessThan(1e-9);
+  });
+});
+
+describe("re-estimation of batch norm", () => {
+  it("is the average over batches of their own statistics", async () => {
+    const dataset = smallPictures(28);
+    for (const graph of [smallNetwork(), randomGraph(9)]) {
+      const batches = [0, 1, 2].map((batch) =>
+        batchStatistics(
+          graph,
+          Array.from({ length: 8 }, (_, i) => planesOf(dataset, batch * 8 + i)),
+        )
+      );
+      const reports: Progress[] = [];
+      const { parameters } = await reestimate(graph, dataset, {
+        normalisation,
+        batch: 8,
+        dtype: "f32",
+        onProgress: (progress) => reports.push(progress),
+      });
+      expect(reports.map(({ done }) => done)).toEqual([8, 16, 24]);
+      expect(batches[0].size).toBeGreaterThan(4);
+      for (const [name, { data }] of graph.parameters) {
+        const expected = batches[0].has(name)
+          ? data.map((_, c) => batches.reduce((sum, batch) => sum + batch.get(name)![c], 0) / 3)
+          : data;
+        const actual = parameters.get(name)!.data;
+        expected.forEach((x, c) => {
+          expect(Math.abs(actual[c] - x), name).toBeLessThanOrEqual(
+            batches[0].has(name) ? 2e-5 * Math.max(1, Math.abs(x)) : 0,
+          );
+        });
+      }
+    }
+  });
+});

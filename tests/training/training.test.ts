@@ -1,0 +1,350 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { calibrationBatches } from "../../src/data/batches/calibration.ts";
+import { normalisations } from "../../src/data/dataset.ts";
+import { generateDataset } from "../../src/data/sources/generated.ts";
+import type { Graph } from "../../src/graph/graph.ts";
+import { LoadedModel } from "../../src/native/loaded_model.ts";
+import { cifarResNet } from "../../src/models/resnet.ts";
+import type { Progress } from "../../src/progress.ts";
+import { evaluate } from "../../src/training/evaluate.ts";
+import { readCheckpoint } from "../../src/training/checkpoint.ts";
+import { learningRate } from "../../src/training/schedule.ts";
+import { train, type TrainOptions, type TrainResult } from "../../src/training/train.ts";
+import { batchOf } from "../../src/data/batches/batches.ts";
+import { smallNetwork, smallPictures } from "../support/small_pictures.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "secateur-training-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const SGD = { kind: "sgd", weightDecay: 1e-4 } as const;
+
+/** A quick run on small pictures: 3 epochs of 5 steps, the last of them with 8 pictures. */
+const QUICK = {
+  data: smallPictures(72),
+  validation: smallPictures(24, 2),
+  normalisation: normalisations.cifar,
+  epochs: 3,
+  batch: 16,
+  optimizer: SGD,
+  learningRate: 0.1,
+  warmupEpochs: 1,
+  smoothing: 0.1,
+  augment: true,
+  seed: 3,
+  dtype: "f32",
+  threads: 2,
+} satisfies TrainOptions;
+
+/** Weights, best weights and history, without the time it took. */
+function outcome({ last, best, bestEpoch, history }: TrainResult) {
+  return {
+    last: [...last.parameters],
+    best: [...best.parameters],
+    bestEpoch,
+    history: history.map((record) => ({ ...record, seconds: 0 })),
+  };
+}
+
+/** Stops a run after its `steps`-th step and goes on from its checkpoint. */
+async function stopAndResume(options: TrainOptions, steps: number): Promise<TrainResult> {
+  const checkpoint = join(folder, `stopped-${steps}-${options.dtype}.safetensors`);
+  const controller = new AbortController();
+  let done = 0;
+  const stopped = train(smallNetwork(), {
+    ...options,
+    checkpoint,
+    signal: controller.signal,
+    onProgress: ({ stage }) => {
+      if (stage === "train" && ++done === steps) controller.abort();
+    },
+  });
+  await expect(stopped).rejects.toMatchObject({ code: "cancelled" });
+  expect(done).toBe(steps);
+  return await train(smallNetwork(), { ...options, checkpoint, resume: true });
+}
+
+describe("training", () => {
+  it("lowers the loss on generated pictures, and reports how far it is", async () => {
+    const reports: Progress[] = [];
+    const graph = cifarResNet({ depth: 8, width: 8, classes: 10, shape: [3, 32, 32], seed: 1 });
+    const { last, best, history } = await train(graph, {
+      data: generateDataset("train", { count: 640 }),
+      normalisation: normalisations.cifar,
+      epochs: 4,
+      batch: 64,
+      optimizer: SGD,
+      learningRate: 0.1,
+      seed: 1,
+      dtype: "f32",
+      onProgress: (progress) => reports.push(progress),
+    });
+    expect(history.map(({ epoch }) => epoch)).toEqual([1, 2, 3, 4]);
+    expect(history[0].loss).toBeGreaterThan(2.1);
+    expect(history[3].loss).toBeLessThan(history[0].loss - 0.25);
+    expect(best).toBe(last);
+    expect(reports).toHaveLength(40);
+    expect(reports[9]).toMatchObject({ stage: "train", done: 640, total: 2560, unit: "images" });
+    expect(reports[9].figures).toMatchObject({ epoch: 1 });
+    const moved = [...last.parameters].filter(([name, { data }]) =>
+      data.some((value, i) => value !== graph.parameters.get(name)!.data[i])
+    );
+    expect(moved).toHaveLength(graph.parameters.size);
+  });
+
+  it("learns with AdamW", async () => {
+    const { history } = await train(smallNetwork(), {
+      ...QUICK,
+      epochs: 8,
+      optimizer: { kind: "adamw", weightDecay: 0.01 },
+      learningRate: 0.01,
+      augment: false,
+      smoothing: 0,
+    });
+    expect(history[0].loss).toBeGreaterThan(0.8);
+    expect(history[7].loss).toBeLessThan(0.3);
+    expect(history[7].validation!.top1).toBeGreaterThan(0.8);
+  });
+
+  it("is steps in order, each with its own learning rate and count", async () => {
+    const { data, normalisation } = QUICK;
+    const hyper = {
+      sgd: (rate: number) => [rate, 0.8],
+      adamw: (rate: number, step: number) => [rate, 0.9, 0.999, 1e-8, step + 1],
+    };
+    for (const kind of ["sgd", "adamw"] as const) {
+      const optimizer = { kind, weightDecay: 0.01, momentum: 0.8 };
+      const options = { epochs: 2, batch: 24, learningRate: 0.01, warmupEpochs: 0.5 };
+      const { last } = await train(smallNetwork(), {
+        ...QUICK,
+        ...options,
+        optimizer,
+        augment: false,
+        shuffle: false,
+      });
+      using model = LoadedModel.open(smallNetwork(), [
+        { kind: "step", name: "step", images: 24, loss: { smoothing: 0.1 }, optimizer },
+      ], { dtype: "f32" });
+      const { feeds } = model.entry("step");
+      const batches = calibrationBatches(data, 24, normalisation);
+      for (const [step, { images, labels }] of [...batches, ...batches].entries()) {
+        const rate = learningRate({ peak: 0.01, warmupSteps: 2, totalSteps: 6 }, step);
+        await model.run("step", {
+          feeds: {
+            [feeds.images!]: images,
+            [feeds.labels!]: labels,
+            [feeds.hyper!]: Float32Array.from(hyper[kind](rate, step)),
+          },
+        });
+      }
+      expect([...(await model.current()).parameters]).toEqual([...last.parameters]);
+    }
+  });
+
+  it("keeps the epoch of the best validation accuracy", async () => {
+    const result = await train(smallNetwork(), { ...QUICK, epochs: 6, learningRate: 0.3 });
+    const scores = result.history.map(({ validation }) => validation!);
+    const best = scores.reduce((most, score) =>
+      score.top1 > most.top1 || (score.top1 === most.top1 && score.loss < most.loss) ? score : most
+    );
+    expect(scores[result.bestEpoch - 1]).toBe(best);
+    const { loss, top1 } = await evaluate(result.best, QUICK.validation!, QUICK);
+    expect({ loss, top1 }).toEqual(best);
+  });
+
+  it("gives the same bytes on 1 and 2 threads, in f32 and bf16", async () => {
+    for (const dtype of ["f32", "bf16"] as const) {
+      const results = [];
+      for (const threads of [1, 2]) {
+        results.push(outcome(await train(smallNetwork(), { ...QUICK, slice: 4, dtype, threads })));
+      }
+      expect(results[1]).toEqual(results[0]);
+    }
+  });
+
+  it("follows the teacher when distilled from one", async () => {
+    const teacher = await train(smallNetwork(7), { ...QUICK, epochs: 6 });
+    // The teacher's mistakes are what its pupil alone can know.
+    const contrary = relabelled(teacher.last);
+    const distances = [];
+    for (const share of [0, 1]) {
+      const student = await train(smallNetwork(), {
+        ...QUICK,
+        epochs: 8,
+        augment: false,
+        smoothing: 0,
+        ...(share > 0 ? { distillation: { teacher: contrary, share, temperature: 2 } } : {}),
+      });
+      distances.push(await divergence(contrary, student.last));
+    }
+    const before = await divergence(contrary, smallNetwork());
+    expect(distances[0]).toBeGreaterThan(before);
+    expect(distances[1]).toBeLessThan(before / 4);
+  });
+
+  it("refuses a loss that is not finite", async () => {
+    const graph = smallNetwork();
+    const broken = train(overflowing(graph), QUICK);
+    await expect(broken).rejects.toMatchObject({ code: "numeric-failure" });
+    await expect(broken).rejects.toThrow(/epoch 1, step 1: lower the learning rate/);
+    await expect(train(graph, { ...QUICK, learningRate: 1e30, warmupEpochs: 0 })).rejects
+      .toMatchObject({ code: "numeric-failure" });
+  });
+
+  it("refuses pictures the network does not take", async () => {
+    const data = generateDataset("train", { count: 20 });
+    await expect(train(smallNetwork(), { ...QUICK, data })).rejects
+      .toMatchObject({ code: "data-mismatch" });
+    await expect(train(smallNetwork(), { ...QUICK, validation: data })).rejects
+      .toMatchObject({ code: "data-mismatch" });
+  });
+});
+
+/** The network with answers beyond what f32 holds. */
+function overflowing(graph: Graph): Graph {
+  const weight = graph.parameters.get("linear.weight")!;
+  const parameters = new Map(graph.parameters)
+    .set("linear.weight", { ...weight, data: weight.data.map((x) => x > 0 ? 3e38 : -3e38) });
+  return { ...graph, parameters };
+}
+
+/** The network with its last layer's classes turned by one, so that it is wrong about all. */
+function relabelled(graph: Graph): Graph {
+  const { shape, data } = graph.parameters.get("linear.weight")!;
+  const rows = shape[0], columns = shape[1];
+  const turned = data.map((_, i) => data[(i + columns) % (rows * columns)]);
+  const bias = graph.parameters.get("linear.bias")!.data;
+  return {
+    ...graph,
+    parameters: new Map(graph.parameters)
+      .set("linear.weight", { shape, data: turned })
+      .set("linear.bias", { shape: [rows], data: bias.map((_, i) => bias[(i + 1) % rows]) }),
+  };
+}
+
+/** Mean Kullback-Leibler divergence of the student's answers from the teacher's. */
+async function divergence(teacher: Graph, student: Graph): Promise<number> {
+  const { data, normalisation } = QUICK;
+  const indices = Int32Array.from({ length: data.count }, (_, i) => i);
+  const answers = [];
+  for (const graph of [teacher, student]) {
+    using model = LoadedModel.open(
+      graph,
+      [{ kind: "forward", name: "answer", images: data.count }],
+      { dtype: "f32" },
+    );
+    const { feeds, logits } = model.entry("answer");
+    const result = await model.run("answer", {
+      feeds: { [feeds.images!]: batchOf(data, indices, normalisation) },
+      fetch: [logits!],
+    });
+    answers.push(logSoftmax(result[logits!] as Float32Array, data.classes.length));
+  }
+  const [p, q] = answers;
+  return p.reduce((sum, log, i) => sum + Math.exp(log) * (log - q[i]), 0) / data.count;
+}
+
+function logSoftmax(logits: Float32Array, classes: number): Float64Array {
+  const out = Float64Array.from(logits);
+  for (let at = 0; at < out.length; at += classes) {
+    const row = out.subarray(at, at + classes);
+    const normaliser = Math.log(row.reduce((sum, logit) => sum + Math.exp(logit), 0));
+    row.forEach((logit, i) => row[i] = logit - normaliser);
+  }
+  return out;
+}
+
+describe("a stopped run", () => {
+  it("goes on to the same bytes from any step, in f32", async () => {
+    const whole = outcome(await train(smallNetwork(), QUICK));
+    expect(whole.history).toHaveLength(3);
+    expect(whole.history[2].learningRate).toBeGreaterThan(0);
+    // In the middle of an epoch, at its last step, and before the last step of all.
+    for (const steps of [2, 5, 8, 14]) {
+      const resumed = outcome(await stopAndResume(QUICK, steps));
+      expect(resumed, `stopped after step ${steps}`).toEqual(whole);
+    }
+  });
+
+  it("goes on to the same bytes with AdamW and a teacher", async () => {
+    const options: TrainOptions = {
+      ...QUICK,
+      optimizer: { kind: "adamw", weightDecay: 0.01 },
+      learningRate: 0.01,
+      distillation: { teacher: smallNetwork(7), share: 0.5, temperature: 2 },
+    };
+    const whole = outcome(await train(smallNetwork(), options));
+    expect(outcome(await stopAndResume(options, 7))).toEqual(whole);
+  });
+
+  it("goes on to the same bytes in bf16", async () => {
+    const options: TrainOptions = { ...QUICK, dtype: "bf16", epochs: 2 };
+    const whole = outcome(await train(smallNetwork(), options));
+    expect(outcome(await stopAndResume(options, 3))).toEqual(whole);
+    const f32 = await train(smallNetwork(), { ...options, dtype: "f32" });
+    expect(outcome(f32).last).not.toEqual(whole.last);
+  });
+
+  it("is over when its checkpoint is, whatever is asked again", async () => {
+    const checkpoint = join(folder, "finished.safetensors");
+    const options = { ...QUICK, epochs: 1, warmupEpochs: 0, checkpoint };
+    const whole = await train(smallNetwork(), options);
+    let steps = 0;
+    const again = await train(smallNetwork(), {
+      ...options,
+      resume: true,
+      onProgress: () => steps++,
+    });
+    expect(steps).toBe(0);
+    expect(again.history).toEqual(whole.history);
+    expect(outcome(again)).toEqual(outcome(whole));
+  });
+
+  it("is refused under other options, pictures or weights", async () => {
+    const checkpoint = join(folder, "other.safetensors");
+    const options = { ...QUICK, epochs: 1, warmupEpochs: 0, checkpoint };
+    await train(smallNetwork(), options);
+    const data = smallPictures(72);
+    const pixels = data.pixels.map((byte, i) => i === 100 ? byte ^ 1 : byte);
+    const others: [Graph, Partial<TrainOptions>][] = [
+      [smallNetwork(), { seed: 4 }],
+      [smallNetwork(), { learningRate: 0.05 }],
+      [smallNetwork(), { data: { ...data, pixels } }],
+      [smallNetwork(), { validation: undefined }],
+      [smallNetwork(2), {}],
+    ];
+    for (const [graph, changed] of others) {
+      const resumed = train(graph, { ...options, ...changed, resume: true });
+      await expect(resumed).rejects.toMatchObject({ code: "checkpoint-mismatch" });
+    }
+  });
+
+  it("starts anew without a checkpoint, and refuses a damaged one", async () => {
+    const missing = join(folder, "missing.safetensors");
+    expect(await readCheckpoint(missing, "")).toBeUndefined();
+    const options = { ...QUICK, epochs: 1, warmupEpochs: 0, resume: true };
+    expect((await train(smallNetwork(), { ...options, checkpoint: missing })).history)
+      .toHaveLength(1);
+    const damaged = join(folder, "damaged.safetensors");
+    writeFileSync(damaged, "not a checkpoint");
+    await expect(train(smallNetwork(), { ...options, checkpoint: damaged })).rejects
+      .toMatchObject({ code: expect.stringMatching(/^format-/) });
+  });
+});
+
+describe("the learning rate", () => {
+  const schedule = { peak: 0.4, warmupSteps: 4, totalSteps: 12 };
+
+  it("warms up linearly and falls along half a cosine", () => {
+    const rates = Array.from({ length: 12 }, (_, step) => learningRate(schedule, step));
+    expect(rates.slice(0, 4).map((rate) => rate.toFixed(12)))
+      .toEqual([0.1, 0.2, 0.3, 0.4].map((rate) => rate.toFixed(12)));
+    expect(rates[4]).toBe(0.4);
+    expect(rates[8]).toBeCloseTo(0.2, 12);
+    expect(rates[6]).toBeCloseTo(0.2 * (1 + Math.SQRT1_2), 12);
+    expect(rates[11]).toBeCloseTo(0.2 * (1 - Math.cos(Math.PI / 8)), 12);
+    expect(learningRate(schedule, 12)).toBe(0);
+  });
+});
