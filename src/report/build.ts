@@ -12,10 +12,12 @@ import { resolveDtype } from "../native/loaded_model.ts";
 import type { PruneOptions } from "../pruning/options.ts";
 import type { Measured, Pruned } from "../pruning/pipeline.ts";
 import type { Estimate } from "../shapley/estimate.ts";
+import type { CutCheck } from "../surgery/check.ts";
 import {
   type Accuracy,
   ACCURACY_STEPS,
   type AccuracyStep,
+  type CheckResult,
   type CostSummary,
   type DataSummary,
   type GroupRow,
@@ -135,11 +137,22 @@ function accuracyOf(measured: ReadonlyMap<string, Measured>): Results["accuracy"
   return accuracy;
 }
 
+function checkResult({ error, scale, tolerance, change, proof, probe }: CutCheck): CheckResult {
+  return {
+    maxError: error,
+    scale,
+    tolerance,
+    changed: change,
+    ...(proof === "pictures" ? {} : { proof }),
+    ...(probe === undefined ? {} : { probeChanged: probe.change / probe.scale }),
+    dtype: "f32",
+  };
+}
+
 function resultsOf(pruned: Pruned, context: ReportContext): Results {
   const before = costOf(pruned.original), after = costOf(pruned.graph);
   const { kind, cut } = context.options.budget;
   const { allowed, reached, step } = pruned.ratios;
-  const { error, scale, tolerance, change } = pruned.check;
   const { moment, epoch } = pruned.written;
   return {
     budget: {
@@ -156,7 +169,7 @@ function resultsOf(pruned: Pruned, context: ReportContext): Results {
     written: { step: moment as AccuracyStep, ...(epoch === undefined ? {} : { epoch }) },
     accuracy: accuracyOf(pruned.measured),
     latency: context.latency,
-    check: { maxError: error, scale, tolerance, changed: change, dtype: "f32" },
+    check: checkResult(pruned.check),
     groups: groupRows(pruned),
     constraints: pruned.constraints,
     layers: layerRows(pruned.original, pruned.graph, before, after),

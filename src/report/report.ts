@@ -5,6 +5,7 @@ import type { Shape } from "../graph/graph.ts";
 import type { Precision } from "../program/precision.ts";
 import type { Constraints } from "../pruning/constraints.ts";
 import type { Outcome } from "../shapley/estimate.ts";
+import type { CutProof } from "../surgery/check.ts";
 import type { EpochRecord } from "../training/checkpoint.ts";
 
 /** How the run was made: enough to repeat it. */
@@ -166,6 +167,10 @@ export interface CheckResult {
   readonly tolerance: number;
   /** Largest |original - cut|: how much the cut changed. */
   readonly changed: number;
+  /** What showed the outputs move; left out where the pictures did. */
+  readonly proof?: Exclude<CutProof, "pictures">;
+  /** By how much they moved there, as a share of the largest. */
+  readonly probeChanged?: number;
   readonly dtype: "f32";
 }
 

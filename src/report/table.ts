@@ -29,12 +29,21 @@ function shareText(share: number): string {
     : share.toExponential(1);
 }
 
-/** One sentence: what the surgery check found. */
+/** What the surgery check found. */
 export function checkSentence({ check }: Results): string {
-  const relative = (value: number) => shareText(value / check.scale);
-  return `Surgery check: masked and cut model differ by ${relative(check.maxError)} of the ` +
-    `largest output (allowed ${check.tolerance.toExponential(0)}), while the cut moved outputs ` +
-    `by ${relative(check.changed)}.`;
+  const relative = (value: number) => shareText(value === 0 ? 0 : value / check.scale);
+  const equal =
+    `Surgery check: masked and cut model differ by ${relative(check.maxError)} of the ` +
+    `largest output (allowed ${check.tolerance.toExponential(0)})`;
+  const moved = `the cut moved outputs by ${relative(check.changed)}`;
+  const { proof, probeChanged = 0 } = check;
+  if (proof === undefined) return `${equal}, while ${moved}.`;
+  if (proof === "construction") {
+    return `${equal}; ${moved}, as nothing leads from the channels that went to an output.`;
+  }
+  const where = proof === "revived" ? "in the channels that went" : "throughout";
+  return `${equal}; ${moved}, as the channels that went did next to nothing, so the check was ` +
+    `repeated with random weights ${where}, which moved outputs by ${shareText(probeChanged)}.`;
 }
 
 /** One sentence: which weights were written. */

@@ -1,9 +1,19 @@
 import type { CalibrationBatch } from "../data/batches/calibration.ts";
 import { SecateurError } from "../errors.ts";
-import type { Removal } from "../graph/cut.ts";
+import { cutGraph, type Removal } from "../graph/cut.ts";
 import type { Graph } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import { type ComputeOptions, LoadedModel } from "../native/loaded_model.ts";
+import { elementCount } from "../tensor.ts";
+import { randomPictures, randomWeights, revived } from "./probe.ts";
+
+/**
+ * On what the outputs were seen to move, so that masked = cut means something: the calibration
+ * pictures; the same with random weights in the channels that go, which do nothing with their own; or
+ * random weights throughout. `construction`: on none of them, as nothing leads from those channels to
+ * the output.
+ */
+export type CutProof = "pictures" | "revived" | "random" | "construction";
 
 /** How close the cut model is to the masked one: the proof that surgery took only what it meant. */
 export interface CutCheck {
@@ -13,9 +23,19 @@ export interface CutCheck {
   readonly scale: number;
   /** Largest error allowed, relative to scale. */
   readonly tolerance: number;
-  /** max |original - cut|: a cut that changes nothing proves nothing. */
+  /** max |original - cut|. */
   readonly change: number;
   readonly images: number;
+  readonly proof: CutProof;
+  /** The same figures on what proved it, where the pictures did not. */
+  readonly probe?: Differences;
+}
+
+/** Of the logits of one network as it is, masked and cut. */
+export interface Differences {
+  readonly error: number;
+  readonly scale: number;
+  readonly change: number;
 }
 
 /** Layers with weights up to which f32 rounding stays below the tighter tolerance. */
@@ -63,10 +83,65 @@ const largest = (values: Float32Array): number =>
 const difference = (a: Float32Array, b: Float32Array): number =>
   a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0);
 
+/** The three networks on the same pictures. */
+async function differencesOf(
+  original: Graph,
+  cut: Graph,
+  removals: readonly Removal[],
+  batch: CalibrationBatch,
+  options: ComputeOptions,
+): Promise<Differences> {
+  const masked = await logitsOf(original, batch, options, maskRows(original, removals));
+  const after = await logitsOf(cut, batch, options);
+  const whole = await logitsOf(original, batch, options);
+  return {
+    error: difference(masked, after),
+    scale: largest(masked),
+    change: difference(whole, after),
+  };
+}
+
+/** Outputs move by so many tolerances, or equality means nothing. */
+const MOVED = 100;
+/** Of the random weights that channels are revived with; larger where the first move too little. */
+const GAINS = [1, 30];
+
+/** Networks whose outputs the same cut may move, the likest to the original first. */
+function* probes(original: Graph, cut: Graph, removals: readonly Removal[], images: Float32Array) {
+  const weights = randomWeights(original);
+  for (const gain of GAINS) {
+    yield {
+      proof: "revived",
+      graph: revived(original, removals, weights, gain),
+      cut,
+      images,
+    } as const;
+  }
+  const graph = { ...original, parameters: weights };
+  const pictures = randomPictures(graph, images.length / elementCount(graph.input.shape));
+  yield { proof: "random", graph, cut: cutGraph(graph, removals), images: pictures } as const;
+}
+
+function requireEqual(
+  { error, scale }: Differences,
+  tolerance: number,
+  name: string,
+  condition = "",
+): void {
+  const allowed = tolerance * scale;
+  if (error <= allowed) return;
+  throw new SecateurError(
+    "check-failed",
+    `The cut ${name}${condition} differs from the masked one by ${error.toPrecision(3)} where ` +
+      `${allowed.toPrecision(3)} is allowed: this is a fault in surgery; nothing was written.`,
+  );
+}
+
 /**
  * Compares, in f32, the original with the removed channels masked to the cut model before any
- * compensation. Throws "check-failed" when they differ by more than rounding, or when the cut
- * changes the outputs too little for equality to mean anything.
+ * compensation. Where the cut leaves the outputs as they were, as that of dead channels does, equality
+ * is shown on networks of the same structure whose outputs it moves. Throws "check-failed" when masked
+ * and cut differ by more than rounding, "numeric-failure" when the logits are not finite.
  */
 export async function checkCut(
   original: Graph,
@@ -75,34 +150,29 @@ export async function checkCut(
   batch: CalibrationBatch,
   options: ComputeOptions = {},
 ): Promise<CutCheck> {
-  const masked = await logitsOf(original, batch, options, maskRows(original, removals));
-  const after = await logitsOf(cut, batch, options);
-  const whole = await logitsOf(original, batch, options);
   const layers = original.nodes.filter(({ op }) => op === "convolution" || op === "linear").length;
-  const check: CutCheck = {
-    error: difference(masked, after),
-    scale: largest(masked),
-    tolerance: layers <= SHALLOW ? 1e-5 : 1e-4,
-    change: difference(whole, after),
-    images: batch.labels.length,
-  };
-  const allowed = check.tolerance * check.scale;
-  if (!(check.error <= allowed)) {
+  const tolerance = layers <= SHALLOW ? 1e-5 : 1e-4;
+  const moves = ({ change, scale }: Differences) =>
+    change > 0 && change >= MOVED * tolerance * scale;
+  const found = await differencesOf(original, cut, removals, batch, options);
+  if (!Number.isFinite(found.scale)) {
     throw new SecateurError(
-      "check-failed",
-      `The cut ${original.name} differs from the masked one by ${
-        check.error.toPrecision(3)
-      } where ` +
-        `${allowed.toPrecision(3)} is allowed: this is a fault in surgery; nothing was written.`,
+      "numeric-failure",
+      `The logits of ${original.name} on ${batch.labels.length} calibration pictures are not all ` +
+        `finite: check its weights and the normalisation of the pictures.`,
     );
   }
+  requireEqual(found, tolerance, original.name);
+  const check = { ...found, tolerance, images: batch.labels.length };
   const removed = removals.some((removal) => [...removal.removed].length > 0);
-  if (removed && check.change < 100 * allowed) {
-    throw new SecateurError(
-      "check-failed",
-      `Cutting ${original.name} changed its outputs by only ${check.change.toPrecision(3)}, so ` +
-        `masked = cut proves nothing: calibrate with pictures like those it was trained on.`,
-    );
+  if (!removed || moves(found)) return { ...check, proof: removed ? "pictures" : "construction" };
+  for (
+    const { proof, graph, cut: smaller, images } of probes(original, cut, removals, batch.images)
+  ) {
+    const probe = await differencesOf(graph, smaller, removals, { ...batch, images }, options);
+    if (!Number.isFinite(probe.scale) || !moves(probe)) continue;
+    requireEqual(probe, tolerance, original.name, " with random weights in it");
+    return { ...check, proof, probe };
   }
-  return check;
+  return { ...check, proof: "construction" };
 }

@@ -8,7 +8,7 @@ import { reportJson } from "../../src/report/json.ts";
 import { measureLatency, timingOf } from "../../src/report/latency.ts";
 import { reportPage } from "../../src/report/page.ts";
 import type { Report } from "../../src/report/report.ts";
-import { latencySentence, reportTable } from "../../src/report/table.ts";
+import { checkSentence, latencySentence, reportTable } from "../../src/report/table.ts";
 import { reportFixture } from "../support/report_fixture.ts";
 
 const report = reportFixture();
@@ -100,6 +100,22 @@ describe("the table", () => {
     const check = { ...results.check, scale: 2, maxError: 0, changed: 8.4 };
     expect(reportTable({ ...report, results: { ...results, check } }))
       .toMatch(/differ by 0 of the largest .* moved outputs by 4\.2\./);
+  });
+
+  it("says on what masked = cut was shown where the pictures did not show it", () => {
+    const { results } = report;
+    const sentence = (change: Partial<Report["results"]["check"]>) =>
+      checkSentence({
+        ...results,
+        check: { ...results.check, maxError: 0, changed: 0, scale: 0, ...change },
+      });
+    expect(sentence({ proof: "revived", probeChanged: 0.27 })).toMatch(
+      /the cut moved outputs by 0, .* random weights in the channels that went, which .* by 0\.27\.$/,
+    );
+    expect(sentence({ proof: "random", probeChanged: 2 })).toContain("random weights throughout");
+    expect(sentence({ proof: "construction" })).toMatch(
+      /by 0, as nothing leads .* to an output\.$/,
+    );
   });
 
   it("says whose weights were written", () => {

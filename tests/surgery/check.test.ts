@@ -1,11 +1,14 @@
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { CalibrationBatch } from "../../src/data/batches/calibration.ts";
 import { prunableGroups } from "../../src/graph/channels.ts";
 import { cutGraph } from "../../src/graph/cut.ts";
+import { readOnnx } from "../../src/formats/onnx/read/read.ts";
 import type { Graph } from "../../src/graph/graph.ts";
 import { cifarResNet } from "../../src/models/resnet.ts";
 import { RandomStream } from "../../src/random.ts";
 import { checkCut } from "../../src/surgery/check.ts";
+import { dataFolder } from "../support/data.ts";
 import { randomImages, toNhwc } from "../support/interpreted.ts";
 import { randomGraph } from "../support/graphs/random.ts";
 import { type RandomRemoval, randomRemovals } from "../support/graphs/removals.ts";
@@ -80,20 +83,108 @@ describe("masked equals cut, in the engine", () => {
       .toMatchObject({ code: "check-failed" });
   });
 
-  it("says when a cut that changes nothing proves nothing", async () => {
+  it("needs no removal to be a proof", async () => {
     const graph = smallNetwork();
-    const [group] = prunableGroups(graph, "inner");
-    const removals = [{ group, removed: [0] }];
-    const blind = graph.parameters.get("layer1.0.conv2.weight")!;
-    // Nobody reads the first channel: [out, in, 3, 3].
-    const data = blind.data.map((x, i) => Math.floor(i / 9) % blind.shape[1] === 0 ? 0 : x);
-    const unread: Graph = {
-      ...graph,
-      parameters: new Map(graph.parameters).set("layer1.0.conv2.weight", { ...blind, data }),
-    };
-    const batch = batchFor(graph, 4, 4);
-    await expect(checkCut(unread, cutGraph(unread, removals), removals, batch)).rejects
-      .toThrow(/masked = cut proves nothing/);
-    expect(await checkCut(graph, graph, [], batch)).toMatchObject({ error: 0, change: 0 });
+    expect(await checkCut(graph, graph, [], batchFor(graph, 4, 4))).toMatchObject({
+      error: 0,
+      change: 0,
+      proof: "construction",
+    });
   });
 });
+
+/** The network with zeros wherever `holds` of a position in the parameter. */
+function silenced(graph: Graph, parameter: string, holds: (position: number) => boolean): Graph {
+  const tensor = graph.parameters.get(parameter)!;
+  const data = tensor.data.map((x, i) => holds(i) ? 0 : x);
+  return { ...graph, parameters: new Map(graph.parameters).set(parameter, { ...tensor, data }) };
+}
+
+const FIRST = "layer1.0.conv1", NEXT = "layer1.0.conv2";
+
+/** Networks whose first inner channel does nothing: unread, without filter, closed by its norm. */
+const DEAD: readonly [string, (graph: Graph) => Graph][] = [
+  ["nobody reads", (graph) => {
+    const channels = graph.parameters.get(`${NEXT}.weight`)!.shape[1];
+    return silenced(graph, `${NEXT}.weight`, (i) => Math.floor(i / 9) % channels === 0);
+  }],
+  ["has no filter and no offset", (graph) => {
+    const size = graph.parameters.get(`${FIRST}.weight`)!.shape[1] * 9;
+    const norm = ["weight", "bias"].map((name) => FIRST.replace("conv", "bn") + `.${name}`);
+    const filterless = silenced(graph, `${FIRST}.weight`, (i) => i < size);
+    return norm.reduce((sofar, name) => silenced(sofar, name, (i) => i === 0), filterless);
+  }],
+  ["is rectified away", (graph) => {
+    const name = `${FIRST.replace("conv", "bn")}.bias`;
+    const tensor = graph.parameters.get(name)!;
+    const data = tensor.data.map((x, i) => i === 0 ? -1e3 : x);
+    return { ...graph, parameters: new Map(graph.parameters).set(name, { ...tensor, data }) };
+  }],
+];
+
+describe("a cut that changes nothing", () => {
+  for (const [what, kill] of DEAD) {
+    it(`is proven with other weights in a channel that ${what}`, async () => {
+      const graph = kill(smallNetwork());
+      const [group] = prunableGroups(graph, "inner");
+      const removals = [{ group, removed: [0] }];
+      const cut = cutGraph(graph, removals);
+      const batch = batchFor(graph, 4, 4);
+      const check = await checkCut(graph, cut, removals, batch);
+      expect(check).toMatchObject({ change: 0, proof: "revived" });
+      const { error, scale, change } = check.probe!;
+      expect(error).toBeLessThanOrEqual(1e-5 * scale);
+      expect(change).toBeGreaterThan(1e-3 * scale);
+      const other = cutGraph(graph, [{ group, removed: [1] }]);
+      await expect(checkCut(graph, other, removals, batch)).rejects
+        .toMatchObject({ code: "check-failed" });
+    });
+  }
+
+  it("is proven with random weights throughout where everything behind it is dead too", async () => {
+    const living = smallNetwork();
+    const graph = silenced(living, "layer2.0.bn1.weight", () => true);
+    const deaf = silenced(
+      silenced(graph, "linear.weight", () => true),
+      "layer2.0.bn1.bias",
+      () => true,
+    );
+    const [group] = prunableGroups(deaf, "inner");
+    const removals = [{ group, removed: [0, 2] }];
+    const check = await checkCut(deaf, cutGraph(deaf, removals), removals, batchFor(deaf, 4, 4));
+    expect(check).toMatchObject({ change: 0, proof: "random" });
+    expect(check.probe!.change).toBeGreaterThan(1e-3 * check.probe!.scale);
+  });
+
+  it("blames weights, not surgery, for logits that are not finite", async () => {
+    const graph = smallNetwork();
+    const weight = graph.parameters.get("linear.weight")!;
+    const data = weight.data.map((x) => x > 0 ? 3e38 : -3e38);
+    const parameters = new Map(graph.parameters).set("linear.weight", { ...weight, data });
+    const removals = oneOfEach({ ...graph, parameters });
+    const broken = { ...graph, parameters };
+    await expect(checkCut(broken, cutGraph(broken, removals), removals, batchFor(graph, 4, 4)))
+      .rejects.toMatchObject({ code: "numeric-failure" });
+  });
+});
+
+const faults = dataFolder() && join(dataFolder()!, "faults");
+
+describe.skipIf(faults === undefined)(
+  "an ONNX file with a dead layer (faults/dead_layer.onnx)",
+  () => {
+    it("is cut, and the proof is made on a network that moves", async () => {
+      const { graph } = await readOnnx(join(faults!, "dead_layer.onnx"));
+      const removals = prunableGroups(graph, "inner")
+        .map((group) => ({ group, removed: [0] }));
+      expect(removals.length).toBeGreaterThan(0);
+      for (const removal of removals) {
+        const cut = cutGraph(graph, [removal]);
+        const check = await checkCut(graph, cut, [removal], batchFor(graph, 4, 1));
+        expect(check.error).toBeLessThanOrEqual(check.tolerance * check.scale);
+        if (check.proof !== "pictures") expect(check.proof).toBe("revived");
+      }
+      expect(removals.length).toBeGreaterThan(0);
+    });
+  },
+);
