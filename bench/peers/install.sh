@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs PyTorch for the comparisons of `deno task bench` into an environment of its own.
+# Installs PyTorch for the comparisons of `deno task bench`, and Torch-Pruning and torchvision for
+# those of bench/experiments/peer_plan.ts, into an environment of its own.
 #
 #     install.sh FOLDER
 #
@@ -17,5 +18,5 @@ if ! command -v "$python" >/dev/null; then
 fi
 "$python" -m venv "$folder"
 "$folder/bin/python" -m pip install --disable-pip-version-check \
-  "torch==2.13.0" "numpy>=2,<3" "pillow>=12,<14"
+  "torch==2.13.0" "torchvision==0.28.0" "torch-pruning==1.6.1" "numpy>=2,<3" "pillow>=12,<14"
 "$folder/bin/python" "$(dirname "$0")/versions.py"

@@ -1,0 +1,218 @@
+"""What Torch-Pruning (Fang et al., arXiv 2301.12900) cuts: which original channels stay.
+
+    python torch_pruning_plan.py --model resnet56 --weights FILE --criterion group-l2 --out PLAN
+
+Its own pruner chooses and cuts, at the smallest pruning ratio that takes the asked share of the
+multiply-accumulates away. Which channels went is read from the groups it yields, round after round,
+and held against the weights of the network it leaves. bench/experiments/peer_plan.ts reads PLAN.
+"""
+
+import argparse
+import copy
+import json
+from importlib.metadata import version
+
+import torch
+import torch_pruning
+from torch import nn
+from torch.nn import functional
+from trained import pictures, public_names, trained
+
+IMPORTANCE = torch_pruning.importance
+CRITERIA = {
+    "group-l1": lambda: IMPORTANCE.GroupMagnitudeImportance(p=1),
+    "group-l2": lambda: IMPORTANCE.GroupMagnitudeImportance(p=2),
+    "taylor": IMPORTANCE.GroupTaylorImportance,
+    "fpgm": IMPORTANCE.FPGMImportance,
+    "bn-scale": IMPORTANCE.BNScaleImportance,
+    "lamp": IMPORTANCE.LAMPImportance,
+    "random": IMPORTANCE.RandomImportance,
+}
+# Pruning ratios are tried in steps of one channel of all that may go, or smaller ones: so many.
+LEAST_STEPS = 512
+BATCH = 64
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--criterion", choices=CRITERIA, default="group-l2")
+    parser.add_argument("--ranking", choices=("local", "global"), default="global")
+    parser.add_argument("--scope", choices=("inner", "all"), default="inner")
+    parser.add_argument("--cut-flops", type=float, default=0.455)
+    parser.add_argument("--rounds", type=int, default=1, help="gradients are taken anew in each")
+    parser.add_argument("--pictures", help="for taylor: a CIFAR-10 folder or a safetensors file")
+    parser.add_argument("--images", type=int, default=1024)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", required=True)
+    chosen = parser.parse_args()
+    if (chosen.criterion == "taylor") != (chosen.pictures is not None):
+        parser.error("expected --pictures with --criterion taylor, and only with it")
+    return chosen
+
+
+def costs(model, example):
+    """Torch-Pruning's own count, and of it the multiply-accumulates of convolutions and linears."""
+    flops, parameters, by_layer, _ = torch_pruning.utils.count_ops_and_params(
+        model, example, layer_wise=True
+    )
+    macs = 0
+    for layer, counted in by_layer.items():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            products = layer.weight[0].numel()
+            # An output counts its products, and one more for its bias.
+            macs += round(counted * products / (products + (layer.bias is not None)))
+    return {"macs": macs, "flops": int(flops), "parameters": int(parameters)}
+
+
+def take_gradients(model, drawn):
+    """The gradient of the mean loss, left in the parameters."""
+    model.zero_grad()
+    inputs, labels = drawn
+    for x, y in zip(inputs.split(BATCH), labels.split(BATCH)):
+        (functional.cross_entropy(model(x), y, reduction="sum") / len(labels)).backward()
+
+
+def layers_of_streams(model, example):
+    """Layers whose output channels an addition couples with another layer's."""
+    graph = torch_pruning.DependencyGraph().build_dependency(model, example)
+    streams = []
+    for group in graph.get_all_groups():
+        if any("AddBackward" in dep.target.name for dep, _ in group):
+            streams += [
+                dep.target.module for dep, _ in group
+                if isinstance(dep.target.module, nn.Conv2d)
+                and graph.is_out_channel_pruning_fn(dep.handler)
+            ]
+    return streams
+
+
+class Channels:
+    """The original numbers of the channels that every layer still has, out and in."""
+
+    def __init__(self, model):
+        self.original = {
+            name: layer.weight.detach().clone() for name, layer in layers_of(model).items()
+        }
+        self.out = {name: list(range(len(weight))) for name, weight in self.original.items()}
+        self.into = {
+            name: list(range(weight.shape[1])) for name, weight in self.original.items()
+        }
+
+    def remove(self, group, graph, names):
+        """Takes out what a group of Torch-Pruning's is about to cut."""
+        for dep, positions in group:
+            layer, gone = dep.target.module, set(positions)
+            if layer not in names:
+                continue
+            out = graph.is_out_channel_pruning_fn(dep.handler)
+            if not out and isinstance(layer, nn.Conv2d) and layer.groups > 1:
+                continue  # depthwise: its weight has no axis for what comes in
+            side = self.out if out else self.into
+            kept = side[names[layer]]
+            side[names[layer]] = [at for place, at in enumerate(kept) if place not in gone]
+
+    def check(self, model):
+        """That the network left has exactly the original's weights of these channels."""
+        for name, layer in layers_of(model).items():
+            expected = self.original[name][self.out[name]][:, self.into[name]]
+            if not torch.equal(layer.weight, expected):
+                raise SystemExit(f"the channels noted of {name} are not those that were kept")
+
+
+def layers_of(model):
+    return {
+        name: layer for name, layer in model.named_modules()
+        if isinstance(layer, (nn.Conv2d, nn.Linear))
+    }
+
+
+def prune(original, example, chosen, ratio, drawn):
+    """A copy pruned by Torch-Pruning at a ratio, its cost, and the channels that stayed."""
+    torch.manual_seed(chosen.seed)
+    model = copy.deepcopy(original)
+    kept = Channels(model)
+    ignored = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    if chosen.scope == "inner":
+        ignored += layers_of_streams(model, example)
+    pruner = torch_pruning.pruner.BasePruner(
+        model,
+        example,
+        CRITERIA[chosen.criterion](),
+        global_pruning=chosen.ranking == "global",
+        pruning_ratio=ratio,
+        iterative_steps=chosen.rounds,
+        ignored_layers=ignored,
+    )
+    names = {layer: name for name, layer in layers_of(model).items()}
+    for _ in range(chosen.rounds):
+        if drawn is not None:
+            take_gradients(model, drawn)
+        for group in pruner.step(interactive=True):
+            kept.remove(group, pruner.DG, names)
+            group.prune()
+    kept.check(model)
+    return costs(model, example), kept, pruner.initial_total_channels
+
+
+def search(original, example, chosen, drawn):
+    """The smallest ratio, to a step, that meets the budget: what it keeps, and the ratio below."""
+    before = costs(original, example)
+    most = (1 - chosen.cut_flops) * before["macs"]
+    everything = prune(original, example, chosen, 0.0, drawn)
+    steps = max(everything[2], LEAST_STEPS)
+    low, high = 0, steps
+    found, below = None, everything
+    while high - low > 1:
+        middle = (low + high) // 2
+        tried = prune(original, example, chosen, middle / steps, drawn)
+        if tried[0]["macs"] <= most:
+            high, found = middle, tried
+        else:
+            low, below = middle, tried
+    if found is None:
+        raise SystemExit(f"Torch-Pruning cannot cut {chosen.cut_flops} of {chosen.model} so")
+    after, kept, _ = found
+    return {"ratio": high / steps, "before": before, "after": after, "below": below[0]}, kept
+
+
+def main():
+    chosen = options()
+    torch.set_num_threads(chosen.threads)
+    model, shape = trained(chosen.model, chosen.weights)
+    if chosen.scope == "all" and chosen.model.startswith("resnet"):
+        raise SystemExit(
+            "Torch-Pruning 1.6.1 couples a channel before an option-A shortcut with that of the same "
+            "number behind it, not with the one that the padding makes of it: use --scope inner"
+        )
+    example = torch.zeros(1, *shape)
+    drawn = pictures(chosen.pictures, chosen.images, chosen.seed) if chosen.pictures else None
+    cost, kept = search(model, example, chosen, drawn)
+    public = public_names(model)
+    plan = {
+        "versions": {"torch-pruning": version("torch-pruning"), "torch": torch.__version__},
+        "model": chosen.model,
+        "criterion": chosen.criterion,
+        "ranking": chosen.ranking,
+        "scope": chosen.scope,
+        "rounds": chosen.rounds,
+        "seed": chosen.seed,
+        **({"images": len(drawn[1])} if drawn else {}),
+        "cutFlops": chosen.cut_flops,
+        "pruningRatio": cost["ratio"],
+        "cost": {name: cost[name] for name in ("before", "after", "below")},
+        "layers": [
+            {"name": public[name], "channels": len(kept.original[name]), "kept": out}
+            for name, out in kept.out.items()
+        ],
+    }
+    with open(chosen.out, "w", encoding="utf-8") as file:
+        json.dump(plan, file)
+    gone = 1 - cost["after"]["macs"] / cost["before"]["macs"]
+    print(f"{chosen.criterion}, {chosen.ranking}, {chosen.scope}: {100 * gone:.2f}% of the MACs gone")
+
+
+if __name__ == "__main__":
+    main()
