@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "backend.h"
+#include "cpu/backend.h"
 #include "error.h"
 
 namespace secateur {

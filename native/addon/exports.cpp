@@ -6,7 +6,7 @@
 #include "addon/arguments.h"
 #include "addon/linear_algebra.h"
 #include "addon/session_object.h"
-#include "backend.h"
+#include "cpu/backend.h"
 #include "cpu_features.h"
 
 namespace {

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "cpu/executor.h"
 #include "program/decode.h"
 
 namespace secateur {
@@ -29,7 +30,7 @@ SessionObject::SessionObject(const Napi::CallbackInfo& info)
   const int32_t threads = int_argument(info, info[1]);
   const Engine engine = engine_argument(info, info[2]);
   guarded(info.Env(), [&] {
-    session_ = std::make_unique<Session>(decode(bytes), threads, engine);
+    session_ = std::make_unique<Session>(decode(bytes), *make_cpu_executor(threads, engine));
     queue_ = std::make_unique<JobQueue>();
   });
   const auto name = Napi::String::New(info.Env(), "secateur session");
@@ -43,7 +44,7 @@ SessionObject::SessionObject(const Napi::CallbackInfo& info)
 }
 
 void SessionObject::account(bool taken) {
-  const Session::Sizes sizes = session_->sizes();
+  const MemorySizes sizes = session_->sizes();
   const int64_t bytes = sizes.arenas + sizes.partials + sizes.scratch;
   Napi::MemoryManagement::AdjustExternalMemory(env_, taken ? bytes : -bytes);
 }
@@ -161,7 +162,7 @@ void SessionObject::cancel(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value SessionObject::memory(const Napi::CallbackInfo& info) {
-  const Session::Sizes sizes = open(info).sizes();
+  const MemorySizes sizes = open(info).sizes();
   auto result = Napi::Object::New(info.Env());
   result.Set("arenas", static_cast<double>(sizes.arenas));
   result.Set("partials", static_cast<double>(sizes.partials));

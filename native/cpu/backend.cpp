@@ -1,6 +1,6 @@
 // The CPU backend: a table from operation to kernel factory, with faster convolutions in front.
 
-#include "backend.h"
+#include "cpu/backend.h"
 
 #include <array>
 

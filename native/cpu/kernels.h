@@ -3,7 +3,8 @@
 
 #include <memory>
 
-#include "cpu/call.h"
+#include "cpu/backend.h"
+#include "program/call.h"
 
 namespace secateur {
 

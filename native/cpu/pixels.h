@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "cpu/call.h"
+#include "program/call.h"
 #include "cpu/simd/vector_kernels.h"
 
 namespace secateur {

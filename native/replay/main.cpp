@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/executor.h"
 #include "error.h"
 #include "replay/recording.h"
 #include "session/session.h"
@@ -80,8 +81,9 @@ int replay(int count, char** arguments) {
   const secateur::Recording recording =
       secateur::decode_recording(std::as_bytes(std::span(bytes)));
   const int threads = count > 2 ? number(arguments[2]) : 1;
-  secateur::Session session(recording.program, threads,
-                            engine(count > 3 ? arguments[3] : "automatic"));
+  const auto executor =
+      secateur::make_cpu_executor(threads, engine(count > 3 ? arguments[3] : "automatic"));
+  secateur::Session session(recording.program, *executor);
   int missed = 0;
   for (int times = count > 4 ? number(arguments[4]) : 1; times > 0; --times) {
     for (const secateur::RecordedRun& run : recording.runs) missed += run_once(session, run);

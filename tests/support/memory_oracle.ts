@@ -107,7 +107,7 @@ class Run {
   }
 }
 
-/** Segments straight from the definition in native/backend.h. */
+/** Segments straight from the definition in native/cpu/backend.h. */
 function segments(program: Program, entry: Entry): number[][] {
   const result: number[][] = [];
   let open: number[] | undefined;

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <string>
 
-#include "cpu/call.h"
+#include "program/call.h"
 #include "error.h"
 
 namespace secateur {

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "cpu/bfloat16.h"
+#include "bfloat16.h"
 
 namespace secateur {
 

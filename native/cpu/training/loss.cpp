@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cpu/bfloat16.h"
+#include "bfloat16.h"
 #include "cpu/kernels.h"
 #include "error.h"
 

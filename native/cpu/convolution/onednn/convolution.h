@@ -5,7 +5,7 @@
 #include <memory>
 #include <span>
 
-#include "backend.h"
+#include "cpu/backend.h"
 #include "program/program.h"
 
 namespace secateur {

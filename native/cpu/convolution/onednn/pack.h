@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "backend.h"
+#include "cpu/backend.h"
 #include "cpu/convolution/onednn/plan.h"
 #include "program/program.h"
 

@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "cpu/bfloat16.h"
+#include "bfloat16.h"
 #include "cpu_features.h"
 
 namespace secateur::onednn {

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "backend.h"
+#include "cpu/backend.h"
 #include "program/program.h"
 
 namespace secateur::onednn {

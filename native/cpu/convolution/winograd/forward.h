@@ -9,7 +9,7 @@
 #include <memory>
 #include <span>
 
-#include "backend.h"
+#include "cpu/backend.h"
 #include "program/program.h"
 
 namespace secateur {

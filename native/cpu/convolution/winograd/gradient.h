@@ -2,8 +2,8 @@
 
 #include <memory>
 
-#include "backend.h"
-#include "cpu/call.h"
+#include "cpu/backend.h"
+#include "program/call.h"
 
 namespace secateur::winograd {
 

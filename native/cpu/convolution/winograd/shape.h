@@ -5,7 +5,7 @@
 #include <optional>
 #include <span>
 
-#include "cpu/call.h"
+#include "program/call.h"
 #include "cpu/convolution/shape.h"
 #include "cpu/convolution/winograd/kernels.h"
 #include "cpu/parts.h"

@@ -1,4 +1,4 @@
-#include "session/team.h"
+#include "cpu/execution/team.h"
 
 #include <immintrin.h>
 

@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "backend.h"
+#include "cpu/backend.h"
 #include "program/program.h"
 
 namespace secateur {

@@ -1,4 +1,4 @@
-#include "cpu/call.h"
+#include "program/call.h"
 
 #include "error.h"
 

@@ -1,4 +1,4 @@
-#include "session/plan.h"
+#include "cpu/execution/plan.h"
 
 #include <algorithm>
 #include <string>

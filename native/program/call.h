@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "backend.h"
 #include "program/program.h"
 
 namespace secateur {
