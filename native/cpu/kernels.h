@@ -54,5 +54,8 @@ KernelPointer local_response_norm_backward_kernel(const Call&);  // local_respon
 KernelPointer softmax_kernel(const Call&);                       // softmax.cpp
 KernelPointer softmax_backward_kernel(const Call&);              // softmax.cpp
 KernelPointer add_gradients_kernel(const Call&);                 // update.cpp
+KernelPointer sum_squares_kernel(const Call&);                   // clip.cpp
+KernelPointer clip_scale_kernel(const Call&);                    // clip.cpp
+KernelPointer average_kernel(const Call&);                       // update.cpp
 
 }  // namespace secateur

@@ -43,6 +43,8 @@ Role role_of(std::string_view argument) {
       {"packed", Role::packed},        {"map", Role::index},
       {"rows", Role::index},           {"columns", Role::index},
       {"gram", Role::accumulator},     {"cross", Role::accumulator},
+      {"squares", Role::accumulator},  {"total", Role::accumulator},
+      {"other_labels", Role::image_i32}, {"label_shares", Role::image_f32},
   };
   const auto name = bare(argument);
   for (const auto& [known, role] : kRoles) {
@@ -111,6 +113,7 @@ bool may_be_in_place(Op op, std::string_view input, std::string_view output) {
       {Op::adamw, "weight", "weight"},
       {Op::adamw, "first", "first"},
       {Op::adamw, "second", "second"},
+      {Op::average, "average", "average"},
   };
   return std::ranges::any_of(kPairs, [&](const Pair& pair) {
     return pair.op == op && pair.input == bare(input) && pair.output == bare(output);

@@ -11,6 +11,7 @@ import { fuse } from "./passes/fuse.ts";
 import { composeGathers } from "./passes/gathers.ts";
 import { insertGates, sinkGates, tap } from "./passes/instrument.ts";
 import { lower, type Lowered } from "./lower/lower.ts";
+import { lossOf } from "./loss.ts";
 import { type LowerOptions, nhwc, present } from "./lower/lowering.ts";
 import { hoist, pack, type PackedBytes } from "./passes/pack.ts";
 import { imageTypeOf, type Precision } from "./precision.ts";
@@ -21,11 +22,17 @@ import type {
   EquationsRequest,
   ForwardRequest,
   StatisticsRequest,
-  StepLossOptions,
   StepRequest,
 } from "./requests.ts";
 import { chooseSlice } from "./memory/slice.ts";
-import { hyperFeed, optimizerState, update } from "./passes/update.ts";
+import {
+  average,
+  averageOf,
+  hyperFeed,
+  optimizerState,
+  paceFeed,
+  update,
+} from "./passes/update.ts";
 
 /** What all entries of a program share. */
 export interface Context {
@@ -90,54 +97,12 @@ function selfContained(
   };
 }
 
-/** Declares labels, teacher and loss and returns the instruction that reads logits. */
-function lossOf(
-  context: Context,
-  entry: string,
-  images: number,
-  logits: string,
-  options: StepLossOptions,
-  dlogits?: string,
-): { instruction: DraftInstruction; labels: string; teacher?: string; loss: string } {
-  const { draft } = context;
-  const labels = draft.value({
-    name: `${entry}:labels`,
-    dtype: "i32",
-    shape: [1],
-    images,
-    place: "feeds",
-  });
-  const loss = draft.value({
-    name: `${entry}:loss`,
-    dtype: "f32",
-    shape: [1],
-    images,
-    place: "activations",
-  });
-  const distill = options.distill ?? 0;
-  const teacher = distill === 0
-    ? undefined
-    : draft.value({ ...draft.get(logits), name: `${entry}:teacher`, place: "feeds" });
-  const instruction: DraftInstruction = {
-    op: "softmax_cross_entropy",
-    inputs: present({ logits, labels, teacher }),
-    outputs: present({ loss, dlogits }),
-    attributes: {
-      smoothing: options.smoothing,
-      distill,
-      temperature: options.temperature ?? 1,
-      gradient_scale: 1 / images,
-    },
-    layer: "loss",
-  };
-  return { instruction, labels, loss, ...(teacher === undefined ? {} : { teacher }) };
-}
-
 const NOTHING = {
   values: new Map<string, string>(),
   ranks: new Map<string, string>(),
   means: new Map<string, string>(),
   optimizerState: new Map<string, readonly string[]>(),
+  averages: new Map<string, string>(),
 };
 
 /** Inference, with whatever is asked to be seen. */
@@ -154,7 +119,7 @@ export function buildForward(context: Context, request: ForwardRequest): Built {
   }));
   const loss = request.loss === undefined
     ? undefined
-    : lossOf(context, name, images, lowered.logits, request.loss);
+    : lossOf(context.draft, name, images, lowered.logits, request.loss);
   const wanted = present({ logits: lowered.logits, loss: loss?.loss });
   const kept = [...Object.values(wanted), ...values.values(), ...taps.ranks.values()];
   kept.push(...taps.means.values());
@@ -167,7 +132,7 @@ export function buildForward(context: Context, request: ForwardRequest): Built {
     compiled: {
       name,
       images,
-      feeds: loss === undefined ? feeds : { ...feeds, labels: loss.labels },
+      feeds: loss === undefined ? feeds : { ...feeds, labels: loss.feeds.labels },
       ...wanted,
       ...NOTHING,
       values,
@@ -196,7 +161,7 @@ export function buildStep(context: Context, request: StepRequest): Built {
     dtype: imageTypeOf(precision),
     place: "activations",
   });
-  const loss = lossOf(context, name, images, logits, request.loss, dlogits);
+  const loss = lossOf(context.draft, name, images, logits, request.loss, dlogits);
   const trainable = trainableOf(graph, request.frozen ?? new Set());
   const backward = differentiate(draft, forward, {
     entry: name,
@@ -206,11 +171,16 @@ export function buildStep(context: Context, request: StepRequest): Built {
     seed: { value: logits, gradient: dlogits },
   });
   const wanted = [logits, loss.loss];
+  // Those that no layer reads have no place in the program yet.
+  const averaged = request.average
+    ? [...graph.parameters.keys()].filter((parameter) => draft.values.has(parameter))
+    : [];
   const all = [
     ...forward,
     loss.instruction,
     ...backward.instructions,
-    ...update(draft, backward.gradients, optimizer),
+    ...update(draft, name, backward.gradients, optimizer),
+    ...average(draft, averaged),
   ];
   const instructions = request.recompute === false ? all : rematerialise(draft, all, {
     forward: forward.length + 1,
@@ -218,15 +188,16 @@ export function buildStep(context: Context, request: StepRequest): Built {
   });
   const feeds = {
     images: lowered.images,
-    labels: loss.labels,
+    ...loss.feeds,
     hyper: hyperFeed(draft, optimizer.kind),
+    ...(averaged.length > 0 ? { pace: paceFeed(draft) } : {}),
   };
   return {
     ...selfContained(finish(context, name, images, instructions, wanted)),
     compiled: {
       name,
       images,
-      feeds: { ...feeds, ...present({ teacher: loss.teacher }), gates: new Map() },
+      feeds: { ...feeds, gates: new Map() },
       logits,
       loss: loss.loss,
       ...NOTHING,
@@ -236,6 +207,7 @@ export function buildStep(context: Context, request: StepRequest): Built {
           optimizerState(optimizer.kind, parameter),
         ]),
       ),
+      averages: new Map(averaged.map((parameter) => [parameter, averageOf(parameter)])),
     },
   };
 }
@@ -294,7 +266,7 @@ export function buildCoalitions(context: Context, request: CoalitionsRequest): B
     const suffix = suffixOf(draft, split, { entry, source, coalitions });
     const logits = suffix.valueOf(lowered.logits);
     const stacked = images * coalitions;
-    const loss = lossOf(context, entry, stacked, logits, request.loss);
+    const loss = lossOf(context.draft, entry, stacked, logits, request.loss);
     const instructions = removeDead(draft, [...suffix.instructions, loss.instruction], [
       logits,
       loss.loss,
@@ -307,7 +279,7 @@ export function buildCoalitions(context: Context, request: CoalitionsRequest): B
       compiled: {
         name: entry,
         images: stacked,
-        feeds: { labels: loss.labels, gates },
+        feeds: { labels: loss.feeds.labels, gates },
         logits,
         loss: loss.loss,
         ...NOTHING,

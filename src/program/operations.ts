@@ -106,7 +106,7 @@ export const OPERATIONS = {
   cast: operation("image", "x", "y"),
   softmax_cross_entropy: operation(
     "image",
-    "logits labels teacher?",
+    "logits labels teacher? other_labels? label_shares?",
     "loss dlogits?",
     "",
     "smoothing distill temperature gradient_scale",
@@ -116,14 +116,14 @@ export const OPERATIONS = {
   normal_equations: operation("reduction", "x target", "gram cross", CONVOLUTION + " accumulate"),
   sgd: operation(
     "whole",
-    "weight gradient velocity hyper",
+    "weight gradient velocity hyper scale?",
     "weight velocity",
     "",
     "weight_decay",
   ),
   adamw: operation(
     "whole",
-    "weight gradient first second hyper",
+    "weight gradient first second hyper scale?",
     "weight first second",
     "",
     "weight_decay",
@@ -152,6 +152,9 @@ export const OPERATIONS = {
   softmax: operation("image", "x", "y"),
   softmax_backward: operation("image", "dy y", "dx"),
   add_gradients: operation("whole", "gradient more", "sum"),
+  sum_squares: operation("whole", "gradient squares?", "total"),
+  clip_scale: operation("whole", "squares", "scale", "", "norm"),
+  average: operation("whole", "weight average pace", "average"),
 } as const satisfies Record<string, Operation>;
 
 export type OperationName = keyof typeof OPERATIONS;

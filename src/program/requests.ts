@@ -14,6 +14,8 @@ export interface LossOptions {
 export interface StepLossOptions extends LossOptions {
   /** Weight of the teacher; 0 (default): no teacher feed. */
   readonly distill?: number;
+  /** Each picture is a mixture of two: feeds for the second label and the first one's share. */
+  readonly mixed?: boolean;
   readonly temperature?: number;
 }
 
@@ -40,6 +42,8 @@ export interface StepRequest {
   readonly images: number;
   readonly loss: StepLossOptions;
   readonly optimizer: OptimizerOptions;
+  /** Keep a moving average of all parameters, running statistics included. */
+  readonly average?: boolean;
   /** Parameters that are not updated. */
   readonly frozen?: ReadonlySet<string>;
   /**
@@ -105,8 +109,13 @@ export interface CompiledEntry {
     readonly labels?: string;
     /** f32 [classes] per image. */
     readonly teacher?: string;
+    /** i32 [1] and f32 [1] per image, of mixed pictures. */
+    readonly otherLabels?: string;
+    readonly labelShares?: string;
     /** f32, see OptimizerOptions; shared by all steps. */
     readonly hyper?: string;
+    /** f32 [1]: share of the way that averages move towards the weights; shared by all steps. */
+    readonly pace?: string;
     /** f32 [1]; shared by all statistics entries. */
     readonly momentum?: string;
     /** f32 [height, width, out] per image; shared by equations of one shape. */
@@ -128,6 +137,8 @@ export interface CompiledEntry {
   readonly cross?: string;
   /** Updated parameters and their optimizer state, which starts at zero. */
   readonly optimizerState: ReadonlyMap<string, readonly string[]>;
+  /** Moving averages by parameter; they start at zero, so whoever averages writes them first. */
+  readonly averages: ReadonlyMap<string, string>;
 }
 
 /** A program and where to find things in it. Graph parameters keep their names. */

@@ -127,7 +127,7 @@ describe("running", () => {
       ],
       Array.from({ length: rounds }, () => parts).flat().map((part) => ({
         op: "sgd",
-        inputs: [part, `${part}.gradient`, `${part}.velocity`, "hyper"],
+        inputs: [part, `${part}.gradient`, `${part}.velocity`, "hyper", undefined],
         outputs: [part, `${part}.velocity`],
         floats: [0],
       })),

@@ -127,13 +127,16 @@ function logSoftmax(logits: Float64Array, temperature: number): Float64Array {
 
 const softmaxCrossEntropy: Oracle = (input, output, _ints, floats) => {
   const { smoothing, distill, temperature, gradient_scale } = floats;
-  const { logits, labels, teacher } = input, classes = channelsOf(logits);
+  const { logits, labels, teacher, other_labels, label_shares } = input;
+  const classes = channelsOf(logits);
   for (let image = 0; image < logits.images; image++) {
     const row = (of: Operand) => of.data.subarray(image * classes, (image + 1) * classes);
     const hard = teacher ? 1 - distill : 1;
     const logShare = logSoftmax(row(logits), 1);
+    const own = label_shares ? label_shares.data[image] : 1;
     const target = logShare.map((_, c) =>
-      (c === labels.data[image] ? 1 - smoothing : 0) + smoothing / classes
+      (1 - smoothing) * (c === labels.data[image] ? own : 0) +
+      (1 - smoothing) * (c === other_labels?.data[image] ? 1 - own : 0) + smoothing / classes
     );
     let loss = -hard * logShare.reduce((sum, value, c) => sum + target[c] * value, 0);
     const gradient = logShare.map((value, c) => hard * (Math.exp(value) - target[c]));
@@ -177,9 +180,9 @@ const rank: Oracle = ({ x }, { ranks }) => {
 };
 
 const sgd: Oracle = (input, output, _ints, { weight_decay }) => {
-  const [rate, momentum] = input.hyper.data;
+  const [rate, momentum] = input.hyper.data, scale = input.scale?.data[0] ?? 1;
   input.weight.data.forEach((weight, i) => {
-    const pull = input.gradient.data[i] + weight_decay * weight;
+    const pull = scale * input.gradient.data[i] + weight_decay * weight;
     const speed = momentum * input.velocity.data[i] + pull;
     output.velocity.data[i] = speed;
     output.weight.data[i] = weight - rate * (pull + momentum * speed);
@@ -189,7 +192,7 @@ const sgd: Oracle = (input, output, _ints, { weight_decay }) => {
 const adamw: Oracle = (input, output, _ints, { weight_decay }) => {
   const [rate, beta1, beta2, epsilon, step] = input.hyper.data;
   input.weight.data.forEach((weight, i) => {
-    const gradient = input.gradient.data[i];
+    const gradient = (input.scale?.data[0] ?? 1) * input.gradient.data[i];
     const first = beta1 * input.first.data[i] + (1 - beta1) * gradient;
     const second = beta2 * input.second.data[i] + (1 - beta2) * gradient ** 2;
     output.first.data[i] = first;
@@ -294,6 +297,16 @@ const ORACLES: Readonly<Record<OperationName, Oracle>> = {
   softmax_backward: ({ dy, y }, { dx }) => pixel.softmaxBackward(dy, y, dx),
   add_gradients: ({ gradient, more }, { sum }) =>
     sum.data.set(gradient.data.map((value, i) => value + more.data[i])),
+  sum_squares: ({ gradient, squares }, { total }) => {
+    total.data[0] = gradient.data.reduce((sum, value) => sum + value ** 2, squares?.data[0] ?? 0);
+  },
+  clip_scale: ({ squares }, { scale }, _ints, { norm }) => {
+    scale.data[0] = Math.min(1, norm / (Math.sqrt(squares.data[0]) + 1e-6));
+  },
+  average: ({ weight, average, pace }, output) =>
+    average.data.forEach((value, i) => {
+      output.average.data[i] = value + pace.data[0] * (weight.data[i] - value);
+    }),
 };
 
 function byName<T>(names: readonly string[], items: readonly T[]): Record<string, T> {

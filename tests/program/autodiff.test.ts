@@ -250,4 +250,75 @@ describe("update", () => {
       });
     }
   });
+
+  /** One step of plain descent, without momentum or decay, from the same weights and pictures. */
+  function descend(graph: Graph, request: Partial<StepRequest>, rate: number): Interpreted {
+    const run = new Interpreted(graph, [
+      step({ optimizer: { kind: "sgd", weightDecay: 0 }, ...request }),
+    ]);
+    run.feed("step", randomImages(graph, IMAGES, new RandomStream(2, "images")), [0, 1, 2]);
+    run.write(run.entry("step").feeds.hyper, [rate, 0]);
+    return run;
+  }
+
+  it("shortens all gradients together to the norm asked for, and longer norms change nothing", () => {
+    const graph = oddGraph(1), rate = 0.5;
+    const plain = descend(graph, {}, rate);
+    plain.run("step");
+    const names = [...plain.entry("step").optimizerState.keys()];
+    const squares = names.flatMap((name) => [...plain.value(`grad/${name}`)]).map((g) => g * g);
+    const length = Math.sqrt(squares.reduce((sum, square) => sum + square, 0));
+    expect(length).toBeGreaterThan(0.1);
+    for (const norm of [length / 4, length * 2]) {
+      const clipped = descend(
+        graph,
+        { optimizer: { kind: "sgd", weightDecay: 0, clip: norm } },
+        rate,
+      );
+      clipped.run("step");
+      let moved = 0;
+      for (const name of names) {
+        clipped.value(name).forEach((weight, i) => {
+          moved += (weight - graph.parameters.get(name)!.data[i]) ** 2;
+        });
+      }
+      expect(Math.sqrt(moved) / rate).toBeCloseTo(Math.min(norm, length), 5);
+    }
+  });
+
+  it("moves the average of every parameter, running statistics too, by the pace fed in", () => {
+    const graph = randomGraph(3, 3), rate = 0.1;
+    const run = descend(graph, { average: true }, rate);
+    const { averages, feeds } = run.entry("step");
+    expect([...averages.keys()].sort()).toEqual([...graph.parameters.keys()].sort());
+    for (const [parameter, average] of averages) run.write(average, run.value(parameter));
+    run.write(feeds.pace, [0.25]);
+    run.run("step");
+    let moved = 0;
+    for (const [parameter, average] of averages) {
+      const before = graph.parameters.get(parameter)!.data;
+      run.value(average).forEach((value, i) => {
+        const after = run.value(parameter)[i];
+        moved = Math.max(moved, Math.abs(after - before[i]));
+        expect(value).toBeCloseTo(before[i] + 0.25 * (after - before[i]), 9);
+      });
+    }
+    expect(moved).toBeGreaterThan(1e-3);
+  });
+
+  it("of pictures mixed of two weighs the gradients of both labels", () => {
+    const graph = oddGraph(1);
+    const gradients = ([[1, 0], [0, 1], [0.75, 0.25]] as const).map(([first]) => {
+      const run = descend(graph, { loss: { smoothing: 0.1, mixed: true } }, 0);
+      const { feeds } = run.entry("step");
+      run.write(feeds.otherLabels, [1, 2, 0]);
+      run.write(feeds.labelShares, [first, first, first]);
+      run.run("step");
+      return [...run.entry("step").optimizerState.keys()]
+        .flatMap((name) => [...run.value(`grad/${name}`)]);
+    });
+    const [own, other, mixed] = gradients;
+    expect(Math.max(...own.map((g, i) => Math.abs(g - other[i])))).toBeGreaterThan(1e-2);
+    mixed.forEach((g, i) => expect(g).toBeCloseTo(0.75 * own[i] + 0.25 * other[i], 9));
+  });
 });

@@ -39,15 +39,30 @@ class SoftmaxCrossEntropy final : public Kernel {
   }
 
   void run(const Slice& slice) const override {
+    const auto* const shares = static_cast<const float*>(slice.inputs[4]);
     for (int64_t image = 0; image < slice.images; ++image) {
-      const int32_t label = static_cast<const int32_t*>(slice.inputs[1])[image];
-      if (label < 0 || label >= classes_) refuse(label, slice.first_image + image);
-      run_image(slice, image, label);
+      const int32_t label = label_of(slice, 1, image);
+      const Target target = shares == nullptr
+                                ? Target{label, label, 1}
+                                : Target{label, label_of(slice, 3, image), shares[image]};
+      run_image(slice, image, target);
     }
   }
 
  private:
-  void run_image(const Slice& slice, int64_t image, int32_t label) const {
+  // Of the cross entropy, `share` is the first label's and the rest the other's.
+  struct Target {
+    int32_t label, other;
+    float share;
+  };
+
+  int32_t label_of(const Slice& slice, size_t input, int64_t image) const {
+    const int32_t label = static_cast<const int32_t*>(slice.inputs[input])[image];
+    if (label < 0 || label >= classes_) refuse(label, slice.first_image + image);
+    return label;
+  }
+
+  void run_image(const Slice& slice, int64_t image, const Target& wanted) const {
     const LossAttributes& a = attributes_;
     const int64_t first = image * classes_;
     const float* const logits = static_cast<const float*>(slice.inputs[0]) + first;
@@ -59,7 +74,9 @@ class SoftmaxCrossEntropy final : public Kernel {
     const float everywhere = a.smoothing / static_cast<float>(classes_);
     double loss = 0;
     for (int64_t c = 0; c < classes_; ++c) {
-      const float target = (c == label ? 1 - a.smoothing : 0) + everywhere;
+      const float own = (c == wanted.label ? wanted.share : 0) +
+                        (c == wanted.other ? 1 - wanted.share : 0);
+      const float target = (1 - a.smoothing) * own + everywhere;
       // A target of zero has no part, even where the class is impossible.
       if (target != 0) loss -= static_cast<double>(target) * static_cast<double>(log_share[c]);
       gradient[c] = hard * (std::exp(log_share[c]) - target);
@@ -120,6 +137,11 @@ KernelPointer softmax_cross_entropy_kernel(const Call& call) {
   const int64_t classes = call.input(0)->elements();
   call.require_input(1, {1});
   call.require_input(2, {classes});
+  call.require_input(3, {1});
+  call.require_input(4, {1});
+  if ((call.input(3) == nullptr) != (call.input(4) == nullptr)) {
+    call.refuse("expected other_labels and label_shares both or neither.");
+  }
   call.require_output(0, {1});
   call.require_output(1, {classes});
   const LossAttributes attributes{call.real(0), call.real(1), call.real(2), call.real(3)};

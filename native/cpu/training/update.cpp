@@ -1,4 +1,4 @@
-// What happens to weights: batch norm folded into them, SGD and AdamW.
+// What happens to weights: batch norm folded into them, SGD, AdamW and their moving average.
 
 #include <cmath>
 
@@ -10,6 +10,12 @@ namespace {
 
 const float* floats(const Slice& slice, size_t input) {
   return static_cast<const float*>(slice.inputs[input]);
+}
+
+// What gradients count times: 1 where nothing clips them.
+float scale_of(const Slice& slice, size_t input) {
+  const float* const scale = floats(slice, input);
+  return scale == nullptr ? 1.0F : *scale;
 }
 
 class FoldBatchNorm final : public Kernel {
@@ -48,11 +54,11 @@ class Sgd final : public Kernel {
   void run(const Slice& slice) const override {
     const float *const weight = floats(slice, 0), *const gradient = floats(slice, 1),
                 *const velocity = floats(slice, 2), *const hyper = floats(slice, 3);
-    const float rate = hyper[0], momentum = hyper[1];
+    const float rate = hyper[0], momentum = hyper[1], scale = scale_of(slice, 4);
     float* const new_weight = static_cast<float*>(slice.outputs[0]);
     float* const new_velocity = static_cast<float*>(slice.outputs[1]);
     for (int64_t i = 0; i < count_; ++i) {
-      const float pull = gradient[i] + weight_decay_ * weight[i];
+      const float pull = scale * gradient[i] + weight_decay_ * weight[i];
       const float speed = momentum * velocity[i] + pull;
       new_velocity[i] = speed;
       new_weight[i] = weight[i] - rate * (pull + momentum * speed);
@@ -75,12 +81,13 @@ class AdamW final : public Kernel {
                 *const hyper = floats(slice, 4);
     const double beta1 = hyper[1], beta2 = hyper[2], step = hyper[4];
     const float rate = hyper[0], epsilon = hyper[3], keep = 1 - rate * weight_decay_;
+    const float scale = scale_of(slice, 5);
     const auto b1 = static_cast<float>(beta1), b2 = static_cast<float>(beta2);
     const auto stride = static_cast<float>(static_cast<double>(rate) / (1 - std::pow(beta1, step)));
     const auto correction = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, step)));
     auto* const outputs = slice.outputs.data();
     for (int64_t i = 0; i < count_; ++i) {
-      const float g = gradient[i];
+      const float g = scale * gradient[i];
       const float m = b1 * first[i] + (1 - b1) * g, v = b2 * second[i] + (1 - b2) * g * g;
       static_cast<float*>(outputs[1])[i] = m;
       static_cast<float*>(outputs[2])[i] = v;
@@ -92,6 +99,21 @@ class AdamW final : public Kernel {
  private:
   const int64_t count_;
   const float weight_decay_;
+};
+
+class Average final : public Kernel {
+ public:
+  explicit Average(int64_t count) : count_(count) {}
+
+  void run(const Slice& slice) const override {
+    const float *const weight = floats(slice, 0), *const average = floats(slice, 1);
+    const float pace = floats(slice, 2)[0];
+    auto* const moved = static_cast<float*>(slice.outputs[0]);
+    for (int64_t i = 0; i < count_; ++i) moved[i] = average[i] + pace * (weight[i] - average[i]);
+  }
+
+ private:
+  const int64_t count_;
 };
 
 class AddGradients final : public Kernel {
@@ -117,6 +139,14 @@ KernelPointer add_gradients_kernel(const Call& call) {
   return std::make_unique<AddGradients>(call.input(0)->elements());
 }
 
+KernelPointer average_kernel(const Call& call) {
+  const auto& shape = call.input(0)->shape;
+  call.require_input(1, shape);
+  call.require_input(2, {1});
+  call.require_output(0, shape);
+  return std::make_unique<Average>(call.input(0)->elements());
+}
+
 KernelPointer fold_batch_norm_kernel(const Call& call) {
   const Value& weight = *call.input(0);
   if (weight.shape.empty()) call.refuse("expected weight '" + weight.name + "' to have outputs.");
@@ -132,6 +162,7 @@ KernelPointer sgd_kernel(const Call& call) {
   const auto& shape = call.input(0)->shape;
   for (size_t i = 1; i < 3; ++i) call.require_input(i, shape);
   call.require_input(3, {2});
+  call.require_input(4, {1});
   for (size_t i = 0; i < 2; ++i) call.require_output(i, shape);
   return std::make_unique<Sgd>(call.input(0)->elements(), call.real(0));
 }
@@ -140,6 +171,7 @@ KernelPointer adamw_kernel(const Call& call) {
   const auto& shape = call.input(0)->shape;
   for (size_t i = 1; i < 4; ++i) call.require_input(i, shape);
   call.require_input(4, {5});
+  call.require_input(5, {1});
   for (size_t i = 0; i < 3; ++i) call.require_output(i, shape);
   return std::make_unique<AdamW>(call.input(0)->elements(), call.real(0));
 }

@@ -44,6 +44,7 @@ const IN_PLACE: Partial<Record<OperationName, readonly string[]>> = {
   batch_norm_statistics: ["running_mean", "running_variance"],
   sgd: ["weight", "velocity"],
   adamw: ["weight", "first", "second"],
+  average: ["average"],
 };
 
 /** Where this lies among the operation's direction: 1 for the transpose. */

@@ -85,6 +85,12 @@ function gatherExamples(g: GatherCase, dtype: Activation): NamedExample[] {
   }];
 }
 
+/** Shares of the first label, of which some mix nothing. */
+function shares(images: number): Argument {
+  const data = Float64Array.from({ length: images }, (_, i) => [1, 0.25, 0.75, 0][i % 4]);
+  return { shape: [1], dtype: "f32", images, data };
+}
+
 function lossExamples(dtype: Activation): NamedExample[] {
   const classes = 11, make = new Arguments("loss", FIVE.images, dtype);
   const logits = make.pictures([classes], "f32"), teacher = make.pictures([classes], "f32");
@@ -114,6 +120,19 @@ function lossExamples(dtype: Activation): NamedExample[] {
       inputs: { ...inputs, teacher },
       outputs: { loss, dlogits },
     },
+    {
+      ...FIVE,
+      name: name("of mixed pictures"),
+      op,
+      floats: { smoothing: 0.1, distill: 0.7, temperature: 3, gradient_scale: 0.5 },
+      inputs: {
+        ...inputs,
+        teacher,
+        other_labels: make.integers([1], classes),
+        label_shares: shares(FIVE.images),
+      },
+      outputs: { loss, dlogits },
+    },
   ];
 }
 
@@ -135,6 +154,36 @@ function rankExample(dtype: Activation): NamedExample {
     inputs: { x },
     outputs: { ranks: make.result([channels], "f32") },
   };
+}
+
+/** Lengths within the norm and beyond it. */
+function clipExamples(gradient: Argument): NamedExample[] {
+  const whole = { images: 0, slice: 0 };
+  const sum = (value: number): Argument => ({
+    shape: [1],
+    dtype: "f64",
+    images: 0,
+    data: Float64Array.of(value),
+  });
+  const total: Argument = { shape: [1], dtype: "f64", images: 0 };
+  const scale: Argument = { shape: [1], dtype: "f32", images: 0 };
+  return [
+    ...([{}, { squares: sum(2.5) }] as Record<string, Argument>[]).map((more): NamedExample => ({
+      ...whole,
+      name: `sum_squares ${Object.keys(more)}`,
+      op: "sum_squares",
+      inputs: { gradient, ...more },
+      outputs: { total },
+    })),
+    ...[0, 4, 100].map((squares): NamedExample => ({
+      ...whole,
+      name: `clip_scale of ${squares}`,
+      op: "clip_scale",
+      floats: { norm: 2.5 },
+      inputs: { squares: sum(squares) },
+      outputs: { scale },
+    })),
+  ];
 }
 
 function weightExamples(): NamedExample[] {
@@ -182,6 +231,43 @@ function weightExamples(): NamedExample[] {
       },
       outputs: { weight: result(shape), first: result(shape), second: result(shape) },
     },
+    {
+      ...whole,
+      name: "sgd, clipped",
+      op: "sgd",
+      floats: { weight_decay: 1e-2 },
+      inputs: {
+        weight,
+        gradient,
+        velocity: make.numbers(shape),
+        hyper: given(0.1, 0.9),
+        scale: given(0.25),
+      },
+      outputs: { weight: result(shape), velocity: result(shape) },
+    },
+    {
+      ...whole,
+      name: "adamw, clipped",
+      op: "adamw",
+      floats: { weight_decay: 1e-2 },
+      inputs: {
+        weight,
+        gradient,
+        first: make.numbers(shape),
+        second: make.positive(shape),
+        hyper: given(0.01, 0.9, 0.999, 1e-8, 3),
+        scale: given(0.25),
+      },
+      outputs: { weight: result(shape), first: result(shape), second: result(shape) },
+    },
+    {
+      ...whole,
+      name: "average",
+      op: "average",
+      inputs: { weight, average: make.numbers(shape), pace: given(0.125) },
+      outputs: { average: result(shape) },
+    },
+    ...clipExamples(gradient),
   ];
 }
 
