@@ -96,9 +96,13 @@ export function corrupt(source: string, finding: string): SecateurError {
   );
 }
 
+/** As `quoted`, without the quotation marks: for text that stands for itself. */
+export function escaped(text: string): string {
+  return quoted(text).slice(1, -1);
+}
+
 /** Text from a file made fit for a sentence: quoted, control characters escaped, cut short. */
 export function quoted(text: string): string {
   const short = text.length > 80 ? `${text.slice(0, 80)}...` : text;
-  const escaped = JSON.stringify(short).replace(/[\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g, "?");
-  return escaped;
+  return JSON.stringify(short).replace(/[\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g, "?");
 }

@@ -1,4 +1,5 @@
 import { SecateurError } from "../errors.ts";
+import { escaped } from "../formats/bytes.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { StateDict, Tensor } from "../tensor.ts";
 
@@ -15,7 +16,7 @@ const TRAINING_ONLY: Readonly<Record<string, RegExp>> = {
 const OLD_DENSENET = /^(.*denselayer\d+\.(?:norm|conv))\.([12]\.\w+)$/;
 
 const listed = (names: readonly string[]): string => {
-  const shown = names.slice(0, 3).join(", ");
+  const shown = names.slice(0, 3).map(escaped).join(", ");
   return names.length > 3 ? `${shown} and ${names.length - 3} more` : shown;
 };
 

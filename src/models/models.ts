@@ -1,4 +1,5 @@
 import { SecateurError } from "../errors.ts";
+import { quoted } from "../formats/bytes.ts";
 import type { Graph, Shape } from "../graph/graph.ts";
 import { cifarDenseNet40, denseNet121 } from "./densenet.ts";
 import { efficientNetB0 } from "./efficientnet.ts";
@@ -70,7 +71,7 @@ export function createModel(name: string, options: ModelOptions): Graph {
   if (build === undefined) {
     throw new SecateurError(
       "option-invalid",
-      `There is no model named ${name}; choose one of ${MODEL_NAMES.join(", ")}.`,
+      `There is no model named ${quoted(name)}; choose one of ${MODEL_NAMES.join(", ")}.`,
     );
   }
   const shape = small === undefined ? [3, 224, 224] : [3, 32, 32];

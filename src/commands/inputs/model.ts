@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import { CONTRACT_KEY, type InputContract, storedContract } from "../../data/contract.ts";
 import type { PictureSet } from "../../data/dataset.ts";
 import { SecateurError } from "../../errors.ts";
+import { escaped } from "../../formats/bytes.ts";
 import { readWeights } from "../../formats/checkpoint.ts";
 import { readModelFile } from "../../formats/model_file.ts";
 import type { ImportNotes } from "../../formats/onnx/import/import.ts";
@@ -141,16 +142,21 @@ async function readOnnxSource(
 
 /** What was understood of an ONNX file beyond its nodes. */
 function spokenNotes(path: string, notes: ImportNotes): string[] {
-  const { foldedBatchNorm, removedSoftmax, producer, opset } = notes;
+  const { foldedBatchNorm, removedSoftmax, producer, opset, trainingMode } = notes;
   const folded = `Batch norm was folded into ${foldedBatchNorm.length} of its convolutions when ` +
     `it was written; they are pruned and trained as they are.`;
   const softmax = removedSoftmax?.op === "Softmax"
-    ? `Its final softmax (${removedSoftmax.node}) is left out here, since losses work on logits, ` +
+    ? `Its final softmax (${
+      escaped(removedSoftmax.node)
+    }) is left out here, since losses work on logits, ` +
       `and put back in ONNX files that are written.`
     : `Its final ${removedSoftmax?.op} is left out: losses work on logits.`;
   return [
-    `${path}: opset ${opset}${producer === "" ? "" : `, written by ${producer}`}.`,
+    `${path}: opset ${opset}${producer === "" ? "" : `, written by ${escaped(producer)}`}.`,
     ...(foldedBatchNorm.length > 0 ? [folded] : []),
+    ...(trainingMode
+      ? ["It was exported in training mode; batch norm and dropout are read as at inference."]
+      : []),
     ...(removedSoftmax === undefined ? [] : [softmax]),
   ];
 }
@@ -172,7 +178,8 @@ function bindToOnnx(
       thrown.code,
       `${checkpoint} does not fit ${path}: batch norm was folded into ${folded} of its ` +
         `convolutions when it was exported, so their tensors are not those of the checkpoint; ` +
-        `export it in training mode without constant folding, or leave out --weights.`,
+        `export it with training=torch.onnx.TrainingMode.PRESERVE and do_constant_folding=False, ` +
+        `or leave out --weights.`,
       { cause: thrown },
     );
   }

@@ -96,7 +96,7 @@ function runFolded(test: NodeTest): HostArray[] {
     },
     inputs: node.input.map((name) => given.get(name)!),
     opset: opsetOf(test.model),
-    allocate: allocator(2 ** 20),
+    ...allocator(2 ** 20),
     decode: (tensor) => arrayOf(tensor, test.name),
   });
 }

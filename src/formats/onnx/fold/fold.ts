@@ -4,9 +4,18 @@
  */
 
 import type { DType } from "../../dtype.ts";
-import { dtypeOf, type HostArray, integers, isFloat, listed, Refusal } from "../read/array.ts";
+import {
+  dtypeOf,
+  type HostArray,
+  integers,
+  isFloat,
+  listed,
+  Refusal,
+  shown,
+} from "../read/array.ts";
 import type { Fold, Folding } from "./folding.ts";
 import { broadcastShape, broadcastTo, LAYOUT_FOLDS } from "./layout.ts";
+import { REDUCING_FOLDS } from "./reduce.ts";
 import type { OnnxNode } from "../read/reader.ts";
 
 type Binary = (a: number, b: number) => number;
@@ -60,6 +69,45 @@ function unary(compute: (value: number) => number): Fold {
   };
 }
 
+/** Of halves the even one, as ONNX rounds. */
+function roundedToEven(value: number): number {
+  const nearest = Math.round(value);
+  return nearest - value === 0.5 && nearest % 2 !== 0 ? nearest - 1 : nearest;
+}
+
+/** The rest has the sign of the divisor, as in Python; that of the dividend with fmod, as in C. */
+const modulo: Fold = (folding) => {
+  const like = folding.node.attributes.int("fmod", 0) === 1;
+  const rest = (a: number, b: number) => like ? a % b : a - Math.floor(a / b) * b;
+  return binary({ real: rest })(folding);
+};
+
+/** Max and Min of any number of arrays. */
+function extreme(choose: Binary): Fold {
+  const two = binary({ real: choose });
+  return (folding) =>
+    folding.inputs.slice(1).reduce(
+      (so, next) => two({ ...folding, inputs: [so[0], next] }),
+      [folding.inputs[0]],
+    );
+}
+
+/** Bounds are attributes before operator set 11; either may be left out. */
+const clip: Fold = ({ node, inputs: [source, ...bounds], opset, allocate }) => {
+  const bound = (name: string, at: number, absent: number): number => {
+    if (opset < 11) return node.attributes.float(name, absent);
+    const array = bounds[at];
+    if (array !== undefined && array.data.length !== 1) {
+      throw new Refusal(`has bounds of the shape ${shown(array.shape)}`);
+    }
+    return array?.data[0] ?? absent;
+  };
+  const low = bound("min", 0, -Infinity), high = bound("max", 1, Infinity);
+  const out = allocate(source.dtype, source.shape);
+  source.data.forEach((value, i) => out.data[i] = Math.min(high, Math.max(low, value)));
+  return [out];
+};
+
 const where: Fold = ({ inputs: [condition, a, b], allocate }) => {
   if (a.dtype !== b.dtype) throw new Refusal(`chooses between ${a.dtype} and ${b.dtype}`);
   const shape = broadcastShape(condition.shape, broadcastShape(a.shape, b.shape));
@@ -102,9 +150,9 @@ const constant: Fold = ({ node: { attributes }, decode }) => {
   return [{ dtype: "f32", shape: floats.shape ?? [data.length], data }];
 };
 
-const constantOfShape: Fold = ({ node, inputs: [shape], allocate, decode }) => {
+const constantOfShape: Fold = ({ node, inputs: [shape], fill, decode }) => {
   const value = node.attributes.has("value") ? decode(node.attributes.tensor("value")) : undefined;
-  const out = allocate(value?.dtype ?? "f32", listed(shape));
+  const out = fill(value?.dtype ?? "f32", listed(shape));
   out.data.fill(value?.data[0] ?? 0);
   return [out];
 };
@@ -132,30 +180,42 @@ export function folds(op: string): boolean {
 
 const FOLDS: Readonly<Record<string, Fold>> = {
   ...LAYOUT_FOLDS,
+  ...REDUCING_FOLDS,
   Abs: unary(Math.abs),
   Add: binary({ real: (a, b) => a + b }),
   And: comparison((a, b) => a !== 0 && b !== 0),
   Cast: cast,
   Ceil: unary(Math.ceil),
+  Clip: clip,
   Constant: constant,
   ConstantOfShape: constantOfShape,
   Div: binary({ real: (a, b) => a / b, whole: (a, b) => Math.trunc(a / b) }),
   Equal: comparison((a, b) => a === b),
+  Exp: unary(Math.exp),
   Floor: unary(Math.floor),
   Greater: comparison((a, b) => a > b),
+  GreaterOrEqual: comparison((a, b) => a >= b),
   Less: comparison((a, b) => a < b),
-  Max: binary({ real: Math.max }),
-  Min: binary({ real: Math.min }),
+  LessOrEqual: comparison((a, b) => a <= b),
+  Log: unary(Math.log),
+  Max: extreme(Math.max),
+  Min: extreme(Math.min),
+  Mod: modulo,
   Mul: binary({ real: (a, b) => a * b }),
   Neg: unary((value) => -value),
   Not: unary((value) => value === 0 ? 1 : 0),
   Or: comparison((a, b) => a !== 0 || b !== 0),
   Pow: binary({ real: (a, b) => a ** b }),
   Range: range,
+  Reciprocal: unary((value) => 1 / value),
+  Relu: unary((value) => Math.max(0, value)),
+  Round: unary(roundedToEven),
   Shape: ({ node, inputs: [source] }) => [shapeOf(node, source.shape)],
+  Sign: unary(Math.sign),
   Size: ({ inputs: [source] }) => [{ ...integers([source.data.length]), shape: [] }],
   Sqrt: unary(Math.sqrt),
   Sub: binary({ real: (a, b) => a - b }),
+  Tanh: unary(Math.tanh),
   Where: where,
 };
 
@@ -174,9 +234,9 @@ export function fold(folding: Folding): HostArray[] {
   for (let i = 0; i < required; i++) {
     if (folding.inputs[i] === undefined) throw new Refusal(`lacks its input ${i}`);
   }
-  const most = MOST[op] ?? Infinity;
-  if (folding.inputs.length > most) {
-    throw new Refusal(`has ${folding.inputs.length} inputs instead of at most ${most}`);
+  const all = op === "Max" || op === "Min";
+  if (all && folding.inputs.some((input) => input === undefined)) {
+    throw new Refusal("lacks one of its inputs");
   }
   return compute(folding);
 }
@@ -191,17 +251,16 @@ const REQUIRED: Readonly<Record<string, number>> = {
   Expand: 2,
   Gather: 2,
   Greater: 2,
+  GreaterOrEqual: 2,
   Less: 2,
-  Max: 2,
-  Min: 2,
+  LessOrEqual: 2,
+  Mod: 2,
   Mul: 2,
   Or: 2,
   Pow: 2,
   Range: 3,
   Reshape: 2,
   Sub: 2,
+  Tile: 2,
   Where: 3,
 };
-
-/** Operators that would silently leave inputs out. */
-const MOST: Readonly<Record<string, number>> = { Max: 2, Min: 2 };

@@ -80,15 +80,14 @@ export function importSum(importer: Importer, node: OnnxNode): void {
 }
 
 /**
- * BatchNormalization in inference mode. ONNX's momentum weights the old statistic, the graph's, as
+ * BatchNormalization, in inference mode even where the file was exported in training mode, whose
+ * running statistics are those that inference uses. ONNX's momentum weights the old statistic, the graph's, as
  * PyTorch's, the new one.
  */
 export function importBatchNorm(importer: Importer, node: OnnxNode): void {
   const x = importer.feature(node);
   const { attributes } = node;
-  if (attributes.int("training_mode", 0) !== 0) {
-    throw new Refusal("normalises with the batch's own statistics (training_mode)");
-  }
+  if (attributes.int("training_mode", 0) !== 0) importer.trainingMode = true;
   const [scale, offset, mean, variance] = [1, 2, 3, 4].map((index) =>
     importer.requiredConstant(node, index)
   );
@@ -120,9 +119,7 @@ export function importCast(importer: Importer, node: OnnxNode): void {
 /** Dropout, which does nothing at inference. */
 export function importDropout(importer: Importer, node: OnnxNode): void {
   const training = importer.opset < 12 ? undefined : importer.constant(node, 2);
-  if (training !== undefined && training.array.data[0] !== 0) {
-    throw new Refusal("drops values (training_mode)");
-  }
+  if (training !== undefined && training.array.data[0] !== 0) importer.trainingMode = true;
   importer.alias(node, importer.viewed(node));
 }
 

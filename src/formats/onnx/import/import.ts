@@ -3,11 +3,11 @@
 import { basename } from "node:path";
 import { SecateurError } from "../../../errors.ts";
 import type { Graph, Node, Shape } from "../../../graph/graph.ts";
-import { quoted } from "../../bytes.ts";
+import { escaped, quoted } from "../../bytes.ts";
 import { type HostArray, Refusal, type RefusedNode } from "../read/array.ts";
 import { putOffExpression } from "./expressions.ts";
 import { fold, folds } from "../fold/fold.ts";
-import { type Allocate, allocator } from "../fold/folding.ts";
+import { type Allocator, allocator, type Folding } from "../fold/folding.ts";
 import { putOffMoment } from "./moments.ts";
 import { Importer, Names, OPEN_BATCH, type RemovedSoftmax } from "./importer.ts";
 import { type FeatureValue } from "./features.ts";
@@ -33,6 +33,8 @@ export interface ImportNotes {
   readonly removedSoftmax?: RemovedSoftmax;
   /** Nodes that the output does not need, left out. */
   readonly unusedNodes: number;
+  /** Whether the file was exported in training mode; the graph is the model at inference. */
+  readonly trainingMode: boolean;
 }
 
 export interface Imported {
@@ -120,10 +122,7 @@ function giveConstants(
   return refused;
 }
 
-interface Folder {
-  readonly allocate: Allocate;
-  readonly decode: (tensor: TensorProto) => HostArray;
-}
+type Folder = Allocator & Pick<Folding, "decode">;
 
 /** Folds or imports one node, or throws a Refusal. */
 function importNode(importer: Importer, node: OnnxNode, folder: Folder): void {
@@ -150,9 +149,23 @@ function importNode(importer: Importer, node: OnnxNode, folder: Folder): void {
   if (missing !== undefined) throw new Refusal(`has its output ${quoted(missing)} used`);
 }
 
+/** A sentence with N for the batch that stands for an open one, and 3N for thrice that. */
+function withOpenBatch(text: string): string {
+  return text.replace(/(?<![\w.])\d{5,15}(?![\w.])/g, (digits) => {
+    const times = Number(digits) / OPEN_BATCH;
+    return Number.isInteger(times) ? `${times === 1 ? "" : times}N` : digits;
+  });
+}
+
 /** Nodes that are not supported, each once, in the order they were found. */
 class Unsupported {
   readonly sentences = new Map<string, string>();
+  readonly #open: boolean;
+
+  /** `open`: whether the batch is. */
+  constructor(open: boolean) {
+    this.#open = open;
+  }
 
   /** Runs a step of the import; a refusal is added to the list, as one of `node` by default. */
   try(node: RefusedNode, step: () => void): void {
@@ -161,34 +174,37 @@ class Unsupported {
     } catch (thrown) {
       if (!(thrown instanceof Refusal)) throw thrown;
       const { message, node: { name, op } = node } = thrown.at(node);
-      const reason = message === "" ? "" : `, which ${message}`;
+      const said = this.#open ? withOpenBatch(message) : message;
+      const reason = said === "" ? "" : `, which ${said}`;
       if (this.sentences.has(name)) return;
-      this.sentences.set(name, `${quoted(name)} (${quoted(op).slice(1, -1)}${reason})`);
+      this.sentences.set(name, `${quoted(name)} (${escaped(op)}${reason})`);
     }
   }
 }
 
 /** Imports all nodes; returns those that are not supported, each by name and operator. */
 function importNodes(importer: Importer, folder: Folder): string[] {
-  const unsupported = new Unsupported();
+  const unsupported = new Unsupported(importer.batch === OPEN_BATCH);
   for (const node of importer.model.nodes) {
     if (unsupported.sentences.size >= MOST_COUNTED) break;
     const inputs = node.inputs.flatMap((_, index) => importer.input(node, index) ?? []);
     const constant = inputs.every((value) =>
       value.kind === "constant" || (value.kind === "unknown" && value.constant)
     );
-    const known = isImported(node.op) || (constant && folds(node.op));
+    // What a refused node would have written cannot be judged further.
+    const behind = inputs.some(({ kind }) => kind === "unknown");
+    const known = isImported(node.op) || ((constant || behind) && folds(node.op));
     unsupported.try(node, () => {
       if (!known) throw new Refusal("");
-      // What a refused node would have written cannot be judged further.
-      if (inputs.every(({ kind }) => kind !== "unknown")) importNode(importer, node, folder);
+      if (!behind) importNode(importer, node, folder);
     });
     const lost = node.outputs.filter((output) => !importer.values.has(output));
     for (const output of lost) importer.values.set(output, { kind: "unknown", constant });
     if (lost.length === 0) continue;
-    // What it would have read may not be supported either.
+    // What it would have read may not be supported either; a layer norm has only lost its end.
     for (const value of inputs) {
-      if (value.kind === "pending") unsupported.try(value.node, () => importer.force(value));
+      if (value.kind !== "pending" || value.form === "moment") continue;
+      unsupported.try(value.node, () => importer.force(value));
     }
   }
   const answer = importer.values.get(importer.model.output.name);
@@ -293,7 +309,7 @@ function importFor(model: OnnxModel, options: ImportOptions, given: ModelInput):
   for (const value of importer.values.values()) {
     if (value.kind === "constant") stored += value.array.data.length;
   }
-  const folder = { allocate: allocator(FREE_ELEMENTS + COPIES * stored), decode };
+  const folder = { ...allocator(FREE_ELEMENTS + COPIES * stored), decode };
   let start: FeatureValue;
   try {
     start = importer.give(input.name, shape);
@@ -320,6 +336,7 @@ function importFor(model: OnnxModel, options: ImportOptions, given: ModelInput):
       foldedBatchNorm: foldedConvolutions(graph.nodes, graph.output),
       ...(removedSoftmax === undefined ? {} : { removedSoftmax }),
       unusedNodes,
+      trainingMode: importer.trainingMode,
     },
   };
 }
@@ -356,4 +373,4 @@ export function importModel(model: OnnxModel, options: ImportOptions = {}): Impo
 
 // Elements that folding may make: shape arithmetic needs few, moved weights as many as there are.
 const FREE_ELEMENTS = 2 ** 20;
-const COPIES = 4;
+const COPIES = 8;

@@ -73,6 +73,8 @@ export class Importer {
   readonly values = new Map<string, Value>();
   readonly nodes: Node[] = [];
   readonly parameters = new Map<string, Tensor>();
+  /** Whether a node asked for what it does in training, and got what it does at inference. */
+  trainingMode = false;
   /** A final softmax that was left out. */
   removedSoftmax: RemovedSoftmax | undefined;
   readonly #layerNames = new Names();
@@ -94,7 +96,7 @@ export class Importer {
   readonly #writers = new Map<string, number>();
   #channels = 0;
   #copied = 0;
-  #stored: number | undefined;
+  #stored = 0;
 
   constructor(model: OnnxModel, batch: number, lower: Lower) {
     this.model = model;
@@ -316,8 +318,10 @@ export class Importer {
    * would fill the memory. Throws a Refusal when that is more than any model needs.
    */
   spendCopies(elements: number): void {
-    this.#stored ??= this.#constantElements();
     this.#copied += elements;
+    if (this.#copied <= FREE_COPIES + COPIES * this.#stored) return;
+    // Constants are still being folded while layers are made of others.
+    this.#stored = this.#constantElements();
     if (this.#copied <= FREE_COPIES + COPIES * this.#stored) return;
     throw new Refusal("makes more numbers of the model's constants than any model needs");
   }

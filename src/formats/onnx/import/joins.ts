@@ -7,6 +7,7 @@ import {
   RESIZE_ROUNDINGS,
   type ResizeNode,
 } from "../../../graph/graph.ts";
+import { quoted } from "../../bytes.ts";
 import { listed, Refusal, shown } from "../read/array.ts";
 import { axisOf } from "../fold/layout.ts";
 import { emitAffine } from "./affine.ts";
@@ -204,7 +205,7 @@ export function importTransposedConvolution(importer: Importer, node: OnnxNode):
 function wordOf<Word extends string>(node: OnnxNode, name: string, words: readonly Word[]): Word {
   const found = node.attributes.string(name, words[0]);
   const known = words.find((word) => word === found);
-  if (known === undefined) throw new Refusal(`has the ${name} ${JSON.stringify(found)}`);
+  if (known === undefined) throw new Refusal(`has the ${name} ${quoted(found)}`);
   return known;
 }
 

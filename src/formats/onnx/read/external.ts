@@ -3,7 +3,8 @@
 import { type FileHandle, open, realpath } from "node:fs/promises";
 import { dirname, isAbsolute, join, normalize, sep } from "node:path";
 import { reasonOf, SecateurError } from "../../../errors.ts";
-import { corrupt, quoted } from "../../bytes.ts";
+import { corrupt, escaped, quoted } from "../../bytes.ts";
+import { systemCode } from "../../file.ts";
 import { Refusal } from "./array.ts";
 import type { ModelProto, TensorProto } from "../proto/onnx_pb.ts";
 import { headerOf, isExternal } from "./tensor.ts";
@@ -96,7 +97,9 @@ async function openData(folder: string, location: string, source: string): Promi
     throw new SecateurError(
       "file-missing",
       `${source}: expected external data in ${quoted(location)} beside the model, but it cannot ` +
-        `be opened (${reasonOf(thrown)}); keep the model and its data files together.`,
+        `be opened (${
+          systemCode(thrown) ?? escaped(reasonOf(thrown))
+        }); keep the model and its data files together.`,
       { cause: thrown },
     );
   }

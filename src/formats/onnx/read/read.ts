@@ -3,6 +3,7 @@
 import { readFileBytes } from "../../file.ts";
 import { decodeModel } from "./decode.ts";
 import { readExternalData } from "./external.ts";
+import { inlineFunctions } from "./functions.ts";
 import { requireFraming } from "./framing.ts";
 import { type Imported, importModel, type ImportOptions } from "../import/import.ts";
 import { modelOf } from "./reader.ts";
@@ -16,7 +17,10 @@ import { modelOf } from "./reader.ts";
  */
 export async function readOnnx(path: string, options: ImportOptions = {}): Promise<Imported> {
   await requireFraming(path);
-  const proto = decodeModel(await readFileBytes(path, "an ONNX model"), path);
+  const proto = inlineFunctions(
+    decodeModel(await readFileBytes(path, "an ONNX model"), path),
+    path,
+  );
   const external = await readExternalData(proto, path);
   return importModel(modelOf(proto, path, external), options);
 }
@@ -27,5 +31,6 @@ export function parseOnnx(
   source: string,
   options: ImportOptions = {},
 ): Imported {
-  return importModel(modelOf(decodeModel(bytes, source), source), options);
+  const proto = inlineFunctions(decodeModel(bytes, source), source);
+  return importModel(modelOf(proto, source), options);
 }
