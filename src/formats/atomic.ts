@@ -97,13 +97,18 @@ const REASONS: Readonly<Record<string, string>> = {
   ENAMETOOLONG: "the name is too long",
 };
 
+const ADVICE = "nothing was kept, so make room or choose another place";
+
+/** What a failed write became, in words. */
+export function reasonInWords(thrown: unknown): string {
+  return REASONS[systemCode(thrown) ?? ""] ?? reasonOf(thrown);
+}
+
 /** What a failed write to `path` becomes: one sentence with the reason in words. */
-export function unwritable(path: string, thrown: unknown): SecateurError {
-  const reason = REASONS[systemCode(thrown) ?? ""] ?? reasonOf(thrown);
+export function unwritable(path: string, thrown: unknown, advice: string = ADVICE): SecateurError {
   return new SecateurError(
     "file-unwritable",
-    `${path}: expected to write here, but ${reason}; nothing was kept, so make room or choose ` +
-      "another place.",
+    `${path}: expected to write here, but ${reasonInWords(thrown)}; ${advice}.`,
     { cause: thrown },
   );
 }

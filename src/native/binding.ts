@@ -1,10 +1,11 @@
 /** Loads the native addon, or explains in one sentence why that is not possible. */
 
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import process from "node:process";
 import { reasonOf, SecateurError } from "../errors.ts";
 import type { Addon } from "./addon.ts";
 import { requirePlatform } from "./setup/platform.ts";
+import { isCutOff, isSealed } from "./setup/seal.ts";
 import { addonPath, sourceHash } from "./setup/sources.ts";
 
 let loaded: Addon | undefined;
@@ -20,13 +21,16 @@ export function loadAddon(): Addon {
   if (loaded) return loaded;
   requirePlatform();
   const chosen = process.env.SECATEUR_ADDON;
-  const addon = openAddon(chosen ?? addonPath());
+  const addon = openAddon(chosen ?? addonPath(), chosen === undefined);
   if (!chosen) requireFresh(addon.sourceHash, sourceHash());
   return loaded = addon;
 }
 
-/** Opens the addon in a file without comparing sources. */
-export function openAddon(path: string): Addon {
+/**
+ * Opens the addon in a file without comparing sources. One that is not `sealed` by a build is only
+ * looked at for its length, since a library that was cut off ends the process.
+ */
+export function openAddon(path: string, sealed: boolean): Addon {
   if (!existsSync(path)) {
     throw new SecateurError(
       "addon-missing",
@@ -34,6 +38,7 @@ export function openAddon(path: string): Addon {
         "build it with `deno task build`.",
     );
   }
+  requireWhole(path, sealed);
   const module: { exports: Partial<Addon> } = { exports: {} };
   try {
     process.dlopen(module, path);
@@ -53,6 +58,27 @@ export function openAddon(path: string): Addon {
     );
   }
   return module.exports as Addon;
+}
+
+/** Throws "addon-failed" for a file that is not what was built. */
+function requireWhole(path: string, sealed: boolean): void {
+  let file;
+  try {
+    file = readFileSync(path);
+  } catch (thrown) {
+    throw new SecateurError(
+      "addon-failed",
+      `The native addon ${path} could not be read (${reasonOf(thrown)}); build it again with ` +
+        "`deno task build`.",
+      { cause: thrown },
+    );
+  }
+  if (sealed ? isSealed(file) : !isCutOff(file)) return;
+  throw new SecateurError(
+    "addon-failed",
+    `The native addon ${path} is not what was built: it was cut off or changed; build it again ` +
+      "with `deno task build`.",
+  );
 }
 
 /**

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
-import { closeSync, symlinkSync, writeFileSync } from "node:fs";
+import { closeSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -14,6 +14,7 @@ import {
   type Rights,
 } from "../../src/native/setup/install.ts";
 import { requirePlatform } from "../../src/native/setup/platform.ts";
+import { isCutOff, isSealed } from "../../src/native/setup/seal.ts";
 import { buildProgress, setUp } from "../../src/native/setup/setup.ts";
 import { addonPath, buildHash, ROOT, sourceHash } from "../../src/native/setup/sources.ts";
 import { findProgram, findToolchain, missingPackages } from "../../src/native/setup/toolchain.ts";
@@ -192,13 +193,34 @@ describe("setUp", () => {
 describe("the addon's file", () => {
   it("is named, with the command that builds it, when it is missing", () => {
     const path = join(folder, "none.node");
-    expect(() => openAddon(path)).toThrow(/none\.node, but there is no such file; .*`deno task b/);
+    expect(() => openAddon(path, true)).toThrow(
+      /none\.node, but there is no such file; .*`deno task b/,
+    );
   });
 
   it("is refused in one sentence when it is not a library", () => {
     const path = join(folder, "text.node");
     writeFileSync(path, "not a library");
-    expect(() => openAddon(path)).toThrow(/could not be loaded \(.*\); build it again with/);
+    expect(() => openAddon(path, false)).toThrow(/could not be loaded \(.*\); build it again/);
+    expect(() => openAddon(path, true)).toThrow(/is not what was built.*; build it again with/);
+  });
+
+  it("is refused before it is loaded when it was cut off, sealed or not", () => {
+    const whole = readFileSync(addonPath());
+    expect(isSealed(whole)).toBe(true);
+    expect(isCutOff(whole)).toBe(false);
+    for (const share of [0.1, 0.5, 0.999]) {
+      const path = join(folder, "cut.node");
+      writeFileSync(path, whole.subarray(0, Math.floor(share * whole.length)));
+      // Loading would end this process.
+      for (const sealed of [true, false]) {
+        expect(() => openAddon(path, sealed)).toThrow(/is not what was built: it was cut off or/);
+      }
+    }
+    const [changed, path] = [Uint8Array.from(whole), join(folder, "changed.node")];
+    changed[changed.length >> 1] ^= 1;
+    writeFileSync(path, changed);
+    expect(() => openAddon(path, true)).toThrow(/is not what was built/);
   });
 
   it("is refused when it was built from other sources", () => {
@@ -219,6 +241,9 @@ describe.skipIf(!canBuild)("buildAddon", () => {
       napi_set_named_property(env, exports, "sourceHash", hash);
       return exports;
     }`;
+
+  /** Where the linker writes, below the folder of the variant. */
+  const LIBRARY = "secateur.node";
 
   /** A project with the real CMakeLists.txt and next to nothing to compile. */
   const project = () => {
@@ -249,7 +274,7 @@ describe.skipIf(!canBuild)("buildAddon", () => {
     expect(said).toEqual(["waiting for another build of the native addon"]);
     expect(isFresh(folder, false)).toBe(true);
     expect(isFresh(folder, true)).toBe(false);
-    expect(openAddon(addonPath(folder)).sourceHash).toBe(buildHash(folder, false));
+    expect(openAddon(addonPath(folder), true).sourceHash).toBe(buildHash(folder, false));
 
     const first = written();
     await build();
@@ -263,6 +288,38 @@ describe.skipIf(!canBuild)("buildAddon", () => {
     expect(written()).toBeGreaterThan(first);
     expect(shares).toEqual(shares.toSorted((a, b) => a - b));
     expect([shares[0] < 1, shares.at(-1)]).toEqual([true, 1]);
+  }, 120_000);
+
+  it("builds anew what was damaged, and what a killed link left", async () => {
+    project();
+    await build();
+    const whole = readFileSync(addonPath(folder));
+    const damages = [
+      () => truncateSync(addonPath(folder), whole.length >> 1),
+      () => truncateSync(addonPath(folder), whole.length - 1),
+      () => writeFileSync(addonPath(folder), whole.fill(0, 1000, 1001)),
+    ];
+    for (const damage of damages) {
+      damage();
+      truncateSync(join(folder, "build", "portable", LIBRARY), 5000);
+      expect(isFresh(folder, false)).toBe(false);
+      await build();
+      expect(isFresh(folder, false)).toBe(true);
+    }
+    expect(openAddon(addonPath(folder), true).sourceHash).toBe(buildHash(folder, false));
+  }, 120_000);
+
+  it("says in a sentence that build/ cannot be written to", async () => {
+    project();
+    writeFileSync(join(folder, "build"), "in the way");
+    const refused = /build: expected to write here, but .*; the native addon is built there, so /;
+    expect(() => openLog(folder)).toThrow(refused);
+    rmSync(join(folder, "build"));
+    mkdirSync(join(folder, "build", "build.log"), { recursive: true });
+    expect(() => openLog(folder)).toThrow(/build\.log: expected to write here, but it is a folder/);
+    rmSync(join(folder, "build"), { recursive: true });
+    mkdirSync(join(folder, "build", "secateur.node"), { recursive: true });
+    await expect(build()).rejects.toMatchObject({ code: "addon-failed" });
   }, 120_000);
 
   it("keeps the addon in place and quotes the compiler when a source is wrong", async () => {

@@ -1,10 +1,12 @@
-/** Compiles the addon under a lock and renames it into place. */
+/** Compiles the addon under a lock, seals it and renames it into place. */
 
 import { mkdirSync, openSync, readFileSync, writeSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { SecateurError } from "../../errors.ts";
+import { unwritable } from "../../formats/atomic.ts";
 import { runCommand } from "./install.ts";
+import { isSealed, SEAL_LENGTH, SEAL_MARK } from "./seal.ts";
 import { addonPath, buildHash } from "./sources.ts";
 
 /** flock's exit status when another process holds the lock. */
@@ -12,11 +14,20 @@ const BUSY = 75;
 
 /**
  * Runs under the lock: another build may have finished the work while this one waited. A CMake
- * cache that belongs to another folder or compiler is thrown away once.
+ * cache that belongs to another folder or compiler is thrown away once. A library that a killed
+ * linker left, or an object that a power cut emptied, would count as made: both are made anew.
  */
 const BUILD_SCRIPT = `
 set -e
-if grep -qsF "$HASH" "$ADDON"; then exit 0; fi
+digest() { sha256sum | cut -c 1-64; }
+if grep -qsF "$HASH" "$ADDON"; then
+  sealed="$SEAL_MARK$(head -c "-$SEAL_LENGTH" "$ADDON" | digest)"
+  if [ "$(tail -c "$SEAL_LENGTH" "$ADDON" | tr -d '\\0')" = "$sealed" ]; then exit 0; fi
+fi
+if [ -d "$WORK" ]; then
+  rm -f "$WORK/secateur.node"
+  find "$WORK" -name '*.o' -empty -delete
+fi
 configure() {
   cmake -S "$ROOT/native" -B "$WORK" -G "Unix Makefiles" -DCMAKE_BUILD_TYPE=Release \\
     -DCMAKE_CXX_COMPILER="$COMPILER" -DSECATEUR_ONEDNN="$ONEDNN" -DSECATEUR_SOURCE_HASH="$HASH" \\
@@ -25,7 +36,8 @@ configure() {
 configure || { rm -rf "$WORK"; configure; }
 cmake --build "$WORK" --target addon --parallel "$JOBS"
 cp "$WORK/secateur.node" "$ADDON.new"
-mv -f "$ADDON.new" "$ADDON"
+echo "$SEAL_MARK$(digest < "$WORK/secateur.node")" >> "$ADDON.new"
+mv -fT "$ADDON.new" "$ADDON"
 `;
 
 export interface BuildOptions {
@@ -39,19 +51,34 @@ export interface BuildOptions {
   readonly onProgress?: (share: number) => void;
 }
 
-/** Whether the addon in place was built from the sources at hand. */
+/** Whether the addon in place is what was built from the sources at hand. */
 export function isFresh(root: string, withOneDnn: boolean): boolean {
   try {
-    return readFileSync(addonPath(root)).includes(buildHash(root, withOneDnn));
+    const file = readFileSync(addonPath(root));
+    return isSealed(file) && file.includes(buildHash(root, withOneDnn));
   } catch {
     return false;
   }
 }
 
-/** A file descriptor of `build/build.log`, emptied. */
+/**
+ * A file descriptor of `build/build.log`, emptied.
+ * @throws SecateurError `file-unwritable` when nothing can be written there.
+ */
 export function openLog(root: string): number {
-  mkdirSync(join(root, "build"), { recursive: true });
-  return openSync(join(root, "build", "build.log"), "w");
+  const folder = join(root, "build");
+  const log = join(folder, "build.log");
+  const advice = "the native addon is built there, so make it a folder that you may write to";
+  try {
+    mkdirSync(folder, { recursive: true });
+  } catch (thrown) {
+    throw unwritable(folder, thrown, advice);
+  }
+  try {
+    return openSync(log, "w");
+  } catch (thrown) {
+    throw unwritable(log, thrown, advice);
+  }
 }
 
 /** The lines of the log that say what failed: the compiler's errors, else its last lines. */
@@ -73,6 +100,8 @@ export async function buildAddon(options: BuildOptions): Promise<void> {
     WORK: join(root, "build", withOneDnn ? "onednn" : "portable"),
     ADDON: addonPath(root),
     HASH: buildHash(root, withOneDnn),
+    SEAL_MARK,
+    SEAL_LENGTH: String(SEAL_LENGTH),
     COMPILER: compiler,
     ONEDNN: withOneDnn ? "ON" : "OFF",
     JOBS: String(availableParallelism()),

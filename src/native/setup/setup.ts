@@ -113,8 +113,10 @@ if (import.meta.main) {
   try {
     await setUp();
   } catch (thrown) {
-    say(reasonOf(thrown));
-    if (!(thrown instanceof SecateurError)) console.error(thrown);
+    const known = thrown instanceof SecateurError;
+    const reason = reasonOf(thrown);
+    say(known ? reason : `the build went wrong (${reason}); SECATEUR_DEBUG=1 shows where`);
+    if (process.env.SECATEUR_DEBUG) console.error(thrown);
     process.exitCode = 1;
   }
 }
