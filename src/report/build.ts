@@ -92,13 +92,14 @@ function layerRows(original: Graph, pruned: Graph, before: Cost, after: Cost): L
 }
 
 function shapleyResult(estimate: Estimate, kept: ReadonlySet<number>): ShapleyResult {
-  const { players, outcome, unsettled, pairs, evaluations } = estimate;
+  const { players, outcome, approximate, unsettled, pairs, evaluations } = estimate;
   return {
     values: players.map(({ value, margin, jointMargin, imageError }, player) => ({
       ...{ value, margin, jointMargin, imageError },
       kept: kept.has(player),
     })),
     outcome,
+    approximate,
     unsettled: unsettled.length,
     pairs,
     evaluations,

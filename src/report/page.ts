@@ -160,7 +160,7 @@ function trainingSection(results: Results): Html {
 }
 
 function shapleyGroup(group: GroupRow): Html {
-  const { outcome, unsettled, pairs } = group.shapley!;
+  const { outcome, approximate, unsettled, pairs } = group.shapley!;
   const ends = {
     separated: "kept and removed told apart",
     precise: "precise enough",
@@ -169,9 +169,9 @@ function shapleyGroup(group: GroupRow): Html {
   return markup`<section><h3>${group.name}</h3>
 <small class="quiet">${group.channelsAfter} of ${group.channelsBefore} kept; ${pairs} pairs, ${
     ends[outcome]
-  }</small>${shapleyChart(group)}${
-    folded("Numbers", tableHtml(shapleyTable(group.shapley!)))
-  }</section>`;
+  }${approximate ? "; too little was sampled for more than approximate intervals" : ""}</small>${
+    shapleyChart(group)
+  }${folded("Numbers", tableHtml(shapleyTable(group.shapley!)))}</section>`;
 }
 
 function shapleySection({ groups }: Results): Html {

@@ -78,6 +78,8 @@ export interface ShapleyRow {
 export interface ShapleyResult {
   readonly values: readonly ShapleyRow[];
   readonly outcome: Outcome;
+  /** Too little was sampled for the intervals to hold as often as they say. */
+  readonly approximate: boolean;
   /** Players whose interval crosses the cut. */
   readonly unsettled: number;
   readonly pairs: number;

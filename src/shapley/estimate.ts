@@ -2,15 +2,24 @@
  * Shapley values by permutation sampling (Castro et al., "Polynomial calculation of the Shapley
  * value based on sampling", Computers & OR 2009) with antithetic pairs: every permutation is also
  * walked backwards (Mitchell et al., "Sampling permutations for Shapley value estimation", JMLR
- * 2022). A pair is one sample; intervals come from the spread of the pairs' means. Where a game's
- * values are losses or probabilities of pictures, a surrogate takes most of that spread away.
+ * 2022). A pair is one sample; intervals come from the spread of the pairs' means, of which control
+ * variates take most away: the symmetric game, or, where a game's values are losses or
+ * probabilities of pictures, a surrogate.
  */
 
-import jStat from "jstat";
 import { SecateurError } from "../errors.ts";
 import { type RunOptions, stopIfAsked } from "../progress.ts";
 import { RandomStream } from "../random.ts";
+import {
+  areApproximate,
+  type Interval,
+  intervalsOf,
+  type PairMeans,
+  spreadOf,
+  unsettledPlayers,
+} from "./intervals.ts";
 import { addMargins, corrected, FOLDS, type MarginSums, noMargins } from "./surrogate.ts";
+import { correctedBySize } from "./symmetric.ts";
 import type { Worth } from "./worth.ts";
 
 /** Which players are in, one byte each. */
@@ -62,14 +71,7 @@ export interface Samples {
 }
 
 /** Estimated contribution of one player. */
-export interface PlayerValue {
-  readonly value: number;
-  /** Standard error over pairs, given the calibration images. */
-  readonly error: number;
-  /** Half width of the player's own interval. */
-  readonly margin: number;
-  /** Half width that holds for all players of the game at once. */
-  readonly jointMargin: number;
+export interface PlayerValue extends Interval {
   /** Standard deviation of the value over bootstrap samples of the calibration images. */
   readonly imageError: number;
 }
@@ -86,15 +88,12 @@ export interface Estimate {
   readonly none: number;
   readonly telescope: number;
   readonly outcome: Outcome;
-  /** How many times as many pairs it would take without the surrogate; 1 where there is none. */
+  /** How many times as many pairs it would take without control variates. */
   readonly gain: number;
+  /** Too little was seen for the intervals to hold as often as they say. */
+  readonly approximate: boolean;
   /** Players whose joint interval still crosses the cut. */
   readonly unsettled: readonly number[];
-}
-
-/** Two-sided Student quantile. */
-function studentQuantile(confidence: number, degrees: number): number {
-  return degrees < 1 ? Infinity : jStat.studentt.inv((1 + confidence) / 2, degrees);
 }
 
 /** The walks of one pair: a random permutation and the same backwards. */
@@ -207,6 +206,8 @@ class Sampler {
 function imageErrors(game: Game, samples: Samples, seed: number): Float64Array {
   const resamples = 200;
   const count = game.samples;
+  // One picture drawn again is the same picture.
+  if (count === 1) return new Float64Array(game.players);
   const weights = Array.from({ length: resamples }, (_, r) => {
     const random = new RandomStream(seed, `bootstrap ${game.name}`, r);
     const drawn = new Float64Array(count);
@@ -228,40 +229,28 @@ function imageErrors(game: Game, samples: Samples, seed: number): Float64Array {
   });
 }
 
-/**
- * Mean of each player's figures over pairs, and its variance: from the spread within each fold,
- * whose pairs are independent given the surrogate that corrected them.
- */
-function spreadOf(pairs: readonly Float64Array[], players: number, folds: number) {
-  const degrees = pairs.length - folds;
-  return Array.from({ length: players }, (_, player) => {
-    const column = Float64Array.from(pairs, (pair) => pair[player]);
-    let squares = 0;
-    for (let fold = 0; fold < folds; fold++) {
-      const own = column.filter((_, pair) => pair % folds === fold);
-      const center = mean(own);
-      for (const figure of own) squares += (figure - center) ** 2;
-    }
-    const variance = degrees < 1 ? Infinity : squares / degrees / pairs.length;
-    return { value: mean(column), variance };
-  });
+/** Pair means of a game as sampled, and with every control variate that it has. */
+async function candidates(game: Game, samples: Samples, seed: number): Promise<PairMeans[]> {
+  const { pairs, margins } = samples;
+  const { name, worth } = game;
+  const walks = pairs.map((_, pair) => walksOf(game, seed, pair)[0]);
+  const found: PairMeans[] = [
+    { pairs, folds: 1 },
+    { pairs: correctedBySize(walks, pairs), folds: 1 },
+  ];
+  if (worth === undefined || margins === undefined) return found;
+  const better = await corrected({ name, worth, walks, pairs, margins }, seed);
+  return better === undefined ? found : [...found, { ...better, folds: FOLDS }];
 }
 
-/** Each player's value and variance, with the surrogate's help where there is one. */
-async function valuesOf(game: Game, { pairs, margins }: Samples, seed: number) {
-  const { name, players, worth } = game;
-  const plain = { spread: spreadOf(pairs, players, 1), degrees: pairs.length - 1, gain: 1 };
-  if (worth === undefined || margins === undefined) return plain;
-  const walks = pairs.map((_, pair) => walksOf(game, seed, pair)[0]);
-  const better = await corrected({ name, worth, walks, pairs, margins }, seed);
-  if (better === undefined) return plain;
-  const spread = spreadOf(better.pairs, players, FOLDS).map(({ value, variance }, player) => ({
-    value,
-    variance: variance + better.variances[player],
-  }));
-  const total = (all: typeof spread) => all.reduce((sum, { variance }) => sum + variance, 0);
-  const gain = total(spread) > 0 ? total(plain.spread) / total(spread) : 1;
-  return { spread, degrees: pairs.length - FOLDS, gain };
+/** Each player's value and variance, with the help of the control variate that helps most. */
+async function valuesOf(game: Game, samples: Samples, seed: number) {
+  const spreads = (await candidates(game, samples, seed))
+    .map((means) => spreadOf(means, game.players));
+  const totals = spreads.map(({ own }) => own.reduce((sum, variance) => sum + variance, 0));
+  const least = Math.min(...totals);
+  const gain = totals[0] > least && least > 0 ? totals[0] / least : 1;
+  return { spread: spreads[totals.indexOf(least)], gain };
 }
 
 /** Values and intervals from what was sampled. */
@@ -273,24 +262,16 @@ export async function summarise(
   const { seed, keep, confidence = 0.95 } = options;
   const pairs = samples.pairs.length;
   const images = imageErrors(game, samples, seed);
-  const { spread, degrees, gain } = await valuesOf(game, samples, seed);
-  const own = studentQuantile(confidence, degrees);
-  // Bonferroni: all intervals of the game hold together with the confidence asked for.
-  const joint = studentQuantile(1 - (1 - confidence) / game.players, degrees);
-  const players = spread.map(({ value, variance }, player): PlayerValue => {
-    const error = Math.sqrt(variance);
-    return {
-      value,
-      error,
-      margin: own * error,
-      jointMargin: joint * error,
-      imageError: images[player],
-    };
-  });
+  const { spread, gain } = await valuesOf(game, samples, seed);
+  const players = intervalsOf(spread, confidence)
+    .map((interval, player): PlayerValue => ({ ...interval, imageError: images[player] }));
   const unsettled = unsettledPlayers(players, keep);
+  const approximate = areApproximate(pairs, game.players);
   const scale = players.reduce((sum, player) => sum + Math.abs(player.value), 0) / game.players;
   const precise = players.every((player) => player.jointMargin <= 0.02 * scale);
-  const outcome = pairs >= 2 && unsettled.length === 0 && keep !== undefined
+  const outcome = approximate
+    ? "spent"
+    : unsettled.length === 0 && keep !== undefined
     ? "separated"
     : precise
     ? "precise"
@@ -306,24 +287,15 @@ export async function summarise(
     telescope,
     outcome,
     gain,
+    approximate,
     unsettled,
   };
-}
-
-/** Players whose interval reaches over the middle between the last kept and the first cut. */
-function unsettledPlayers(players: readonly PlayerValue[], keep = players.length): number[] {
-  if (keep <= 0 || keep >= players.length) return [];
-  const values = players.map((player) => player.value).sort((a, b) => b - a);
-  const cut = (values[keep - 1] + values[keep]) / 2;
-  return players.flatMap((player, index) =>
-    Math.abs(player.value - cut) <= player.jointMargin ? [index] : []
-  );
 }
 
 /**
  * Estimates the Shapley value of every player. Stops when every joint interval lies on one side
  * of the cut between `keep` and the rest, when every interval is narrower than 2% of the mean
- * |value|, or after `pairs` pairs. Throws "numeric-failure" when the game's values are not finite
+ * |value|, or after `pairs` pairs; never on approximate intervals. Throws "numeric-failure" when the game's values are not finite
  * or a permutation's contributions do not add up to v(all) - v(none).
  */
 export async function estimateShapley(game: Game, options: EstimateOptions): Promise<Estimate> {

@@ -144,6 +144,18 @@ describe("the table", () => {
 describe("the page", () => {
   const page = reportPage(report);
 
+  it("says which intervals are approximate", () => {
+    const { results } = report;
+    const [first, ...others] = results.groups;
+    const shapley = { ...first.shapley!, approximate: true };
+    const groups = [{ ...first, shapley }, ...others];
+    expect(page).not.toContain("approximate intervals");
+    expect(
+      reportPage({ ...report, results: { ...results, groups } }).split("approximate intervals"),
+    )
+      .toHaveLength(2);
+  });
+
   it("needs nothing from elsewhere and runs nothing", () => {
     expect(page.startsWith("<!doctype html>")).toBe(true);
     expect(page).not.toMatch(/<script|<link|<iframe|<img|\bsrc=|\bhref=|@import|url\((?!#)/i);

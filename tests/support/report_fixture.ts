@@ -40,6 +40,7 @@ function groupRow(group: ChannelGroup, random: RandomStream): GroupRow {
     shapley: {
       values,
       outcome: random.uniform() < 0.6 ? "separated" : "spent",
+      approximate: false,
       unsettled: random.integer(4),
       pairs: 4 * (1 + random.integer(4)),
       evaluations: 2 + 8 * size,
