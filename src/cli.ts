@@ -2,15 +2,17 @@
 
 import { Command, CommanderError } from "commander";
 import process from "node:process";
+import { enterTypedFolder } from "./commands/terminal/folder.ts";
 import { interruption } from "./commands/terminal/interruption.ts";
+import { standardError, standardOutput } from "./commands/terminal/streams.ts";
 import { declareOptions, type OptionTable } from "./commands/options/parse.ts";
 import { EVALUATE_OPTIONS, INSPECT_OPTIONS } from "./commands/options/model.ts";
 import { PRUNE_OPTIONS } from "./commands/options/prune.ts";
 import { JSON_OPTION } from "./commands/options/shared.ts";
 import { TRAIN_OPTIONS } from "./commands/options/train.ts";
 import { reasonOf, SecateurError } from "./errors.ts";
-import { outliveFileSizeLimit, unwritable } from "./formats/atomic.ts";
-import { systemCode } from "./formats/file.ts";
+import { outliveFileSizeLimit } from "./formats/atomic.ts";
+import { printable } from "./printable.ts";
 
 const EXIT = { ok: 0, failure: 1, usage: 2, interrupted: 130 } as const;
 
@@ -56,7 +58,7 @@ const ACTIONS: Readonly<
 /** An abort signal for Ctrl-C and SIGTERM. */
 function interruptions(): AbortSignal {
   const { signal, interrupt } = interruption(
-    (line) => process.stderr.write(`\n${line}\n`),
+    (line) => standardError.write(`\n${line}\n`),
     () => process.exit(EXIT.interrupted),
   );
   process.on("SIGINT", interrupt);
@@ -101,22 +103,27 @@ function explain(thrown: unknown): { code: number; sentence?: string } {
   if (thrown instanceof Error && thrown.name === "AbortError") {
     return { code: EXIT.interrupted, sentence: "Stopped." };
   }
-  if (systemCode(thrown) === "ENOSPC") return explain(unwritable("standard output", thrown));
   const reason = reasonOf(thrown).split("\n")[0].replace(/\.$/, "");
   const sentence =
     `Something went wrong inside secateur (${reason}); SECATEUR_DEBUG=1 shows where.`;
   return { code: EXIT.failure, sentence };
 }
 
+/** Help goes to standard output; what commander says of mistakes arrives as what it throws. */
+const SPEECH = {
+  writeOut: (text: string) => standardOutput.write(text),
+  writeErr: () => {},
+};
+
 function program(run: (action: Action, raw: RawOptions) => Promise<void>): Command {
   const root = new Command("deno task")
     .description("Prunes convolutional networks by information concentration and Shapley values.")
     .exitOverride()
-    .configureOutput({ writeErr: () => {} })
+    .configureOutput(SPEECH)
     .helpCommand(false);
   for (const [name, { about, table, load }] of Object.entries(ACTIONS)) {
     const command = root.command(name).description(about)
-      .exitOverride().configureOutput({ writeErr: () => {} });
+      .exitOverride().configureOutput(SPEECH);
     declareOptions(command, table).allowExcessArguments(false)
       .action(async (raw: RawOptions) => run(await load(), raw));
   }
@@ -132,7 +139,7 @@ export async function main(args: readonly string[]): Promise<number> {
   });
   try {
     if (args.length === 0) {
-      process.stdout.write(root.helpInformation());
+      standardOutput.write(root.helpInformation());
       return EXIT.usage;
     }
     await root.parseAsync(args, { from: "user" });
@@ -145,28 +152,37 @@ export async function main(args: readonly string[]): Promise<number> {
 /** Says what went wrong and returns the exit code for it. */
 function fail(thrown: unknown): number {
   const { code, sentence } = explain(thrown);
-  if (sentence !== undefined) process.stderr.write(`${sentence}\n`);
+  if (sentence !== undefined) standardError.write(`${printable(sentence)}\n`);
   if (process.env.SECATEUR_DEBUG && thrown instanceof Error) {
-    process.stderr.write(`${thrown.stack}\n`);
+    standardError.write(`${thrown.stack?.split("\n").map(printable).join("\n")}\n`);
   }
   return code;
 }
 
 /** Ends the process once what was written has left it. */
-function leave(code: number): void {
-  process.exitCode = code;
-  process.stdout.write("", () => process.stderr.write("", () => process.exit(code)));
+async function leave(code: number): Promise<never> {
+  await standardOutput.flushed();
+  const { loss } = standardOutput;
+  if (loss !== undefined) {
+    standardError.write(
+      `Standard output took no more (${loss}), so what was to be shown there is incomplete; ` +
+        `files that the command writes are not.\n`,
+    );
+  }
+  await standardError.flushed();
+  process.exit(code === EXIT.ok && loss !== undefined ? EXIT.failure : code);
 }
 
 if (import.meta.main) {
-  process.stdout.on("error", (thrown: NodeJS.ErrnoException) => {
-    // Whoever read the output has seen enough.
-    if (thrown.code === "EPIPE") process.exit(EXIT.ok);
-    fail(unwritable("standard output", thrown));
-    process.exit(EXIT.failure);
-  });
   for (const event of ["uncaughtException", "unhandledRejection"]) {
     process.on(event, (thrown: unknown) => process.exit(fail(thrown)));
   }
-  leave(await main(process.argv.slice(2)));
+  let code: number;
+  try {
+    enterTypedFolder();
+    code = await main(process.argv.slice(2));
+  } catch (thrown) {
+    code = fail(thrown);
+  }
+  await leave(code);
 }

@@ -10,6 +10,8 @@ import type { Addon } from "../native/addon.ts";
 import { loadAddon } from "../native/binding.ts";
 import { requirePlatform } from "../native/setup/platform.ts";
 import { findProgram, findToolchain, oneDnnVersion } from "../native/setup/toolchain.ts";
+import { printable, printableJson } from "../printable.ts";
+import { standardOutput } from "./terminal/streams.ts";
 
 /** One thing looked for. `found` is what is there, or undefined; `note` says what that means. */
 export interface Finding {
@@ -27,7 +29,7 @@ export interface DoctorOptions {
 
 /** Looks at this machine, prints the findings, and tells whether secateur can work here. */
 export function doctor(options: DoctorOptions = {}): { ready: boolean; findings: Finding[] } {
-  const { json = false, write = (line) => process.stdout.write(`${line}\n`) } = options;
+  const { json = false, write = (line) => standardOutput.write(`${line}\n`) } = options;
   const { addon, problem } = tryAddon();
   const findings = [
     runtime(),
@@ -46,11 +48,11 @@ export function doctor(options: DoctorOptions = {}): { ready: boolean; findings:
   if (json) {
     // What was not found is null rather than left out.
     const lines = findings.map(({ name, found = null, note }) => ({ name, found, note }));
-    for (const line of lines) write(JSON.stringify({ event: "finding", ...line }));
-    write(JSON.stringify({ event: "result", ready, findings: lines }));
+    for (const line of lines) write(printableJson({ event: "finding", ...line }));
+    write(printableJson({ event: "result", ready, findings: lines }));
   } else {
     for (const { name, found, note } of findings) {
-      write(`${name.padEnd(18)}${found ?? "not found"}${note ? `: ${note}` : ""}`);
+      write(printable(`${name.padEnd(18)}${found ?? "not found"}${note ? `: ${note}` : ""}`));
     }
   }
   return { ready, findings };

@@ -21,7 +21,7 @@ export async function runInspect(raw: Readonly<Record<string, unknown>>): Promis
   const { graph, contract } = await inspected(values, console);
   const found = describe(graph);
   console.result({ ...found, ...(contract === undefined ? {} : { contract }) });
-  console.text(printed(found));
+  console.text(...printed(found));
   if (contract !== undefined) console.text(`Pictures become its input by ${described(contract)}.`);
 }
 
@@ -95,7 +95,7 @@ type Description = ReturnType<typeof describe>;
 
 const extents = (shape: readonly number[]): string => shape.join("x");
 
-function printed({ model, input, macs, parameters, layers, groups }: Description): string {
+function printed({ model, input, macs, parameters, layers, groups }: Description): string[] {
   const layerTable = columns({
     heads: [
       ...[words("layer"), words("operator"), words("input"), words("output"), words("weight")],
@@ -133,7 +133,7 @@ function printed({ model, input, macs, parameters, layers, groups }: Description
     "",
     `${model}, input ${extents(input)}: ${count(macs)} MACs, ${count(parameters)} parameters; ` +
     `${free.length} of ${groups.length} channel groups may lose channels.`,
-  ].join("\n");
+  ];
 }
 
 const MOST_NAMED = 3;

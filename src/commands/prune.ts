@@ -29,7 +29,7 @@ import { type Console, openConsole } from "./terminal/console.ts";
 import { forecast } from "./terminal/meter.ts";
 import { fitOf, graphOf, type ModelSource, readSource } from "./inputs/model.ts";
 import { type OptionValues, parseOptions } from "./options/parse.ts";
-import { requireWritable, warnOfNothing } from "./terminal/output.ts";
+import { OutputFolder, warnOfNothing } from "./terminal/output.ts";
 import { contractOf, isEmbedded, openParts, planInput, specOf } from "./inputs/pictures.ts";
 import { EXPORT_OPTIONS, FORCE_OPTION, pruneOptions } from "./options/prune.ts";
 import { DATA_OPTIONS, JSON_OPTION, MODEL_OPTIONS } from "./options/shared.ts";
@@ -54,7 +54,7 @@ export async function runPrune(
   const options = pruneOptions(raw, embedded);
   // What would fail in the middle fails here, before anything is written.
   loadAddon();
-  await requireWritable(options.out);
+  await using _folder = await OutputFolder.claim(options.out);
   const console = openConsole(values.json);
   const run = { signal, onProgress: console.progress.bind(console) };
   try {
@@ -209,5 +209,5 @@ async function writeResults(
   await writeFileAtomic(path("report.html"), reportPage(report));
   const names = ["pruned.onnx", "pruned.safetensors", "plan.json", "report.json", "report.html"];
   console.result(report.results);
-  console.text(`${reportTable(report)}\nWritten: ${names.map(path).join(", ")}`);
+  console.text(...reportTable(report).split("\n"), `Written: ${names.map(path).join(", ")}`);
 }

@@ -15,7 +15,7 @@ import { train, type TrainResult } from "../training/train.ts";
 import { type Console, openConsole } from "./terminal/console.ts";
 import { EMBEDDED_MODEL, fitOf, graphOf, readSource, requireModelName } from "./inputs/model.ts";
 import { type OptionValues, parseOptions } from "./options/parse.ts";
-import { requireWritable, warnOfNothing } from "./terminal/output.ts";
+import { OutputFolder, warnOfNothing } from "./terminal/output.ts";
 import {
   contractOf,
   type InputPlan,
@@ -34,7 +34,7 @@ export async function runTrain(
 ): Promise<void> {
   const values = parseOptions(TRAIN_OPTIONS, raw);
   loadAddon();
-  await requireWritable(values.out);
+  await using _folder = await OutputFolder.claim(values.out);
   const console = openConsole(values.json);
   const options = { signal, onProgress: console.progress.bind(console) };
   try {
@@ -114,7 +114,7 @@ async function writeResults(
     `${best.name} after epoch ${bestEpoch}: ${count(test.correct)} of ${
       count(test.total)
     } test pictures right ` +
-      `(${percent(test.top1)}), loss ${test.loss.toFixed(4)}.\n` +
-      `Written: ${model}, ${record}`,
+      `(${percent(test.top1)}), loss ${test.loss.toFixed(4)}.`,
+    `Written: ${model}, ${record}`,
   );
 }

@@ -3,7 +3,7 @@
  * is written beside the target, flushed, and renamed over it.
  */
 
-import { mkdir, open, realpath, rename, stat, unlink } from "node:fs/promises";
+import { mkdir, open, readdir, realpath, rename, rm, stat, unlink } from "node:fs/promises";
 import { randomUUID } from "node:crypto";
 import { basename, dirname, join } from "node:path";
 import process from "node:process";
@@ -21,7 +21,7 @@ export async function writeFileAtomic(path: string, content: Uint8Array | string
   try {
     const target = await writeTarget(path);
     if (target.special) return await writeWhole(target.path, content, "w");
-    const beside = join(dirname(target.path), `.${basename(target.path)}.${randomUUID()}.tmp`);
+    const beside = besideOf(target.path);
     try {
       await writeWhole(beside, content, "wx");
       await rename(beside, target.path);
@@ -31,6 +31,29 @@ export async function writeFileAtomic(path: string, content: Uint8Array | string
     }
   } catch (thrown) {
     throw unwritable(path, thrown);
+  }
+}
+
+/** A path for what is not finished, in the folder of its target; `sweepUnfinished` knows its kind. */
+export function besideOf(target: string): string {
+  return join(dirname(target), `.${basename(target)}.${randomUUID()}.tmp`);
+}
+
+const UNFINISHED =
+  /^\..+\.[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.tmp$/;
+
+/**
+ * Removes what writers that were killed left in a folder: files and folders named by `besideOf` that
+ * were last written to at least `age` milliseconds ago. To be called with no age where nobody else
+ * may be writing. What cannot be removed stays.
+ */
+export async function sweepUnfinished(folder: string, age = 0): Promise<void> {
+  const names = await readdir(folder).catch(() => []);
+  for (const name of names.filter((each) => UNFINISHED.test(each))) {
+    const path = join(folder, name);
+    const status = await stat(path).catch(() => undefined);
+    if (status === undefined || Date.now() - status.mtimeMs < age) continue;
+    await rm(path, { recursive: true, force: true }).catch(() => undefined);
   }
 }
 

@@ -1,5 +1,7 @@
 /** Tables as plain data, and as text in aligned columns. */
 
+import { printable } from "../printable.ts";
+
 /** A column's heading and side; figures stand right. */
 export interface Column {
   readonly title: string;
@@ -15,7 +17,9 @@ export interface Table {
 }
 
 /** Lines of a table: headings, a rule, rows, and the note. */
-export function columns({ heads, rows, note }: Table): string[] {
+export function columns({ heads, rows: given, note }: Table): string[] {
+  // Cells may be names from files: a line break in one would break the table.
+  const rows = given.map((row) => row.map(printable));
   const widths = heads.map(({ title }, index) =>
     rows.reduce((most, row) => Math.max(most, row[index].length), title.length)
   );

@@ -1,5 +1,7 @@
 /** HTML from templates in which everything put in is escaped unless it is HTML already. */
 
+import { printable } from "../printable.ts";
+
 /** Text that is HTML. */
 export class Html {
   readonly text: string;
@@ -22,7 +24,7 @@ type Part = Html | string | number | readonly Part[];
 function escaped(part: Part): string {
   if (part instanceof Html) return part.text;
   if (typeof part === "object") return part.map(escaped).join("");
-  return String(part).replace(/[&<>"']/g, (character) => ENTITIES[character]);
+  return printable(String(part)).replace(/[&<>"']/g, (character) => ENTITIES[character]);
 }
 
 /** markup`<b>${text}</b>`: lists are joined, text is escaped. */

@@ -2,6 +2,7 @@
 
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
+import { printable } from "../printable.ts";
 import { Html } from "./html.ts";
 
 export { Plot };
@@ -34,5 +35,5 @@ export function chart(label: string, options: Plot.PlotOptions): Html {
     ...options,
     document: page.document as Plot.PlotOptions["document"],
   }) as unknown as Drawn;
-  return new Html(drawn.outerHTML);
+  return new Html(drawn.outerHTML.split("\n").map(printable).join("\n"));
 }

@@ -202,6 +202,6 @@ describe.skipIf(missing)("bad input: one sentence, a failure, nothing written", 
     const { code, err } = await run(args, { shell: 'ulimit -f 128; exec "$@"' });
     expect(err.trim().split("\n").at(-1)).toMatch(/limited.*would exceed the file-size limit.*\.$/);
     expect(code).toBe(1);
-    expect(readdirSync(join(folder, "limited"))).toEqual([]);
+    expect(readdirSync(folder)).not.toContain("limited");
   });
 });

@@ -1,7 +1,8 @@
 import { parseHTML } from "linkedom";
 import { describe, expect, it } from "vitest";
-import { JsonConsole, type Output, TextConsole } from "../../src/commands/terminal/console.ts";
+import { JsonConsole, TextConsole } from "../../src/commands/terminal/console.ts";
 import { duration, Meter } from "../../src/commands/terminal/meter.ts";
+import type { Output } from "../../src/commands/terminal/streams.ts";
 import { createModel } from "../../src/models/models.ts";
 import { columns } from "../../src/report/columns.ts";
 import { reportJson } from "../../src/report/json.ts";

@@ -1,17 +1,20 @@
 /** What a running command shows: text for people, JSON lines for programs. */
 
-import process from "node:process";
-import { unwritable } from "../../formats/atomic.ts";
+import { printable, printableJson } from "../../printable.ts";
 import type { Progress } from "../../progress.ts";
 import { Meter } from "./meter.ts";
+import { type Output, standardError, standardOutput } from "./streams.ts";
 
-/** Where a command says what it does. Machines and people get the same from different consoles. */
+/**
+ * Where a command says what it does. Machines and people get the same from different consoles. What
+ * is said may hold names from files: nothing in it steers a terminal.
+ */
 export interface Console {
   /** A stage of the work begins; `detail` says how much there is to do. */
   stage(name: string, detail?: string): void;
   progress(progress: Progress): void;
-  /** Text for people; machines do not get it. */
-  text(text: string): void;
+  /** Lines of text for people; machines do not get them. */
+  text(...lines: readonly string[]): void;
   /** Something that did not stop the work. */
   warn(sentence: string): void;
   /** What the command found, once, at the end. */
@@ -20,12 +23,7 @@ export interface Console {
   close(): void;
 }
 
-/** Where characters go; a part of process.stdout and process.stderr. */
-export interface Output {
-  write(text: string): unknown;
-  readonly isTTY?: boolean;
-  readonly columns?: number;
-}
+const line = (text: string): string => `${printable(text)}\n`;
 
 /** Milliseconds between two reports of progress in one stage. */
 const TERMINAL_INTERVAL = 100;
@@ -47,27 +45,27 @@ export class TextConsole implements Console {
 
   stage(name: string, detail?: string): void {
     this.#erase();
-    this.#err.write(detail === undefined ? `${name}\n` : `${name}: ${detail}\n`);
+    this.#err.write(line(detail === undefined ? name : `${name}: ${detail}`));
   }
 
   progress(progress: Progress): void {
-    const line = this.#meter.line(progress, this.#err.isTTY ? this.#err.columns ?? 80 : undefined);
-    if (line === undefined) return;
+    const told = this.#meter.line(progress, this.#err.isTTY ? this.#err.columns ?? 80 : undefined);
+    if (told === undefined) return;
     if (this.#err.isTTY) {
       this.#erase();
-      this.#err.write(line);
+      this.#err.write(printable(told));
       this.#drawn = true;
-    } else this.#err.write(`${line}\n`);
+    } else this.#err.write(line(told));
   }
 
-  text(text: string): void {
+  text(...lines: readonly string[]): void {
     this.#erase();
-    this.#out.write(`${text}\n`);
+    this.#out.write(lines.map(line).join(""));
   }
 
   warn(sentence: string): void {
     this.#erase();
-    this.#err.write(`${sentence}\n`);
+    this.#err.write(line(sentence));
   }
 
   result(): void {
@@ -105,10 +103,10 @@ export class JsonConsole implements Console {
     if (pace !== undefined) this.#event({ event: "progress", ...progress, ...pace });
   }
 
-  text(_text: string): void {}
+  text(..._lines: readonly string[]): void {}
 
   warn(sentence: string): void {
-    this.#err.write(`${sentence}\n`);
+    this.#err.write(line(sentence));
     this.#event({ event: "warning", message: sentence });
   }
 
@@ -119,25 +117,13 @@ export class JsonConsole implements Console {
   close(): void {}
 
   #event(event: object): void {
-    this.#out.write(`${JSON.stringify(event)}\n`);
+    this.#out.write(`${printableJson(event)}\n`);
   }
 }
-
-/** Standard output, whose failures are sentences: it may be a file on a full disk. */
-const standardOutput: Output = {
-  write(text) {
-    try {
-      process.stdout.write(text);
-    } catch (thrown) {
-      throw unwritable("standard output", thrown);
-    }
-  },
-  isTTY: process.stdout.isTTY,
-};
 
 /** The console of this process. */
 export function openConsole(json: boolean): Console {
   return json
-    ? new JsonConsole(standardOutput, process.stderr)
-    : new TextConsole(standardOutput, process.stderr);
+    ? new JsonConsole(standardOutput, standardError)
+    : new TextConsole(standardOutput, standardError);
 }

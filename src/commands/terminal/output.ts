@@ -1,37 +1,121 @@
-/** The folder a command writes to, looked at before any work starts. */
+/** The folder a command writes to, made sure of before any work starts. */
 
-import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, rmdir, unlink, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rmdir, unlink } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { unwritable } from "../../formats/atomic.ts";
+import process from "node:process";
+import { SecateurError } from "../../errors.ts";
+import { sweepUnfinished, unwritable } from "../../formats/atomic.ts";
 import type { Console } from "./console.ts";
 
+/** Names the process that writes to a folder, for as long as it does. */
+const LOCK = ".secateur.lock";
+
+/** Folders below that commands keep things in. */
+const ROOMS = ["", "run"];
+
 /**
- * Makes sure that files can be written to a folder, leaving nothing behind: a folder that was not
- * there is not there afterwards, so that a command refused later has written nothing.
- * @throws SecateurError `file-unwritable`.
+ * An output folder that no other run writes to while this one does. The lock is the kernel's, so it
+ * ends with its process however that ends: a lock file left by a killed run holds nobody up.
  */
-export async function requireWritable(folder: string): Promise<void> {
-  try {
-    const first = await mkdir(folder, { recursive: true });
-    const probe = join(folder, `.${randomUUID()}.tmp`);
+export class OutputFolder implements AsyncDisposable {
+  readonly #folder: string;
+  /** The outermost folder that had to be made; undefined where all were there. */
+  readonly #made: string | undefined;
+  readonly #lock: Deno.FsFile;
+
+  private constructor(folder: string, made: string | undefined, lock: Deno.FsFile) {
+    this.#folder = folder;
+    this.#made = made;
+    this.#lock = lock;
+  }
+
+  /**
+   * Makes the folder if need be, makes sure that it can be written to and that nobody else does, and
+   * clears away what killed runs left unfinished.
+   * @throws SecateurError `file-unwritable`; another run's process and start are in the sentence.
+   */
+  static async claim(folder: string): Promise<OutputFolder> {
+    let made: string | undefined;
     try {
-      await writeFile(probe, "", { flag: "wx" });
-      await unlink(probe);
-    } finally {
-      if (first !== undefined) await removeFolders(resolve(folder), resolve(first));
+      made = await mkdir(folder, { recursive: true });
+      const lock = await lockIn(folder);
+      for (const room of ROOMS) await sweepUnfinished(join(folder, room));
+      return new OutputFolder(resolve(folder), made && resolve(made), lock);
+    } catch (thrown) {
+      if (made !== undefined) await removeEmpty(resolve(folder), resolve(made));
+      if (thrown instanceof SecateurError) throw thrown;
+      throw unwritable(folder, thrown);
     }
-  } catch (thrown) {
-    throw unwritable(folder, thrown);
+  }
+
+  /**
+   * Lets others write. A folder that was made and has stayed empty goes too, so that a command
+   * refused after claiming it has written nothing.
+   */
+  async [Symbol.asyncDispose](): Promise<void> {
+    // Before it is unlocked: whoever waits for this file must not find it in place.
+    await unlink(join(this.#folder, LOCK)).catch(() => undefined);
+    this.#lock.close();
+    if (this.#made !== undefined) await removeEmpty(this.#folder, this.#made);
   }
 }
 
-/** Removes empty folders from the innermost up to the first that was made. */
-async function removeFolders(innermost: string, first: string): Promise<void> {
+/** Locks a folder. Throws "file-unwritable" where another process has, and what the system throws. */
+async function lockIn(folder: string): Promise<Deno.FsFile> {
+  const path = join(folder, LOCK);
+  for (;;) {
+    const file = await Deno.open(path, { read: true, write: true, create: true });
+    try {
+      if (!await locked(file)) throw await taken(folder, path);
+      // The file may have been another run's, removed by it between opening and locking.
+      const [held, named] = [await file.stat(), await Deno.stat(path).catch(() => undefined)];
+      if (named === undefined || named.ino !== held.ino) {
+        file.close();
+        continue;
+      }
+      await file.truncate();
+      const mark = { process: process.pid, started: new Date().toISOString() };
+      await file.write(new TextEncoder().encode(`${JSON.stringify(mark)}\n`));
+      return file;
+    } catch (thrown) {
+      file.close();
+      throw thrown;
+    }
+  }
+}
+
+/** Whether the lock was free; file systems that know no locks cannot refuse any. */
+async function locked(file: Deno.FsFile): Promise<boolean> {
+  try {
+    return await file.tryLock(true);
+  } catch {
+    return true;
+  }
+}
+
+async function taken(folder: string, path: string): Promise<SecateurError> {
+  let who = "another run";
+  try {
+    const mark = JSON.parse(await readFile(path, "utf8"));
+    who = `process ${Number(mark.process)}, which started at ${
+      new Date(mark.started).toISOString()
+    },`;
+  } catch {
+    // It has just begun, or just ended.
+  }
+  return new SecateurError(
+    "file-unwritable",
+    `${folder}: expected to be the only run that writes here, but ${who} does; wait for it, stop ` +
+      `it, or choose another --out.`,
+  );
+}
+
+/** Removes folders from the innermost up to the first that was made, as far as they are empty. */
+async function removeEmpty(innermost: string, first: string): Promise<void> {
   for (let folder = innermost;; folder = dirname(folder)) {
-    await rmdir(folder);
-    if (folder === first) return;
+    const removed = await rmdir(folder).then(() => true, () => false);
+    if (!removed || folder === first) return;
   }
 }
 

@@ -11,7 +11,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
-import { makeFolder, writeFileAtomic } from "../../formats/atomic.ts";
+import { makeFolder, sweepUnfinished, writeFileAtomic } from "../../formats/atomic.ts";
 import { allocatePixels, type Dataset, type SkippedPicture } from "../dataset.ts";
 
 /** Which decoded data set is meant. */
@@ -107,6 +107,9 @@ async function readFully(file: FileHandle, into: Buffer, at: number): Promise<vo
 /** Above this, decoding again costs less than the disk. */
 const LARGEST_CACHED = 2 ** 30;
 
+/** Milliseconds after which an unfinished file is nobody's: other runs write to this folder too. */
+const ABANDONED = 3_600_000;
+
 /** Keeps a decoded data set; true when it was written. Not being able to is no error. */
 export async function writeCached(key: CacheKey, dataset: Dataset): Promise<boolean> {
   const { name, count, height, width, pixels, labels } = dataset;
@@ -128,6 +131,7 @@ export async function writeCached(key: CacheKey, dataset: Dataset): Promise<bool
   try {
     const path = pathOf(key.source);
     await makeFolder(dirname(path));
+    await sweepUnfinished(dirname(path), ABANDONED);
     await writeFileAtomic(path, Buffer.concat([lead, text, bytesOf(pixels), bytesOf(labels)]));
     return true;
   } catch {

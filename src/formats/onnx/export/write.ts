@@ -1,9 +1,9 @@
 /** Writing graphs as ONNX files: one file, or two where the weights are too large for one. */
 
-import { mkdtemp, open, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Graph } from "../../../graph/graph.ts";
-import { unwritable, writeFileAtomic } from "../../atomic.ts";
+import { besideOf, unwritable, writeFileAtomic } from "../../atomic.ts";
 import {
   type DataFile,
   encodeOnnx,
@@ -71,7 +71,8 @@ async function stageBeside(
     if (folder !== undefined) await rm(folder, { recursive: true, force: true });
   };
   try {
-    folder = await mkdtemp(join(dirname(path), `.${name}.`));
+    folder = besideOf(path);
+    await mkdir(folder);
     await writeData(join(folder, data.location), data);
     await writeFileAtomic(join(folder, name), model);
   } catch (thrown) {
