@@ -9,7 +9,7 @@ import { createModel } from "../models/models.ts";
 import { columns, count, figures, words } from "../report/columns.ts";
 import { type Console, openConsole } from "./terminal/console.ts";
 import { INSPECT_OPTIONS } from "./options/model.ts";
-import { graphOf, isOnnx, type ModelSource, readSource } from "./inputs/model.ts";
+import { classesOf, graphOf, isOnnx, readSource } from "./inputs/model.ts";
 import { type OptionValues, parseOptions } from "./options/parse.ts";
 
 type InspectValues = OptionValues<typeof INSPECT_OPTIONS>;
@@ -41,24 +41,18 @@ async function inspected(values: InspectValues, console: Console): Promise<Inspe
   const source = await readSource(values, console);
   if ("graph" in source) return source;
   const { input: { shape } } = createModel(source.model, { classes: CIFAR_CLASSES, ...given });
-  return { graph: graphOf(source, { classes: classes ?? classesOf(source, shape), shape }) };
+  return {
+    graph: graphOf(source, {
+      classes: classes ?? classesOf(source, shape) ?? CIFAR_CLASSES,
+      shape,
+    }),
+  };
 }
 
 /** Classes that models are published for, by the size of their pictures. */
 const CIFAR_CLASSES = 10;
 const IMAGENET_CLASSES = 1000;
 const LARGE = 64;
-
-/** How many classes weights tell apart: rows of the layer that gives the model's answer. */
-function classesOf(
-  { model, weights }: Extract<ModelSource, { model: string }>,
-  shape: readonly number[],
-): number {
-  const graph = createModel(model, { classes: CIFAR_CLASSES, shape });
-  const last = graph.nodes.find((node) => node.output === graph.output);
-  const weight = last?.op === "linear" ? weights.get(last.weight) : undefined;
-  return weight?.shape[0] ?? CIFAR_CLASSES;
-}
 
 /** What `inspect` finds; plain data for JSON. */
 function describe(graph: Graph) {

@@ -10,7 +10,7 @@ import { writeModel } from "../formats/model_file.ts";
 import type { Graph } from "../graph/graph.ts";
 import { loadAddon } from "../native/binding.ts";
 import type { RunOptions } from "../progress.ts";
-import { type FinalSoftmax, softmaxMetadata, withSoftmax } from "../pruning/answer.ts";
+import { activationMetadata, withOwnAnswer } from "../pruning/answer.ts";
 import { constrainedGroups } from "../pruning/constraints.ts";
 import { writeCheckedOnnx } from "../pruning/export.ts";
 import type { PruneOptions } from "../pruning/options.ts";
@@ -90,7 +90,7 @@ export async function runPrune(
       latency,
       stages: [{ name: "latency", seconds: (performance.now() - timed) / 1000 }],
     });
-    await writeResults(options.out, pruned, report, source.softmax, values, console);
+    await writeResults(options.out, pruned, report, source.activation, values, console);
   } finally {
     console.close();
   }
@@ -186,7 +186,7 @@ async function writeResults(
   folder: string,
   pruned: Pruned,
   report: Report,
-  softmax: FinalSoftmax | undefined,
+  activation: ModelSource["activation"],
   { opset, batchAxis }: Pick<SourceValues, "opset" | "batchAxis">,
   console: Console,
 ): Promise<void> {
@@ -195,12 +195,11 @@ async function writeResults(
   // First, because it refuses to write what another runtime computes otherwise.
   const metadata = contractMetadata(report.input);
   const version = report.provenance.version;
-  const answering = withSoftmax(pruned.graph, softmax);
-  const written = { metadata, version, opset, batch: batchAxis };
-  await writeCheckedOnnx(path("pruned.onnx"), answering, written);
+  const written = { metadata, version, opset, batch: batchAxis, activation };
+  await writeCheckedOnnx(path("pruned.onnx"), withOwnAnswer(pruned.graph), written);
   await writeModel(path("pruned.safetensors"), pruned.graph, {
     ...metadata,
-    ...softmaxMetadata(softmax),
+    ...activationMetadata(activation),
   });
   const { original, removals, constraints } = pruned;
   const plan = { schema: 1, ...planOf(original, removals, constraints) };

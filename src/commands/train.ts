@@ -1,19 +1,27 @@
 /** `train`: a model from pictures, from scratch or from weights. */
 
 import { join } from "node:path";
-import { contractMetadata, type InputContract, normalisationOf } from "../data/contract.ts";
+import { contractMetadata, normalisationOf } from "../data/contract.ts";
 import { makeFolder, writeFileAtomic } from "../formats/atomic.ts";
 import { writeModel } from "../formats/model_file.ts";
 import type { Graph } from "../graph/graph.ts";
 import { createModel } from "../models/models.ts";
 import { loadAddon } from "../native/binding.ts";
 import type { RunOptions } from "../progress.ts";
+import { activationMetadata } from "../pruning/answer.ts";
 import { count, percent } from "../report/columns.ts";
 import { evaluate, type TimedEvaluation } from "../training/evaluate.ts";
 import { defaultWarmup } from "../training/schedule.ts";
 import { train, type TrainResult } from "../training/train.ts";
 import { type Console, openConsole } from "./terminal/console.ts";
-import { EMBEDDED_MODEL, fitOf, graphOf, readSource, requireModelName } from "./inputs/model.ts";
+import {
+  EMBEDDED_MODEL,
+  fitOf,
+  graphOf,
+  type ModelSource,
+  readSource,
+  requireModelName,
+} from "./inputs/model.ts";
 import { type OptionValues, parseOptions } from "./options/parse.ts";
 import { OutputFolder, warnOfNothing } from "./terminal/output.ts";
 import {
@@ -38,7 +46,7 @@ export async function runTrain(
   const console = openConsole(values.json);
   const options = { signal, onProgress: console.progress.bind(console) };
   try {
-    const { graph, plan, training, heldOut, test } = await load(values, console, options);
+    const { graph, source, plan, training, heldOut, test } = await load(values, console, options);
     const normalisation = normalisationOf(plan.contract);
     await makeFolder(values.out);
     const epochs = `epochs: ${values.epochs}, pictures in each: ${count(training.count)}`;
@@ -56,7 +64,11 @@ export async function runTrain(
     console.stage("evaluate", `${count(test.count)} test pictures`);
     const { dtype, threads } = values;
     const found = await evaluate(trained.best, test, { ...options, normalisation, dtype, threads });
-    await writeResults(values.out, trained, found, contractOf(plan, training), console);
+    const metadata = {
+      ...contractMetadata(contractOf(plan, training)),
+      ...activationMetadata(source?.activation),
+    };
+    await writeResults(values.out, trained, found, metadata, console);
   } finally {
     console.close();
   }
@@ -80,11 +92,17 @@ function trainingOptions(values: TrainValues) {
   };
 }
 
+type Loaded = Pictures & {
+  readonly graph: Graph;
+  readonly source: ModelSource | undefined;
+  readonly plan: InputPlan;
+};
+
 async function load(
   values: TrainValues,
   console: Console,
   options: RunOptions,
-): Promise<Pictures & { readonly graph: Graph; readonly plan: InputPlan }> {
+): Promise<Loaded> {
   if (values.model !== undefined) requireModelName(values.model);
   const source = values.weights === undefined ? undefined : await readSource(values, console);
   const plan = await planInput(values, source, console);
@@ -93,7 +111,7 @@ async function load(
   const graph = source
     ? graphOf(source, fit)
     : createModel(values.model ?? EMBEDDED_MODEL, { ...fit, seed: values.seed });
-  return { graph, plan, ...pictures };
+  return { graph, source, plan, ...pictures };
 }
 
 /** model.safetensors holds the best epoch by held-out accuracy, the last without held-out. */
@@ -101,13 +119,13 @@ async function writeResults(
   folder: string,
   trained: TrainResult,
   test: TimedEvaluation,
-  contract: InputContract,
+  metadata: Readonly<Record<string, string>>,
   console: Console,
 ): Promise<void> {
   const { best, bestEpoch, history } = trained;
   const model = join(folder, "model.safetensors");
   const record = join(folder, "history.json");
-  await writeModel(model, best, contractMetadata(contract));
+  await writeModel(model, best, metadata);
   await writeFileAtomic(record, `${JSON.stringify({ bestEpoch, history, test }, null, 2)}\n`);
   console.result({ bestEpoch, history, test, files: [model, record] });
   console.text(

@@ -1,33 +1,42 @@
-/** A model's final softmax: left out of graphs, whose answers are logits, and kept for export. */
+/**
+ * Between a model's own answer and its graph's, which is a logit for every class: a final softmax or
+ * sigmoid is left out and kept for export, and a model that answers with one number for two classes
+ * gets the other's logit, zero.
+ */
 
 import { z } from "zod";
 import { SecateurError } from "../errors.ts";
-import type { Graph } from "../graph/graph.ts";
+import { FINAL_OPERATORS, type FinalActivation } from "../formats/onnx/final_activation.ts";
+import type { Graph, Node } from "../graph/graph.ts";
+import { shapesOf } from "../graph/shapes.ts";
+import { elementCount } from "../tensor.ts";
 
-/** A softmax that a model's answer went through when it was imported. */
-export interface FinalSoftmax {
-  /** The layer's name. */
-  readonly node: string;
-  /** What the model calls its answer. */
-  readonly output: string;
-}
-
-/** Under which it is kept in the metadata of secateur's own files. */
-export const SOFTMAX_KEY = "secateur.softmax";
+/** Under which a final activation is kept in the metadata of secateur's own files. */
+export const ACTIVATION_KEY = "secateur.softmax";
 
 const name = z.string().min(1).max(256);
-const stored = z.strictObject({ node: name, output: name });
+// Files written before sigmoids were known have no op.
+const stored = z.strictObject({
+  op: z.enum(FINAL_OPERATORS).default("Softmax"),
+  node: name,
+  output: name,
+});
 
-/** Metadata that keeps a final softmax; none without one. */
-export function softmaxMetadata(softmax: FinalSoftmax | undefined): Record<string, string> {
-  return softmax === undefined ? {} : { [SOFTMAX_KEY]: JSON.stringify(softmax) };
+/** Metadata that keeps a final activation; none without one. */
+export function activationMetadata(
+  activation: FinalActivation | undefined,
+): Record<string, string> {
+  return activation === undefined ? {} : { [ACTIVATION_KEY]: JSON.stringify(activation) };
 }
 
 /**
- * The softmax in a model's metadata, if it has one.
+ * The final activation in a model's metadata, if it has one.
  * @throws SecateurError `format-corrupt`; `source` names the file.
  */
-export function storedSoftmax(text: string | undefined, source: string): FinalSoftmax | undefined {
+export function storedActivation(
+  text: string | undefined,
+  source: string,
+): FinalActivation | undefined {
   if (text === undefined) return undefined;
   try {
     return stored.parse(JSON.parse(text));
@@ -41,24 +50,36 @@ export function storedSoftmax(text: string | undefined, source: string): FinalSo
   }
 }
 
-/** The graph whose answer goes through its softmax again, under the names it had. */
-export function withSoftmax(graph: Graph, softmax: FinalSoftmax | undefined): Graph {
-  if (softmax === undefined) return graph;
-  const taken = new Set([
-    graph.input.name,
-    ...graph.nodes.flatMap(({ name, output }) => [name, output]),
-  ]);
-  const free = (wanted: string): string => {
-    let name = wanted;
-    for (let k = 2; taken.has(name); k++) name = `${wanted}.${k}`;
-    return name;
-  };
-  const output = free(softmax.output);
-  const node = {
-    op: "softmax",
-    name: free(softmax.node),
+/** Name of the layer that makes two logits of one. */
+const TWO_CLASSES = "two_classes";
+
+/** Whether a graph answers with one number. */
+export function answersWithOne(graph: Graph): boolean {
+  return elementCount(shapesOf(graph).get(graph.output)!) === 1;
+}
+
+/**
+ * A graph of one logit z with logits 0 and z for two classes: its softmax is z's sigmoid, and its
+ * cross entropy the binary one.
+ */
+export function withTwoClasses(graph: Graph): Graph {
+  const taken = new Set(graph.nodes.flatMap((node) => [node.name, node.output]));
+  if (taken.has(TWO_CLASSES) || graph.input.name === TWO_CLASSES) return graph;
+  const node: Node = {
+    op: "channel_map",
+    name: TWO_CLASSES,
     inputs: [graph.output],
-    output,
-  } as const;
-  return { ...graph, nodes: [...graph.nodes, node], output };
+    output: TWO_CLASSES,
+    from: [-1, 0],
+  };
+  return { ...graph, nodes: [...graph.nodes, node], output: TWO_CLASSES };
+}
+
+/** The graph as its model is: with one logit again where withTwoClasses made two of it. */
+export function withOwnAnswer(graph: Graph): Graph {
+  const last = graph.nodes.find(({ output }) => output === graph.output);
+  const made = last?.op === "channel_map" && last.name === TWO_CLASSES &&
+    last.from.join() === "-1,0";
+  if (last === undefined || !made) return graph;
+  return { ...graph, nodes: graph.nodes.filter((node) => node !== last), output: last.inputs[0] };
 }

@@ -1,5 +1,6 @@
 /** The pruned model as ONNX, shown to compute what it computes here. */
 
+import { activated } from "../formats/onnx/final_activation.ts";
 import { runInOnnxRuntime } from "../formats/onnx/runtime.ts";
 import { stageOnnx, type WriteOptions } from "../formats/onnx/export/write.ts";
 import { SecateurError } from "../errors.ts";
@@ -19,7 +20,7 @@ export interface CheckedExportOptions extends WriteOptions {
 /** What was compared, for reports. */
 export interface ExportCheck {
   readonly images: number;
-  /** Largest |difference| of logits over the largest |logit|, or over 1 if that is larger. */
+  /** Largest |difference| of answers over the largest |answer|, or over 1 if that is larger. */
   readonly difference: number;
   readonly tolerance: number;
 }
@@ -31,6 +32,17 @@ function randomPictures(graph: Graph, images: number): Float32Array {
     { length: images * elementCount(graph.input.shape) },
     () => random.normal(),
   );
+}
+
+/** Answers of the f32 engine: its logits, through the model's last operator. */
+async function ownAnswers(
+  graph: Graph,
+  pictures: Float32Array,
+  images: number,
+  { threads, activation }: CheckedExportOptions,
+): Promise<Float64Array> {
+  const logits = await ownLogits(graph, pictures, images, threads);
+  return activated(logits, logits.length / images, activation?.op);
 }
 
 async function ownLogits(
@@ -50,7 +62,7 @@ async function ownLogits(
   return results[logits!] as Float32Array;
 }
 
-function relativeDifference(actual: Float32Array, expected: Float32Array): number {
+function relativeDifference(actual: Float32Array, expected: Float64Array): number {
   if (actual.length !== expected.length) return Infinity;
   let difference = 0, scale = 1;
   for (let i = 0; i < expected.length; i++) {
@@ -65,11 +77,11 @@ async function checked(
   path: string,
   model: Uint8Array | string,
   graph: Graph,
-  { threads, batch }: CheckedExportOptions,
+  options: CheckedExportOptions,
 ): Promise<ExportCheck> {
-  const images = typeof batch === "number" ? batch : IMAGES;
+  const images = typeof options.batch === "number" ? options.batch : IMAGES;
   const pictures = randomPictures(graph, images);
-  const expected = await ownLogits(graph, pictures, images, threads);
+  const expected = await ownAnswers(graph, pictures, images, options);
   const actual = await runInOnnxRuntime(model, pictures, graph.input.shape);
   const difference = relativeDifference(actual, expected);
   if (difference <= TOLERANCE) return { images, difference, tolerance: TOLERANCE };

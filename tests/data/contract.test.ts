@@ -12,14 +12,7 @@ import {
   PRESETS,
   storedContract,
 } from "../../src/data/contract.ts";
-import { shapesOf } from "../../src/graph/shapes.ts";
-import { createModel } from "../../src/models/models.ts";
-import {
-  SOFTMAX_KEY,
-  softmaxMetadata,
-  storedSoftmax,
-  withSoftmax,
-} from "../../src/pruning/answer.ts";
+import { ACTIVATION_KEY, activationMetadata, storedActivation } from "../../src/pruning/answer.ts";
 
 const own: InputContract = {
   resize: 72,
@@ -82,22 +75,16 @@ describe("what holds", () => {
   });
 });
 
-describe("a final softmax", () => {
-  it("comes back from metadata and goes behind the answer again", () => {
-    const softmax = { node: "prob", output: "p" };
-    expect(storedSoftmax(softmaxMetadata(softmax)[SOFTMAX_KEY], "m")).toEqual(softmax);
-    expect(softmaxMetadata(undefined)).toEqual({});
-    expect(() => storedSoftmax('{"node":1}', "m.safetensors")).toThrow(/^m\.safetensors: expected/);
-    const graph = createModel("resnet8", { classes: 3 });
-    const ended = withSoftmax(graph, softmax);
-    expect(ended.nodes.at(-1)).toMatchObject({
-      op: "softmax",
-      inputs: [graph.output],
-      output: "p",
-    });
-    expect(shapesOf(ended).get(ended.output)).toEqual([3]);
-    // A name that is taken gives way.
-    expect(withSoftmax(graph, { node: "linear", output: "linear" }).output).toBe("linear.2");
-    expect(withSoftmax(graph, undefined)).toBe(graph);
+describe("a final activation", () => {
+  it("comes back from metadata", () => {
+    const softmax = { op: "Softmax", node: "prob", output: "p" } as const;
+    const { [ACTIVATION_KEY]: text } = activationMetadata(softmax);
+    expect(storedActivation(text, "m")).toEqual(softmax);
+    // As it was stored before there were others.
+    expect(storedActivation('{"node":"prob","output":"p"}', "m")).toEqual(softmax);
+    expect(activationMetadata(undefined)).toEqual({});
+    expect(() => storedActivation('{"node":1}', "m.safetensors")).toThrow(
+      /^m\.safetensors: expected/,
+    );
   });
 });

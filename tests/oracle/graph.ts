@@ -110,8 +110,9 @@ function pick(
   { inputs, shapes, out }: Context,
   from: (channel: number, row: number, column: number) => [number, number, number] | undefined,
 ) {
-  const [[, height, width]] = shapes;
-  const [, rows, columns] = out;
+  // A vector of features is a picture of one cell.
+  const [[, height = 1, width = 1]] = shapes;
+  const [, rows = 1, columns = 1] = out;
   return new Float64Array(size(out)).map((_, index) => {
     const column = index % columns;
     const row = Math.floor(index / columns) % rows;

@@ -10,7 +10,6 @@ import { writeSafetensors } from "../../src/formats/safetensors.ts";
 import type { Graph } from "../../src/graph/graph.ts";
 import { GraphBuilder } from "../../src/models/builder.ts";
 import { createModel } from "../../src/models/models.ts";
-import { withSoftmax } from "../../src/pruning/answer.ts";
 import { writeSmallCifar } from "./small_data.ts";
 
 const fixtures = fileURLToPath(new URL("../fixtures/formats/", import.meta.url));
@@ -61,7 +60,8 @@ export async function writeCommandFiles(folder: string): Promise<void> {
   writeFileSync(join(folder, "truncated.safetensors"), bytes.subarray(0, bytes.length / 2));
   writeFileSync(join(folder, "text.txt"), "these are no weights");
   writeFileSync(join(folder, "cats.txt"), "tabby\nsiamese\n");
-  await writeOnnx(join(folder, "model.onnx"), withSoftmax(model, { node: "prob", output: "p" }));
+  const activation = { op: "Softmax", node: "prob", output: "p" } as const;
+  await writeOnnx(join(folder, "model.onnx"), model, { activation });
   await writeOnnx(join(folder, "folded.onnx"), foldedNetwork());
   cpSync(join(fixtures, "hostile-os-system-zip.pt"), join(folder, "hostile.pt"));
   writeSmallCifar(join(folder, "cifar"), 200, 100);

@@ -4,15 +4,21 @@ import { fileURLToPath } from "node:url";
 import { CONTRACT_KEY, type InputContract, storedContract } from "../../data/contract.ts";
 import type { PictureSet } from "../../data/dataset.ts";
 import { SecateurError } from "../../errors.ts";
-import { escaped } from "../../formats/bytes.ts";
+import { escaped, quoted } from "../../formats/bytes.ts";
 import { readWeights } from "../../formats/checkpoint.ts";
 import { readModelFile } from "../../formats/model_file.ts";
+import type { FinalActivation } from "../../formats/onnx/final_activation.ts";
 import type { ImportNotes } from "../../formats/onnx/import/import.ts";
 import { readOnnx } from "../../formats/onnx/read/read.ts";
 import type { Graph, Shape } from "../../graph/graph.ts";
 import { bindWeights } from "../../models/bind.ts";
 import { createModel, MODEL_NAMES } from "../../models/models.ts";
-import { type FinalSoftmax, SOFTMAX_KEY, storedSoftmax } from "../../pruning/answer.ts";
+import {
+  ACTIVATION_KEY,
+  answersWithOne,
+  storedActivation,
+  withTwoClasses,
+} from "../../pruning/answer.ts";
 import type { StateDict } from "../../tensor.ts";
 import type { Console } from "../terminal/console.ts";
 import type { OptionValues } from "../options/parse.ts";
@@ -33,7 +39,9 @@ interface ModelFacts {
   /** How pictures become its input, where the file says so. */
   readonly contract?: InputContract;
   /** What the file's model ends in and the graph does not. */
-  readonly softmax?: FinalSoftmax;
+  readonly activation?: FinalActivation;
+  /** Why pictures with labels are of no use to it, as a sentence. */
+  readonly noClassifier?: string;
 }
 
 /** Weights read and ready to become a graph; the file's own, or one that --model builds. */
@@ -101,12 +109,12 @@ async function readOwnModel(source: string): Promise<GraphSource | undefined> {
   const model = await readModelFile(source);
   if (model === undefined) return undefined;
   const contract = storedContract(model.metadata[CONTRACT_KEY], source);
-  const softmax = storedSoftmax(model.metadata[SOFTMAX_KEY], source);
+  const activation = storedActivation(model.metadata[ACTIVATION_KEY], source);
   return {
     source,
     graph: model.graph,
     ...(contract === undefined ? {} : { contract }),
-    ...(softmax === undefined ? {} : { softmax }),
+    ...(activation === undefined ? {} : { activation }),
   };
 }
 
@@ -126,7 +134,7 @@ async function readOnnxSource(
   const { graph, notes } = await readOnnx(path);
   for (const note of spokenNotes(path, notes)) console.text(note);
   const contract = storedContract(notes.metadata.get(CONTRACT_KEY), path);
-  const { removedSoftmax: removed } = notes;
+  const { activation, mixedProbabilities: mixed } = notes;
   const bound = checkpoint === undefined || checkpoint === path
     ? graph
     : bindToOnnx(graph, notes, path, await readWeights(checkpoint), checkpoint);
@@ -134,31 +142,35 @@ async function readOnnxSource(
     source: checkpoint ?? path,
     graph: bound,
     ...(contract === undefined ? {} : { contract }),
-    ...(removed?.op === "Softmax"
-      ? { softmax: { node: removed.node, output: removed.output } }
-      : {}),
+    ...(activation === undefined ? {} : { activation }),
+    ...(mixed === undefined ? {} : {
+      noClassifier: `${path}: expected a classifier that ends in logits, a softmax or a sigmoid, ` +
+        `but its answer is put together from the probabilities of ${quoted(mixed)}, which losses ` +
+        `would take for logits; export it without what follows that layer.`,
+    }),
   };
 }
 
 /** What was understood of an ONNX file beyond its nodes. */
 function spokenNotes(path: string, notes: ImportNotes): string[] {
-  const { foldedBatchNorm, removedSoftmax, producer, opset, trainingMode } = notes;
+  const { foldedBatchNorm, activation, producer, opset, trainingMode } = notes;
   const folded = `Batch norm was folded into ${foldedBatchNorm.length} of its convolutions when ` +
     `it was written; they are pruned and trained as they are.`;
-  const softmax = removedSoftmax?.op === "Softmax"
-    ? `Its final softmax (${
-      escaped(removedSoftmax.node)
-    }) is left out here, since losses work on logits, ` +
-      `and put back in ONNX files that are written.`
-    : `Its final ${removedSoftmax?.op} is left out: losses work on logits.`;
   return [
     `${path}: opset ${opset}${producer === "" ? "" : `, written by ${escaped(producer)}`}.`,
     ...(foldedBatchNorm.length > 0 ? [folded] : []),
     ...(trainingMode
       ? ["It was exported in training mode; batch norm and dropout are read as at inference."]
       : []),
-    ...(removedSoftmax === undefined ? [] : [softmax]),
+    ...(activation === undefined ? [] : [ended(activation)]),
   ];
+}
+
+/** What was taken off a model's end. */
+function ended({ op, node }: FinalActivation): string {
+  const name = { Softmax: "softmax", LogSoftmax: "log-softmax", Sigmoid: "sigmoid" }[op];
+  return `Its final ${name} (${node}) is left out here, since losses work on logits, and put back ` +
+    `in ONNX files that are written.`;
 }
 
 /** As bindWeights; says so when the checkpoint cannot fit since batch norm was folded. */
@@ -185,11 +197,39 @@ function bindToOnnx(
   }
 }
 
-/** The graph with its weights. Throws what `bindWeights` throws. */
+/**
+ * The graph with its weights; for two classes one logit becomes two, of which the first is zero.
+ * Throws "graph-unsupported" for an answer that is none of a classifier's, and what `bindWeights`
+ * throws.
+ */
 export function graphOf(source: ModelSource, fit: Fit): Graph {
-  return "graph" in source
-    ? source.graph
-    : bindWeights(createModel(source.model, fit), source.weights, source.source);
+  if (source.noClassifier !== undefined) {
+    throw new SecateurError("graph-unsupported", source.noClassifier);
+  }
+  const graph = "graph" in source ? source.graph : builtGraph(source, fit);
+  return fit.classes === 2 && answersWithOne(graph) ? withTwoClasses(graph) : graph;
+}
+
+function builtGraph(
+  { model, weights, source }: Extract<ModelSource, { model: string }>,
+  fit: Fit,
+): Graph {
+  const single = fit.classes === 2 && classesOf({ model, weights }, fit.shape) === 1;
+  return bindWeights(
+    createModel(model, { ...fit, classes: single ? 1 : fit.classes }),
+    weights,
+    source,
+  );
+}
+
+/** How many classes weights tell apart: rows of the layer that gives the model's answer. */
+export function classesOf(
+  { model, weights }: Pick<Extract<ModelSource, { model: string }>, "model" | "weights">,
+  shape: Shape,
+): number | undefined {
+  const graph = createModel(model, { classes: 1, shape });
+  const last = graph.nodes.find((node) => node.output === graph.output);
+  return last?.op === "linear" ? weights.get(last.weight)?.shape[0] : undefined;
 }
 
 /** What a data set asks of a model. */

@@ -30,7 +30,7 @@ const REASONS: readonly (readonly [string, RegExp])[] = [
     /but it has \d+ axes/,
   ],
   ["more outputs than one", /with one output, but it has/],
-  ["a softmax alone, which is left out", /does not depend on any layer/],
+  ["a log-softmax that no classifier ends in", /^LogSoftmax, which/],
   ["resizing that is neither nearest nor linear", /^Resize, which/],
   ["an input that is no tensor", /^(tensor|has) "" of /],
   ["a constant that does not fit a layer", /^(Gemm|MatMul), which/],

@@ -5,12 +5,15 @@ import { SecateurError } from "../../../errors.ts";
 import type { Graph, Shape } from "../../../graph/graph.ts";
 import { shapesOf } from "../../../graph/shapes.ts";
 import { elementCount } from "../../../tensor.ts";
+import type { FinalActivation } from "../final_activation.ts";
 import { codeOf } from "../read/array.ts";
+import { int, onnxNode } from "./node_proto.ts";
 import { exportNode } from "./nodes.ts";
 import {
   type GraphProto,
   GraphProtoSchema,
   ModelProtoSchema,
+  type NodeProto,
   type TensorProto,
   TensorProtoSchema,
   type ValueInfoProto,
@@ -30,6 +33,8 @@ export interface ExportOptions {
   readonly batch?: number | string;
   /** Strings to store with the model (metadata_props). */
   readonly metadata?: Readonly<Record<string, string>>;
+  /** What the graph's logits go through to become the model's answer. */
+  readonly activation?: FinalActivation;
   /** Version of this program, stored as the producer's. */
   readonly version?: string;
 }
@@ -160,15 +165,26 @@ class FreshNames {
   }
 }
 
+/** The node behind the logits, under a name that no layer has. */
+function activationProto(
+  { op, node }: FinalActivation,
+  { nodes, output }: Graph,
+  answer: string,
+): NodeProto {
+  const name = new FreshNames(nodes.map((each) => each.name)).take(node);
+  const attributes = op === "Sigmoid" ? [] : [int("axis", 1)];
+  return onnxNode(op, { name, inputs: [output], output: answer }, attributes);
+}
+
 function graphProto(
   graph: Graph,
-  batch: number | string,
-  opset: number,
+  { batch = "N", opset = DEFAULT_OPSET, activation }: ExportOptions,
   weights: Weights,
 ): GraphProto {
   const shapes = shapesOf(graph);
   // Parameters give way to values of the same name.
   const fresh = new FreshNames(shapes.keys());
+  const answer = activation === undefined ? graph.output : fresh.take(activation.output);
   const renamed = new Map([...graph.parameters.keys()].map((name) => [name, fresh.take(name)]));
   const initializer = [...graph.parameters].map(([name, { shape, data }]) =>
     weights.store(tensor(renamed.get(name)!, "f32", shape, data))
@@ -193,13 +209,14 @@ function graphProto(
     value: (wanted: string) => fresh.take(wanted),
   };
   const node = graph.nodes.flatMap((each) => exportNode(each, context));
-  const between = graph.nodes.map(({ output }) => output).filter((name) => name !== graph.output);
+  if (activation !== undefined) node.push(activationProto(activation, graph, answer));
+  const between = graph.nodes.map(({ output }) => output).filter((name) => name !== answer);
   return create(GraphProtoSchema, {
     name: graph.name,
     node,
     initializer,
     input: [valueInfo(graph.input.name, graph.input.shape, batch)],
-    output: [valueInfo(graph.output, shapes.get(graph.output)!, batch)],
+    output: [valueInfo(answer, shapes.get(graph.output)!, batch)],
     valueInfo: between.map((name) => valueInfo(name, shapes.get(name)!, batch)),
   });
 }
@@ -212,7 +229,7 @@ function encode(graph: Graph, options: ExportOptions, weights: Weights): Uint8Ar
     producerName: "secateur",
     producerVersion: version,
     opsetImport: [{ domain: "", version: BigInt(opset) }],
-    graph: graphProto(graph, batch, opset, weights),
+    graph: graphProto(graph, options, weights),
     metadataProps: Object.entries(metadata).map(([key, value]) => ({ key, value })),
   });
   return toBinary(ModelProtoSchema, model);

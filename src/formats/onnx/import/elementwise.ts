@@ -1,10 +1,13 @@
 /** Import of sums, products, normalisation and of what does nothing at inference. */
 
+import { elementCount } from "../../../tensor.ts";
+import { axisOf } from "../fold/layout.ts";
 import { Refusal, shown } from "../read/array.ts";
 import { shortest } from "../read/attributes.ts";
 import type { Importer } from "./importer.ts";
 import type { FeatureValue } from "./features.ts";
 import { affineOf, emitAffine } from "./affine.ts";
+import { normalisedAxis } from "./moments.ts";
 import type { OnnxNode } from "../read/reader.ts";
 
 const FLOAT = 1;
@@ -123,26 +126,23 @@ export function importDropout(importer: Importer, node: OnnxNode): void {
   importer.alias(node, importer.viewed(node));
 }
 
-/**
- * Softmax or LogSoftmax over the classes at the very end: left out, since the graph's answer is
- * logits. Elsewhere, a softmax over channels.
- */
-export function importSoftmax(importer: Importer, node: OnnxNode): void {
-  const x = importer.feature(node);
-  const axis = node.attributes.int("axis", importer.opset < 13 ? 1 : -1);
-  const rank = x.shape.length;
-  const last = node.outputs[0] === importer.model.output.name &&
-    importer.uses(node.outputs[0]) === 1;
-  const classes = rank === 2 && (axis === 1 || axis === -1);
-  if (last && classes) {
-    importer.removedSoftmax = { node: node.name, op: node.op, output: node.outputs[0] };
-    importer.alias(node, x);
-    return;
-  }
+/** Whether a softmax over an axis is one over the channels of each pixel of the graph's value. */
+function isOverChannels(importer: Importer, x: FeatureValue, axis: number): boolean {
+  const [channels, ...area] = importer.shapeOf(x.name);
+  const single = elementCount(area) === 1;
   // Before operator set 13 all axes from this one on were taken together.
-  const channels = classes || (rank === 4 && (axis === 1 || axis === -3) && importer.opset >= 13);
-  if (node.op !== "Softmax" || !channels) {
+  const together = importer.opset < 13 ? elementCount(x.shape.slice(axis)) : x.shape[axis];
+  if (axis > 0 && single && together === channels) return true;
+  return axis === normalisedAxis(x) && (importer.opset >= 13 || axis === x.shape.length - 1);
+}
+
+/** Softmax or LogSoftmax over channels or classes; the latter at the very end alone. */
+export function importSoftmax(importer: Importer, node: OnnxNode): void {
+  const x = importer.viewed(node);
+  const named = node.attributes.int("axis", importer.opset < 13 ? 1 : -1);
+  if (!isOverChannels(importer, x, axisOf(named, x.shape.length))) {
     throw new Refusal(`is not over channels or classes (it reads ${shown(x.shape.slice(1))})`);
   }
-  importer.emit(node, { op: "softmax", inputs: [x.name] });
+  importer.emitLike(node, x, { op: "softmax", inputs: [x.name] });
+  if (node.op === "LogSoftmax") importer.logarithms.set(importer.nodes.at(-1)!.name, node);
 }

@@ -9,7 +9,9 @@ import { putOffExpression } from "./expressions.ts";
 import { fold, folds } from "../fold/fold.ts";
 import { type Allocator, allocator, type Folding } from "../fold/folding.ts";
 import { putOffMoment } from "./moments.ts";
-import { Importer, Names, OPEN_BATCH, type RemovedSoftmax } from "./importer.ts";
+import type { FinalActivation } from "../final_activation.ts";
+import { endingOf } from "./ending.ts";
+import { Importer, Names, OPEN_BATCH } from "./importer.ts";
 import { type FeatureValue } from "./features.ts";
 import { lowered } from "./lower.ts";
 import { importAlone, isImported } from "./table.ts";
@@ -29,8 +31,10 @@ export interface ImportNotes {
   readonly metadata: ReadonlyMap<string, string>;
   /** Convolutions whose batch norm was probably folded into them at export. */
   readonly foldedBatchNorm: readonly string[];
-  /** The final softmax that was left out, since graphs end in logits. */
-  readonly removedSoftmax?: RemovedSoftmax;
+  /** The final softmax or sigmoid that was left out, since graphs end in logits. */
+  readonly activation?: FinalActivation;
+  /** A softmax or sigmoid whose probabilities the answer is put together from: it has no logits. */
+  readonly mixedProbabilities?: string;
   /** Nodes that the output does not need, left out. */
   readonly unusedNodes: number;
   /** Whether the file was exported in training mode; the graph is the model at inference. */
@@ -271,28 +275,63 @@ function renameAnswer(nodes: readonly Node[], answer: string, wanted: string): N
   }));
 }
 
-function finish(importer: Importer, input: FeatureValue): Graph {
+/** The graph, and what was understood of its end. */
+type Finished = Pick<Imported, "graph"> & Pick<ImportNotes, "activation" | "mixedProbabilities">;
+
+/**
+ * Layers that the answer needs, with the answer under the name that the file gives it; that of a
+ * final softmax or sigmoid is left free for it.
+ */
+function finish(importer: Importer, input: FeatureValue): Finished {
   const { model } = importer;
   const answer = answerOf(importer).name;
-  let nodes = composeNeighbours(
+  const composed = composeNeighbours(
     neededLayers(importer.ordered(), answer),
     answer,
     (value) => importer.shapeOf(value),
   );
-  let output = answer;
+  const ending = endingOf(
+    composed,
+    answer,
+    (value) => importer.shapeOf(value),
+    new Set(importer.logarithms.keys()),
+  );
+  const { activation, mixed } = ending;
+  let { nodes, output } = ending;
+  const taken = new Set([input.name, ...nodes.map((node) => node.output)]);
   const wanted = new Names().unique(model.output.name);
-  const free = nodes.every((node) => node.output !== wanted) && input.name !== wanted;
-  if (importer.removedSoftmax === undefined && free && answer !== input.name) {
-    nodes = renameAnswer(nodes, answer, wanted);
-    output = wanted;
-  }
-  return {
-    name: graphName(model),
-    input: { name: input.name, shape: input.shape.slice(1) },
-    output,
-    nodes,
-    parameters: neededParameters(nodes, importer.parameters),
+  const rename = (to: string) => {
+    nodes = renameAnswer(nodes, output, to);
+    output = to;
   };
+  if (activation === undefined && !taken.has(wanted) && output !== input.name) rename(wanted);
+  if (activation !== undefined && output === wanted) {
+    let free = `${wanted}/logits`;
+    while (taken.has(free)) free += "_";
+    rename(free);
+  }
+  requireFinalLogarithms(importer, nodes);
+  return {
+    graph: {
+      name: graphName(model),
+      input: { name: input.name, shape: input.shape.slice(1) },
+      output,
+      nodes: [...nodes],
+      parameters: neededParameters(nodes, importer.parameters),
+    },
+    ...(activation === undefined ? {} : { activation: { ...activation, output: wanted } }),
+    ...(mixed === undefined ? {} : { mixedProbabilities: mixed }),
+  };
+}
+
+/** Throws where a LogSoftmax stays in the graph, which has no such layer. */
+function requireFinalLogarithms({ model, logarithms }: Importer, nodes: readonly Node[]): void {
+  const left = nodes.flatMap(({ name }) => logarithms.get(name) ?? []);
+  const reason = "which is not the end of a classifier";
+  requireSupported(
+    model.source,
+    left.map(({ name }) => `${quoted(name)} (LogSoftmax, ${reason})`),
+  );
 }
 
 /** As importModel, with shapes for so many images. */
@@ -322,9 +361,8 @@ function importFor(model: OnnxModel, options: ImportOptions, given: ModelInput):
     );
   }
   requireSupported(model.source, [...refused, ...importNodes(importer, folder)]);
-  const graph = finish(importer, start);
+  const { graph, ...end } = finish(importer, start);
   const { opset, irVersion, producer, metadata, unusedNodes } = model;
-  const { removedSoftmax } = importer;
   return {
     graph,
     notes: {
@@ -334,7 +372,7 @@ function importFor(model: OnnxModel, options: ImportOptions, given: ModelInput):
       batch,
       metadata,
       foldedBatchNorm: foldedConvolutions(graph.nodes, graph.output),
-      ...(removedSoftmax === undefined ? {} : { removedSoftmax }),
+      ...end,
       unusedNodes,
       trainingMode: importer.trainingMode,
     },

@@ -33,14 +33,6 @@ export interface UnknownValue {
 
 export type Value = FeatureValue | ConstantValue | PendingValue | UnknownValue;
 
-/** A softmax at the very end of a model, which its graph leaves out. */
-export interface RemovedSoftmax {
-  readonly node: string;
-  readonly op: string;
-  /** What the model calls its answer. */
-  readonly output: string;
-}
-
 type Unnamed<N> = N extends Node ? Omit<N, "name" | "output"> : never;
 
 /** Names that models are stored under elsewhere: printable, at most 256 characters. */
@@ -75,8 +67,8 @@ export class Importer {
   readonly parameters = new Map<string, Tensor>();
   /** Whether a node asked for what it does in training, and got what it does at inference. */
   trainingMode = false;
-  /** A final softmax that was left out. */
-  removedSoftmax: RemovedSoftmax | undefined;
+  /** Layers of the graph that stand for a LogSoftmax, which only the end of a model may have. */
+  readonly logarithms = new Map<string, OnnxNode>();
   readonly #layerNames = new Names();
   readonly #valueNames = new Names();
   readonly #parameterNames = new Names();
