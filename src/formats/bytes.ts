@@ -103,6 +103,15 @@ export function escaped(text: string): string {
 
 /** Text from a file made fit for a sentence: quoted, control characters escaped, cut short. */
 export function quoted(text: string): string {
-  const short = text.length > 80 ? `${text.slice(0, 80)}...` : text;
+  return quotedUpTo(80, text);
+}
+
+/** As quoted, of a path, which is cut only where nobody would read it. */
+export function quotedPath(path: string): string {
+  return quotedUpTo(300, path);
+}
+
+function quotedUpTo(most: number, text: string): string {
+  const short = text.length > most ? `${text.slice(0, most)}...` : text;
   return JSON.stringify(short).replace(/[\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g, "?");
 }

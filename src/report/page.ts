@@ -220,7 +220,7 @@ function provenanceSection({ provenance, model, input, data, dtype }: Report): H
     [
       "data",
       `${data.spec}: ${count(data.training)} pictures to learn from, ${count(data.heldOut)} held ` +
-      `out, ${count(data.test)} to test on, ${count(data.skipped)} unreadable`,
+      `out, ${count(data.test)} to test on, ${count(data.skipped)} files left out`,
     ],
     ["pictures become inputs by", described(input)],
     ["options", JSON.stringify(provenance.options)],

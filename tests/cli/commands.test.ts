@@ -39,7 +39,7 @@ describe.skipIf(missing)("commands", () => {
     const { code, out, err } = await run(
       "evaluate --data imagefolder:damaged --weights two.safetensors --json",
     );
-    expect(err).toMatch(/^Left out 1 unreadable of 5 pictures .*broken\.png[^\n]*\n$/);
+    expect(err).toMatch(/^Left out 1 of the 5 files .*broken\.png": it is [^\n]*\n$/);
     expect(eventsOf(out).at(-1)).toMatchObject({ event: "result", total: 4, device: "cpu" });
     expect(Object.keys(eventsOf(out).at(-1)!).sort()).toEqual(
       ["correct", "device", "dtype", "event", "loss", "seconds", "top1", "top5", "total"],

@@ -86,7 +86,7 @@ describe("an image folder", () => {
       const pixels = train.pixels.subarray(i * 3072, (i + 1) * 3072);
       expect(sha256(pixels)).toBe(expected.pictures[name].sha256);
     });
-    expect(train.skipped).toBeUndefined();
+    expect(train.skipped?.map(({ path }) => path)).toEqual(["train/bee/notes.txt"]);
     expect(train.pixels.buffer).toBeInstanceOf(SharedArrayBuffer);
     const test = await openDataset(`imagefolder:${root}/`, "test");
     expect([test.count, ...test.labels]).toEqual([2, 0, 1]);
@@ -121,8 +121,10 @@ describe("an image folder", () => {
       expect(dataset.skipped?.map(({ path }) => path)).toEqual([
         "train/ant/0.jpg",
         "train/bee/b.png",
+        "train/bee/notes.txt",
       ]);
-      expect(dataset.skipped?.[1].reason).toContain("unsupported image format");
+      expect(dataset.skipped?.[0].reason).toContain("cut off");
+      expect(dataset.skipped?.[1].reason).toContain("no JPEG, PNG or WebP");
     }
     const strict = readImageFolder(root, "train", { strict: true });
     await expect(strict).rejects.toMatchObject({ code: "image-unreadable" });
@@ -136,7 +138,7 @@ describe("an image folder", () => {
     });
     const mixed = readImageFolder(root, "train");
     await expect(mixed).rejects.toMatchObject({ code: "data-mismatch" });
-    await expect(mixed).rejects.toThrow(/1\.jpg is 32x32.*2\.jpg is 33x17|33x17.*32x32/);
+    await expect(mixed).rejects.toThrow(/1\.jpg" is 32x32.*2\.jpg" is 33x17|33x17.*32x32/);
     const scaled = await loaded(await readImageFolder(root, "train", { resize: 32, crop: 32 }));
     expect([scaled.count, scaled.height, scaled.width]).toEqual([2, 32, 32]);
     expect(sha256(scaled.pixels.subarray(0, 3072))).toBe(
@@ -223,7 +225,7 @@ describe("the cache", () => {
     const kept = await readFile(path);
     kept[kept.length - 100] ^= 1;
     await writeFile(path, kept);
-    expect((await readImageFolder(root, "train")).skipped).toHaveLength(1);
+    expect((await readImageFolder(root, "train")).skipped).toHaveLength(2);
     await writeFile(victim, bytes);
     expect(await readImageFolder(root, "train")).toEqual(first);
     await writeFile(path, kept.subarray(0, 200));

@@ -7,30 +7,13 @@ import { describe, expect, it } from "vitest";
 import { loaded, type PictureSet } from "../../src/data/dataset.ts";
 import { readImageFolder } from "../../src/data/sources/image_folder.ts";
 import { openDataset } from "../../src/data/sources/source.ts";
-import { indexTar } from "../../src/data/sources/tar.ts";
+import { indexTar } from "../../src/data/stores/tar.ts";
 import { dataFolder } from "../support/data.ts";
+import { TAR_END, tarEntry } from "../support/tar_files.ts";
 import { fixture, ownFolder, sha256, twoClasses, writeFiles } from "../support/picture_files.ts";
 
 const folder = ownFolder();
 const text = (value: string) => new TextEncoder().encode(value);
-const tarEnd = Buffer.alloc(1024);
-
-/** One tar entry: a header with its checksum, and the content in whole blocks. */
-function tarEntry(path: string, content: Uint8Array, type = "0", prefix = ""): Buffer {
-  const header = Buffer.alloc(512);
-  header.write(path, 0, 100);
-  header.write("0000644\0", 100);
-  header.write(content.length.toString(8).padStart(11, "0") + "\0", 124);
-  header.write("        ", 148);
-  header.write(type, 156);
-  header.write("ustar\x0000", 257);
-  header.write(prefix, 345, 155);
-  const sum = header.reduce((total, byte) => total + byte, 0);
-  header.write(sum.toString(8).padStart(6, "0") + "\0 ", 148);
-  const padding = Buffer.alloc((512 - content.length % 512) % 512);
-  return Buffer.concat([header, content, padding]);
-}
-
 function withoutName(dataset: PictureSet): object {
   const { name: _, ...rest } = dataset;
   return rest;
@@ -47,14 +30,15 @@ describe("a tar", () => {
     await writeFile(
       archive,
       Buffer.concat([
-        tarEntry("./train/", new Uint8Array(0), "5"),
-        tarEntry("bee/a.PNG", fixture("transparent.png"), "0", "train"),
-        tarEntry("PaxHeader", record, "x"),
+        tarEntry("./train/", new Uint8Array(0), { type: "5" }),
+        tarEntry("bee/a.PNG", fixture("transparent.png"), { prefix: "train" }),
+        tarEntry("train/bee/notes.txt", fixture("expected.json")),
+        tarEntry("PaxHeader", record, { type: "x" }),
         tarEntry("shortened", fixture("subsampled.jpg")),
-        tarEntry("././@LongLink", text(`${long}\0`), "L"),
+        tarEntry("././@LongLink", text(`${long}\0`), { type: "L" }),
         tarEntry("cut off", fixture("full-chroma.jpg")),
-        tarEntry("train/link.jpg", new Uint8Array(0), "2"),
-        tarEnd,
+        tarEntry("train/link.jpg", new Uint8Array(0), { type: "2" }),
+        TAR_END,
       ]),
     );
     const file = await open(archive, "r");
@@ -63,8 +47,10 @@ describe("a tar", () => {
     expect(entries.map(({ path }) => path)).toEqual([
       "train",
       "train/bee/a.PNG",
+      "train/bee/notes.txt",
       "train/ant/2.jpg",
       long,
+      "train/link.jpg",
     ]);
     const fromTar = await readImageFolder(archive, "train");
     expect(fromTar.name).toBe("two train");
@@ -74,8 +60,8 @@ describe("a tar", () => {
   });
 
   it("is refused when damaged", async () => {
-    const whole = Buffer.concat([tarEntry("train/a/1.jpg", fixture("grey.jpg")), tarEnd]);
-    const hugeName = tarEntry("x", new Uint8Array(0), "L");
+    const whole = Buffer.concat([tarEntry("train/a/1.jpg", fixture("grey.jpg")), TAR_END]);
+    const hugeName = tarEntry("x", new Uint8Array(0), { type: "L" });
     hugeName.write("77777777777\0", 124);
     const cases: [string, Uint8Array, string, string][] = [
       ["truncated", whole.subarray(0, 700), "format-corrupt", "ends inside"],

@@ -84,7 +84,7 @@ describe("many pictures", () => {
     const otherSize = await manyPictures("other size", { 1090: "odd-size.jpg" });
     const reading = readImageFolder(otherSize, "train", { cache: false });
     await expect(reading).rejects.toMatchObject({ code: "data-mismatch" });
-    await expect(reading).rejects.toThrow("train/a/11090.jpg is 33x17");
+    await expect(reading).rejects.toThrow('"train/a/11090.jpg" is 33x17');
     const noise = await manyPictures("noise", { 900: new TextEncoder().encode("no picture") });
     const strict = readImageFolder(noise, "train", { cache: false, strict: true });
     await expect(strict).rejects.toMatchObject({ code: "image-unreadable" });

@@ -1,12 +1,13 @@
 /** From options to pictures, and how they become what the model takes. */
 
 import { DEFAULT_CONTRACT, described, type InputContract, PRESETS } from "../../data/contract.ts";
-import type { PictureSet } from "../../data/dataset.ts";
+import type { PictureSet, SkippedPicture } from "../../data/dataset.ts";
 import { readImageFolder } from "../../data/sources/image_folder.ts";
 import { type ClassNames, labelsOf, readClassNames, relabel } from "../../data/sources/labels.ts";
 import { DATA_SPECS, openDataset, type OpenDatasetOptions } from "../../data/sources/source.ts";
 import { holdOutLastPerClass } from "../../data/split.ts";
 import { SecateurError } from "../../errors.ts";
+import { quoted, quotedPath } from "../../formats/bytes.ts";
 import type { RunOptions } from "../../progress.ts";
 import type { Console } from "../terminal/console.ts";
 import type { ModelValues } from "./model.ts";
@@ -165,10 +166,32 @@ function labelled(dataset: PictureSet, { names }: InputPlan, console: Console): 
   if (absent.length > 0) {
     console.warn(
       `${dataset.name} has no pictures of ${absent.length} of the ${names.classes.length} classes ` +
-        `in ${names.from}; the first is ${absent[0]}.`,
+        `in ${names.from}; the first is ${quoted(absent[0])}.`,
     );
   }
   return found;
+}
+
+/** Reasons that are told one by one. */
+const TOLD_REASONS = 4;
+
+/** How many files of a data set are no part of it, and why: the first of each reason by name. */
+function leftOutSentence(
+  { name, count }: PictureSet,
+  skipped: readonly SkippedPicture[],
+): string {
+  const byReason = new Map<string, SkippedPicture[]>();
+  for (const picture of skipped) {
+    const same = byReason.get(picture.reason);
+    if (same) same.push(picture);
+    else byReason.set(picture.reason, [picture]);
+  }
+  const told = [...byReason].slice(0, TOLD_REASONS).map(([reason, [{ path }, ...others]]) =>
+    `${quotedPath(path)}: ${reason}${others.length > 0 ? ` (and ${others.length} like it)` : ""}`
+  );
+  const untold = byReason.size - told.length;
+  return `Left out ${skipped.length} of the ${skipped.length + count} files of ${name}; ` +
+    `${told.join("; ")}${untold > 0 ? `; and for ${untold} other reasons` : ""}.`;
 }
 
 /** One split of the pictures, with a warning about those left out. */
@@ -194,13 +217,7 @@ export async function openPictures(
     },
   });
   const { skipped = [] } = dataset;
-  if (skipped.length > 0) {
-    const [{ path, reason }] = skipped;
-    console.warn(
-      `Left out ${skipped.length} unreadable of ${skipped.length + dataset.count} pictures of ` +
-        `${dataset.name}; the first is ${path} (${reason}).`,
-    );
-  }
+  if (skipped.length > 0) console.warn(leftOutSentence(dataset, skipped));
   return labelled(dataset, plan, console);
 }
 
@@ -209,7 +226,7 @@ export interface Pictures {
   readonly training: PictureSet;
   readonly heldOut?: PictureSet;
   readonly test: PictureSet;
-  /** Unreadable pictures left out of both splits. */
+  /** Files of both splits that were left out since they cannot be read as pictures. */
   readonly skipped: number;
 }
 

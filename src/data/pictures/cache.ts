@@ -24,7 +24,7 @@ export interface CacheKey {
 
 /** First line of a cache file, as JSON; pixels and then labels follow. */
 interface Header {
-  readonly format: 1;
+  readonly format: 2;
   readonly source: string;
   readonly stamp: string;
   readonly sha256: string;
@@ -75,7 +75,7 @@ export async function readCached(source: string): Promise<Cached | undefined> {
       const text = Buffer.alloc(length);
       await file.read(text, 0, length, 8);
       const header = JSON.parse(text.toString()) as Header;
-      if (header.format !== 1 || header.source !== source) return undefined;
+      if (header.format !== 2 || header.source !== source) return undefined;
       const { stamp, name, count, height, width, classes, skipped } = header;
       const expected = 8 + length + count * (height * width * 3 + 4);
       if ((await file.stat()).size !== expected) return undefined;
@@ -115,7 +115,7 @@ export async function writeCached(key: CacheKey, dataset: Dataset): Promise<bool
   const { name, count, height, width, pixels, labels } = dataset;
   if (pixels.length > LARGEST_CACHED) return false;
   const header: Header = {
-    format: 1,
+    format: 2,
     ...key,
     sha256: checksum(pixels, labels),
     name,

@@ -3,7 +3,7 @@ import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import type { Extent } from "./geometry.ts";
 import { decoderModule } from "./jpeg.js";
-import type { PicturePlace } from "./picture_store.ts";
+import type { PicturePlace } from "../stores/store.ts";
 
 /** Pictures in one request: decoding them takes some milliseconds, far longer than a message. */
 const REQUEST = 128;

@@ -68,9 +68,12 @@ async function startDecoder(module) {
   });
 }
 
+/** Luma at each of these, times colour at 1 x 1: others (4:4:0) mozjpeg smooths differently. */
+const PLAIN_SAMPLINGS = [0x11, 0x21, 0x22];
+
 /**
- * Width and height if the bytes are a plain JPEG: 8 bits, three components, baseline or
- * progressive, ending with its end marker; undefined otherwise.
+ * Width and height if the bytes are a plain JPEG: 8 bits, three components of which colour may be
+ * halved, baseline or progressive, ending with its end marker; undefined otherwise.
  *
  * @param {Uint8Array} bytes
  * @returns {{ width: number; height: number } | undefined}
@@ -79,12 +82,14 @@ function plainSize(bytes) {
   const end = bytes.length;
   if (end < 4 || bytes[0] !== 0xff || bytes[1] !== 0xd8) return undefined;
   if (bytes[end - 2] !== 0xff || bytes[end - 1] !== 0xd9) return undefined;
-  for (let at = 2; at + 10 < end && bytes[at] === 0xff;) {
+  for (let at = 2; at + 17 < end && bytes[at] === 0xff;) {
     const marker = bytes[at + 1];
     const length = bytes[at + 2] * 256 + bytes[at + 3];
     // Start of frame, in the kinds that are decoded everywhere.
     if (marker >= 0xc0 && marker <= 0xc2) {
-      const plain = bytes[at + 4] === 8 && bytes[at + 9] === 3;
+      const plain = bytes[at + 4] === 8 && bytes[at + 9] === 3 &&
+        PLAIN_SAMPLINGS.includes(bytes[at + 11]) && bytes[at + 14] === 0x11 &&
+        bytes[at + 17] === 0x11;
       const height = bytes[at + 5] * 256 + bytes[at + 6];
       const width = bytes[at + 7] * 256 + bytes[at + 8];
       return plain && width > 0 && height > 0 ? { width, height } : undefined;
@@ -149,11 +154,22 @@ export class SmallJpegDecoder {
   async decode(bytes) {
     const size = smallPlainSize(bytes);
     if (size === undefined || hasManyScans(bytes)) return undefined;
+    const picture = await this.decodeAny(bytes);
+    return picture?.width === size.width && picture.height === size.height ? picture : undefined;
+  }
+
+  /**
+   * As decode, of a JPEG of any size and kind that libjpeg makes RGB of.
+   *
+   * @param {Uint8Array} bytes
+   * @returns {Promise<{ width: number; height: number; pixels: Uint8Array } | undefined>}
+   */
+  async decodeAny(bytes) {
     this.#decoder ??= startDecoder(this.#module ?? decoderModule());
     const decoder = await this.#decoder;
     try {
       const picture = decoder.decode(bytes, false);
-      if (picture?.width !== size.width || picture.height !== size.height) return undefined;
+      if (picture === null) return undefined;
       const { width, height, data } = picture;
       const pixels = new Uint8Array(width * height * 3);
       for (let i = 0, o = 0; o < pixels.length; i += 4, o += 3) {

@@ -10,7 +10,7 @@ import { makeFolder, outliveFileSizeLimit, unwritable } from "../../formats/atom
 import type { RunOptions } from "../../progress.ts";
 import { cacheFolder } from "../pictures/cache.ts";
 import { download } from "./download.ts";
-import { indexTar } from "./tar.ts";
+import { indexTar } from "../stores/tar.ts";
 
 const ARCHIVE = "cifar-10-binary.tar.gz";
 const FOLDER = "cifar-10-batches-bin";

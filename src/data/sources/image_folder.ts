@@ -1,10 +1,8 @@
 /** Image folders: `train/<class>/*.jpg` and `test/` or `val/`, as a directory or a tar. */
-import { setImmediate } from "node:timers/promises";
-import { reasonOf, SecateurError } from "../../errors.ts";
 import type { RunOptions } from "../../progress.ts";
 import { readCached, writeCached } from "../pictures/cache.ts";
-import { type FolderPart, type LabelledPath, labelledPaths } from "./class_folders.ts";
-import { allocatePixels, type Dataset, type PictureSet, type SkippedPicture } from "../dataset.ts";
+import { type FolderPart, labelledPaths } from "./class_folders.ts";
+import { allocatePixels, type Dataset, type PictureSet } from "../dataset.ts";
 import { PictureDecoder } from "../pictures/decode.ts";
 import { decodeSmall, worthWorkers } from "../pictures/decode_pool.ts";
 import {
@@ -14,12 +12,23 @@ import {
   scaledExtent,
   type View,
 } from "../pictures/geometry.ts";
-import { openStore, type PictureStore } from "../pictures/picture_store.ts";
 import { viewOf } from "../pictures/resample.ts";
-import { type FolderPictures, streamFolder } from "./streamed_folder.ts";
+import { openStore } from "../stores/picture_store.ts";
+import { firstOfEachClass } from "./first_pictures.ts";
+import {
+  CommonSize,
+  type FolderPictures,
+  forEachPicture,
+  type Reading,
+  remaining,
+  requireAny,
+  stopped,
+  unreadable,
+} from "./folder_reading.ts";
+import { streamFolder } from "./streamed_folder.ts";
 
 export interface ImageFolderOptions extends RunOptions, Framing {
-  /** Refuse an unreadable picture instead of skipping and counting it. */
+  /** Refuse a file that cannot be read as a picture instead of leaving it out and counting it. */
   readonly strict?: boolean;
   /** Only the first pictures of each class, by path. */
   readonly limitPerClass?: number;
@@ -31,148 +40,8 @@ export interface ImageFolderOptions extends RunOptions, Framing {
   readonly cache?: boolean;
 }
 
-/** Files read and decoded at once: enough to keep the disk and sharp's threads busy. */
-const CONCURRENT = 16;
-
 /** Pictures of at least this side are read when needed: few would fit in memory. */
 export const STREAMED_SIDE = 64;
-
-/** Which pictures, and how to tell about them. */
-interface Reading extends ImageFolderOptions {
-  readonly stage: string;
-  /** Those of which this byte is set are passed over; of none by default. */
-  readonly known?: Uint8Array;
-}
-
-function stopped({ name }: PictureStore): SecateurError {
-  return new SecateurError("cancelled", `Stopped while reading ${name}, as asked.`);
-}
-
-/**
- * Does something with every picture, many at once. What it throws that is no SecateurError is a
- * reason to skip the picture, or to refuse it when `strict`.
- * @throws SecateurError `image-unreadable`, `cancelled`, and what `each` throws.
- */
-async function forEachPicture(
-  folder: FolderPictures,
-  options: Reading,
-  each: (bytes: Uint8Array, index: number) => Promise<void>,
-): Promise<SkippedPicture[]> {
-  const { store, paths } = folder;
-  const known = options.known ?? new Uint8Array(paths.length);
-  const skipped = new Map<number, string>();
-  const files = await store.open();
-  let next = 0, done = known.reduce((sum, is) => sum + is, 0);
-  const work = async (): Promise<void> => {
-    while (next < paths.length) {
-      const index = next++;
-      if (known[index]) continue;
-      if (options.signal?.aborted) throw stopped(store);
-      try {
-        await each(await files.read(paths[index].path), index);
-      } catch (error) {
-        if (error instanceof SecateurError) throw error;
-        if (options.strict) throw unreadable(folder, index, reasonOf(error));
-        skipped.set(index, reasonOf(error));
-      }
-      if (++done % 256 === 0) {
-        const { stage } = options;
-        options.onProgress?.({ stage, done, total: paths.length, unit: "pictures" });
-        // Small pictures decode without waiting for anything; let others have a turn.
-        await setImmediate();
-      }
-    }
-  };
-  const stopOthers = (error: unknown): never => {
-    next = paths.length;
-    throw error;
-  };
-  // All must have ended before the store is closed, also when one fails.
-  const ends = await Promise.allSettled(
-    Array.from({ length: CONCURRENT }, () => work().catch(stopOthers)),
-  );
-  await files.close();
-  for (const end of ends) if (end.status === "rejected") throw end.reason;
-  return [...skipped].sort(([a], [b]) => a - b)
-    .map(([index, reason]) => ({ path: paths[index].path, reason }));
-}
-
-function unreadable({ store, paths }: FolderPictures, index: number, reason: string) {
-  return new SecateurError(
-    "image-unreadable",
-    `Cannot read the picture ${paths[index].path} of ${store.name}: ${reason}; repair or remove ` +
-      `it, or let unreadable pictures be skipped.`,
-  );
-}
-
-/** Sizes of the pictures after scaling and cropping, which must agree. */
-class CommonSize {
-  readonly #folder: FolderPictures;
-  #first: { readonly index: number; readonly size: Extent } | undefined;
-
-  constructor(folder: FolderPictures) {
-    this.#folder = folder;
-  }
-
-  get size(): Extent | undefined {
-    return this.#first?.size;
-  }
-
-  /** @throws SecateurError `data-mismatch` when a picture's size is not that of the others. */
-  require(index: number, picture: Extent): void {
-    const { paths, store, framing } = this.#folder;
-    const view = centredView(picture, framing);
-    if (view === undefined) {
-      const { width, height } = scaledExtent(picture, framing.resize);
-      throw new SecateurError(
-        "data-mismatch",
-        `Expected pictures of at least ${framing.crop}x${framing.crop} to crop in ${store.name}, ` +
-          `but ${paths[index].path} is ${width}x${height}; give --resize to scale them, or a ` +
-          `smaller --crop.`,
-      );
-    }
-    const { width, height } = view.window;
-    this.#first ??= { index, size: { width, height } };
-    const { size, index: first } = this.#first;
-    if (width === size.width && height === size.height) return;
-    throw new SecateurError(
-      "data-mismatch",
-      `Expected pictures of one size in ${store.name}, but ${paths[first].path} is ` +
-        `${size.width}x${size.height} and ${paths[index].path} is ${width}x${height}; give ` +
-        `--resize and --crop to bring them to one.`,
-    );
-  }
-}
-
-/** Throws "image-unreadable" when nothing is left of a folder's pictures. */
-function requireAny(
-  { name, paths }: FolderPictures,
-  size: Extent | undefined,
-  skipped: readonly SkippedPicture[],
-): asserts size is Extent {
-  if (size !== undefined) return;
-  throw new SecateurError(
-    "image-unreadable",
-    `None of the ${paths.length} pictures of ${name} can be read; the first, ` +
-      `${skipped[0].path}: ${skipped[0].reason}.`,
-  );
-}
-
-/** Labels and classes of the pictures that were not skipped. */
-function remaining(folder: FolderPictures, skipped: readonly SkippedPicture[]) {
-  const gone = new Set(skipped.map(({ path }) => path));
-  const left = folder.paths.map((_, index) => index)
-    .filter((index) => !gone.has(folder.paths[index].path));
-  return {
-    left,
-    name: folder.name,
-    channels: 3 as const,
-    count: left.length,
-    labels: Int32Array.from(left, (index) => folder.paths[index].label),
-    classes: folder.classes,
-    ...(skipped.length > 0 ? { skipped } : {}),
-  };
-}
 
 /** Pictures that are decoded already; `known` has a byte for each, set where that is so. */
 interface Decoded {
@@ -305,8 +174,8 @@ function areLarge({ framing }: FolderPictures, first: Extent | undefined): boole
  * Opens a part of an image folder, in order of path; labels count the class folders by name. Pictures
  * are scaled so that their shorter side is `resize` and the middle `crop` x `crop` of them is taken,
  * as torchvision does. Small ones are held decoded; those of 64 pixels and more are decoded whenever
- * they are needed. Pictures that cannot be read are left out and listed in `skipped`, or refused when
- * `strict`.
+ * they are needed. What a file is, its first bytes say; files of the class folders that cannot be read
+ * as pictures are left out and listed in `skipped`, or refused when `strict`.
  *
  * @throws SecateurError `file-missing`, `file-unreadable`, `format-unknown`, `format-corrupt`,
  * `data-empty`, `data-mismatch`, `image-unreadable` or `cancelled`.
@@ -338,26 +207,31 @@ export async function readImageFolder(
 }
 
 /** Taken before pictures are read, so that one that changes meanwhile is noticed the next time. */
-function stampOf({ store, paths }: FolderPictures): Promise<string> {
-  return store.stamp(paths.map(({ path }) => path));
+function stampOf({ store, paths, leftOut }: FolderPictures): Promise<string> {
+  return store.stamp([...paths, ...leftOut].map(({ path }) => path));
 }
 
 async function openFolder(
   path: string,
   part: FolderPart["part"],
-  { resize, crop, ...options }: ImageFolderOptions,
+  options: ImageFolderOptions,
 ): Promise<FolderPictures> {
-  const store: PictureStore = await openStore(path);
-  const found: { paths: LabelledPath[]; classes: string[] } = labelledPaths(store, {
+  const { resize, crop, strict, labelled, limitPerClass } = options;
+  const store = await openStore(path);
+  const { paths, classes } = labelledPaths(store, {
     part,
-    ...options,
+    ...(labelled === undefined ? {} : { labelled }),
   });
   const title = path.replace(/\/+$/, "").split("/").at(-1)?.replace(/\.tar$/, "") || path;
   const name = part === "whole" ? title : `${title} ${part}`;
-  options.accept?.({ name, classes: found.classes });
+  options.accept?.({ name, classes });
+  const { pictures, leftOut } = await firstOfEachClass(store, paths, limitPerClass);
+  if (strict && leftOut.length > 0) throw unreadable(store, leftOut[0]);
   return {
     store,
-    ...found,
+    paths: pictures,
+    leftOut,
+    classes,
     name,
     framing: {
       ...(resize === undefined ? {} : { resize }),

@@ -1,28 +1,13 @@
 /** Pictures of an image folder decoded each time they are needed, so that any number will do. */
 import { createHash } from "node:crypto";
 import { reasonOf, SecateurError } from "../../errors.ts";
-import type { LabelledPath } from "./class_folders.ts";
+import { quotedPath } from "../../formats/bytes.ts";
+import type { FolderPictures } from "./folder_reading.ts";
 import type { Draw, PictureSource } from "../dataset.ts";
 import { PictureDecoder } from "../pictures/decode.ts";
-import {
-  centredView,
-  type Extent,
-  type Framing,
-  randomView,
-  type View,
-} from "../pictures/geometry.ts";
-import type { OpenStore, PictureStore } from "../pictures/picture_store.ts";
+import { centredView, type Extent, randomView, type View } from "../pictures/geometry.ts";
+import type { OpenStore } from "../stores/store.ts";
 import { viewOf } from "../pictures/resample.ts";
-
-/** The pictures of one part of an image folder, before any is read. */
-export interface FolderPictures {
-  readonly store: PictureStore;
-  readonly paths: readonly LabelledPath[];
-  readonly classes: readonly string[];
-  /** For people. */
-  readonly name: string;
-  readonly framing: Framing;
-}
 
 /** Pictures decoded at once: sharp's threads stay busy, and no more pictures lie in memory whole. */
 const CONCURRENT = 8;
@@ -55,15 +40,16 @@ export function streamFolder(
       const picture = await decoder.decode(await files.read(path));
       const view = viewAt(position, draw, draw?.indices[i] ?? 0);
       if (picture.width !== extents[position * 2] || picture.height !== extents[position * 2 + 1]) {
-        throw new Error("it changed since the folder was opened");
+        throw new Error("it has another size");
       }
       return viewOf(picture, view);
     } catch (error) {
       throw new SecateurError(
         "image-unreadable",
-        `Cannot read the picture ${path} of ${store.name}: ${
+        `Cannot read ${quotedPath(path)} of ${store.name}: ${
           reasonOf(error)
-        }; repair or remove it.`,
+        }, though it could be ` +
+          `read when the folder was opened; start again to go on without it.`,
         { cause: error },
       );
     }
