@@ -1,14 +1,44 @@
 /** `evaluate`: loss and accuracy of a model on a data set. */
 
 import { normalisationOf } from "../data/contract.ts";
+import type { PictureSet } from "../data/dataset.ts";
+import { SecateurError } from "../errors.ts";
 import { loadAddon } from "../native/binding.ts";
+import type { RunOptions } from "../progress.ts";
 import { count, percent } from "../report/columns.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { type Console, openConsole } from "./terminal/console.ts";
 import { EVALUATE_OPTIONS } from "./options/model.ts";
 import { fitOf, graphOf, readSource } from "./inputs/model.ts";
-import { parseOptions } from "./options/parse.ts";
-import { isEmbedded, openPictures, planInput } from "./inputs/pictures.ts";
+import { type OptionValues, parseOptions } from "./options/parse.ts";
+import {
+  type InputPlan,
+  isEmbedded,
+  openPictures,
+  planInput,
+  splitTraining,
+} from "./inputs/pictures.ts";
+
+/** The pictures asked for. Throws "option-invalid" where none are held out. */
+async function openSplit(
+  values: OptionValues<typeof EVALUATE_OPTIONS>,
+  plan: InputPlan,
+  console: Console,
+  options: RunOptions,
+): Promise<PictureSet> {
+  const { holdOut, split = holdOut === undefined ? "test" : "held-out" } = values;
+  if (split === "test") return await openPictures(values, "test", plan, console, options);
+  const all = await openPictures(values, "train", plan, console, options);
+  if (split === "train" && holdOut === undefined) return all;
+  const parts = splitTraining(all, holdOut);
+  if (split === "train") return parts.training;
+  if (parts.heldOut !== undefined) return parts.heldOut;
+  throw new SecateurError(
+    "option-invalid",
+    `Expected pictures of ${all.name} to be held out, but there are none: use --hold-out with at ` +
+      `least 1, and data with at least 2 pictures of each class.`,
+  );
+}
 
 /** Runs the command with commander's options. */
 export async function runEvaluate(
@@ -23,7 +53,7 @@ export async function runEvaluate(
   try {
     const source = await readSource(values, console);
     const plan = await planInput(values, source, console);
-    const pictures = await openPictures(values, values.split, plan, console, options);
+    const pictures = await openSplit(values, plan, console, options);
     const graph = graphOf(source, fitOf(pictures));
     const { batch, dtype, threads } = values;
     const found = await evaluate(graph, pictures, {

@@ -69,6 +69,7 @@ export async function runPrune(
           stageName(stage),
           seconds === undefined ? undefined : forecast(seconds, atMost),
         ),
+      onNote: (sentence) => console.warn(sentence),
     });
     console.stage("latency");
     const timed = performance.now();

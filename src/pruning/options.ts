@@ -44,6 +44,10 @@ export interface PruneOptions {
   readonly learningRate: number;
   readonly batch: number;
   readonly weightDecay: number;
+  /** Largest norm of a step's gradients; left out or 0, none are shortened. */
+  readonly clip?: number;
+  /** Decay of a moving average of the weights, which competes with them; left out, none is kept. */
+  readonly ema?: number;
   readonly warmup: number;
   /** Share of the loss that the original model gives as teacher, in [0, 1]; 0 leaves it out. */
   readonly distill: number;

@@ -21,6 +21,7 @@ import { compensate } from "../surgery/compensate.ts";
 import { reestimate } from "../surgery/reestimate.ts";
 import type { EpochRecord } from "../training/checkpoint.ts";
 import { evaluate, type Evaluation } from "../training/evaluate.ts";
+import type { TrainingOutcome } from "../training/options.ts";
 import { train, type TrainResult } from "../training/train.ts";
 import { constrainedGroups, type Constraints } from "./constraints.ts";
 import { shapleyPasses, trainingPasses } from "./forecast.ts";
@@ -50,6 +51,8 @@ export interface StageStart {
 
 export interface PruneRunOptions extends RunOptions {
   readonly onStage?: (start: StageStart) => void;
+  /** Told, in a sentence each, what people should know before the end. */
+  readonly onNote?: (sentence: string) => void;
 }
 
 /** Accuracy on both sets at one moment. */
@@ -78,6 +81,8 @@ export interface Pruned {
   /** Whether compensation and re-estimation lowered the held-out loss and so were kept. */
   readonly keptSteps: readonly string[];
   readonly history: readonly EpochRecord[];
+  /** What became of fine-tuning, where there was any. */
+  readonly outcome?: TrainingOutcome;
   readonly controlHistory?: readonly EpochRecord[];
   readonly stages: readonly { readonly name: string; readonly seconds: number }[];
 }
@@ -132,7 +137,7 @@ class PruningRun {
       : undefined;
     return {
       graph: tuned?.best ?? prepared,
-      written: tuned
+      written: tuned && tuned.bestEpoch > 0
         ? { moment: "bestEpoch", epoch: tuned.bestEpoch }
         : { moment: this.#keptSteps.at(-1) ?? "afterCut" },
       original: graph,
@@ -146,6 +151,7 @@ class PruningRun {
       measured: this.#measured,
       keptSteps: this.#keptSteps,
       history: tuned?.history ?? [],
+      ...(tuned ? { outcome: tuned.outcome } : {}),
       ...(control ? { controlHistory: control.history } : {}),
       stages: this.#stages,
     };
@@ -330,9 +336,10 @@ class PruningRun {
     const result = await this.#train(stage, graph);
     const spent = result.history.reduce((sum, epoch) => sum + epoch.seconds, 0);
     this.#stages.push({ name: stage, seconds: spent });
-    for (
-      const [moment, trained] of [[moments[0], result.last], [moments[1], result.best]] as const
-    ) {
+    const [last, best] = moments;
+    for (const [moment, trained] of [[last, result.last], [best, result.best]] as const) {
+      // The starting weights have been measured.
+      if (moment === best && result.bestEpoch === 0) continue;
       const measured = await this.#stage(`evaluation ${moment}`, 0, () => {
         return this.#measure(trained);
       });
@@ -356,6 +363,9 @@ class PruningRun {
       warmupEpochs: this.#options.warmup,
       smoothing,
       optimizer: { kind: "sgd", weightDecay: this.#options.weightDecay },
+      clip: this.#options.clip,
+      probe: true,
+      average: this.#options.ema,
       ...(distill > 0
         ? { distillation: { teacher: this.#input.graph, share: distill, temperature } }
         : {}),
@@ -365,6 +375,7 @@ class PruningRun {
       // The store knows whether this run is the one that wrote the checkpoint.
       resume: this.#options.resume,
       stage,
+      onNote: this.#run.onNote,
     });
   }
 }

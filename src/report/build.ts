@@ -177,6 +177,7 @@ function resultsOf(pruned: Pruned, context: ReportContext): Results {
     training: {
       pruned: pruned.history,
       ...(pruned.controlHistory ? { control: pruned.controlHistory } : {}),
+      ...(pruned.outcome ? { outcome: pruned.outcome } : {}),
     },
     stages: [...pruned.stages, ...context.stages],
   };

@@ -7,6 +7,7 @@ import type { Constraints } from "../pruning/constraints.ts";
 import type { Outcome } from "../shapley/estimate.ts";
 import type { CutProof } from "../surgery/check.ts";
 import type { EpochRecord } from "../training/checkpoint.ts";
+import type { TrainingOutcome } from "../training/options.ts";
 
 /** How the run was made: enough to repeat it. */
 export interface Provenance {
@@ -200,6 +201,8 @@ export interface Results {
   readonly training: {
     readonly pruned: readonly EpochRecord[];
     readonly control?: readonly EpochRecord[];
+    /** Of the pruned model, where it was fine-tuned. */
+    readonly outcome?: TrainingOutcome;
   };
   readonly stages: readonly StageTime[];
 }

@@ -2,6 +2,7 @@
 
 import { columns, count, percent } from "./columns.ts";
 import type { Report, Results } from "./report.ts";
+import { epochName, trainingSentences } from "./training.ts";
 import { accuracyTable, groupTable, latencyTable, layerTable, STEP_NAMES } from "./tables.ts";
 
 /** One sentence: how close the cut came to the budget. */
@@ -46,12 +47,16 @@ export function checkSentence({ check }: Results): string {
     `repeated with random weights ${where}, which moved outputs by ${shareText(probeChanged)}.`;
 }
 
-/** One sentence: which weights were written. */
+/** Which weights were written, and what fine-tuning had to do with it. */
 export function writtenSentence({ written: { step, epoch }, training }: Results): string {
+  const { pruned, outcome } = training;
+  const notes = trainingSentences(pruned, outcome);
+  const untrained = notes.length > 0 ? "" : ", as nothing was fine-tuned";
   const which = epoch === undefined
-    ? `the weights ${STEP_NAMES[step]}, as nothing was fine-tuned`
-    : `the weights of epoch ${epoch} of ${training.pruned.length}, the best on held-out pictures`;
-  return `pruned.onnx and pruned.safetensors hold ${which}.`;
+    ? `the weights ${STEP_NAMES[step]}${untrained}`
+    : `the weights of ${epochName({ ...outcome?.best, epoch }, pruned.length)}, the best on ` +
+      `held-out pictures`;
+  return [`pruned.onnx and pruned.safetensors hold ${which}.`, ...notes].join(" ");
 }
 
 /** How much more of its time than of its FLOPs a pass may keep before that is worth a sentence. */

@@ -168,16 +168,25 @@ export function stageTable(stages: readonly StageTime[]): Table {
 
 /** Epochs of a training run. */
 export function historyTable(history: readonly EpochRecord[]): Table {
+  const averaged = history.some((epoch) => epoch.averaged !== undefined);
   return {
     heads: [
       ...[figures("epoch"), figures("training loss"), figures("held-out loss")],
-      ...[figures("held-out top-1"), figures("learning rate"), figures("seconds")],
+      figures("held-out top-1"),
+      ...(averaged ? [figures("average's loss"), figures("average's top-1")] : []),
+      ...[figures("learning rate"), figures("seconds")],
     ],
     rows: history.map((epoch) => [
       count(epoch.epoch),
       epoch.loss.toFixed(4),
       optional(epoch.validation?.loss, 4),
       epoch.validation === undefined ? "-" : percent(epoch.validation.top1),
+      ...(averaged
+        ? [
+          optional(epoch.averaged?.loss, 4),
+          epoch.averaged === undefined ? "-" : percent(epoch.averaged.top1),
+        ]
+        : []),
       epoch.learningRate.toExponential(2),
       epoch.seconds.toFixed(1),
     ]),

@@ -1,7 +1,7 @@
 /**
- * A training run's state as one safetensors file: parameters, optimizer state, the best weights so
- * far, and where the run stands. Written beside and renamed, so a killed run finds the last whole
- * one.
+ * A training run's state as one safetensors file: parameters, optimizer state, their moving average,
+ * the best weights so far, and where the run stands. Written beside and renamed, so a killed run finds
+ * the last whole one.
  */
 
 import { existsSync } from "node:fs";
@@ -9,6 +9,7 @@ import { SecateurError } from "../errors.ts";
 import { readSafetensors, writeSafetensors } from "../formats/safetensors.ts";
 import type { Tensor } from "../tensor.ts";
 import type { TrainingPosition } from "./checkpoint_position.ts";
+import { differences, fingerprintOf, type Identity } from "./identity.ts";
 
 export type { EpochRecord, TrainingPosition } from "./checkpoint_position.ts";
 
@@ -17,24 +18,27 @@ export interface TrainingState {
   readonly parameters: ReadonlyMap<string, Tensor>;
   /** Optimizer state by value name. */
   readonly optimizer: ReadonlyMap<string, Tensor>;
-  /** Parameters of the best epoch; empty before the first. */
+  /** Moving average by parameter; empty where none is kept. */
+  readonly averages: ReadonlyMap<string, Tensor>;
+  /** The best weights; empty before the first evaluation, and where they are the starting ones. */
   readonly best: ReadonlyMap<string, Tensor>;
 }
 
-const PARTS = ["parameters", "optimizer", "best"] as const;
+const PARTS = ["parameters", "optimizer", "averages", "best"] as const;
 
-/** `fingerprint` says what the run is (model, data, options); reading asks for the same. */
+/** `identity` says what the run is; reading asks for the same. */
 export async function writeCheckpoint(
   path: string,
   state: TrainingState,
-  fingerprint: string,
+  identity: Identity,
 ): Promise<void> {
   const tensors = new Map<string, Tensor>();
   for (const part of PARTS) {
     for (const [name, tensor] of state[part]) tensors.set(`${part}/${name}`, tensor);
   }
   await writeSafetensors(path, tensors, {
-    fingerprint,
+    identity: JSON.stringify(identity),
+    fingerprint: fingerprintOf(identity),
     position: JSON.stringify(state.position),
   });
 }
@@ -45,18 +49,23 @@ export async function writeCheckpoint(
  */
 export async function readCheckpoint(
   path: string,
-  fingerprint: string,
+  identity: Identity,
 ): Promise<TrainingState | undefined> {
   if (!existsSync(path)) return undefined;
   const { tensors, metadata } = await readSafetensors(path);
   // Only here: a run that begins anew need not wait for the schema.
   const { trainingPosition } = await import("./checkpoint_position.ts");
   const parsed = trainingPosition.safeParse(parseJson(metadata.position));
-  if (metadata.fingerprint !== fingerprint || !parsed.success) {
+  if (metadata.fingerprint !== fingerprintOf(identity) || !parsed.success) {
+    const before = parseJson(metadata.identity) as Identity | undefined;
+    const other = before && parsed.success ? differences(before, identity) : "";
     throw new SecateurError(
       "checkpoint-mismatch",
-      `The checkpoint ${path} belongs to a run with other options, data or weights: repeat the ` +
-        `options it was started with, or leave out --resume to start anew.`,
+      `The checkpoint ${path} belongs to another run` +
+        `${
+          other === "" ? ", by another version" : `: ${other}`
+        }. Repeat what it was started with, ` +
+        `or leave out --resume to start anew.`,
     );
   }
   const part = (prefix: string) =>
@@ -68,6 +77,7 @@ export async function readCheckpoint(
     position: parsed.data,
     parameters: part("parameters"),
     optimizer: part("optimizer"),
+    averages: part("averages"),
     best: part("best"),
   };
 }

@@ -85,6 +85,78 @@ describe.skipIf(missing)("commands", () => {
     expect(bytes("parts").equals(bytes("whole"))).toBe(true);
   }, 300_000);
 
+  it(
+    "train says where it starts, how every epoch does, and tests the last and the best",
+    async () => {
+      const args = "train --data cifar10:cifar --weights model.safetensors --epochs 2 --lr 0.01 " +
+        "--batch 20 --ema 0.9 --out trained";
+      const { code, out, err } = await run(args);
+      expect(code).toBe(0);
+      expect(err).toMatch(/^start: held-out top-1 \d+\.\d+%, loss \d/m);
+      expect(
+        err.match(/^epoch \d of 2: training loss .*; held-out top-1 .*; moving average top-1 /gm),
+      )
+        .toHaveLength(2);
+      expect(out).toMatch(/^start +\d+\.\d+% +\d/m);
+      expect(out).toMatch(/^last, epoch 2 +\d+\.\d+% +\d\S+ +\d+\.\d+% +\d/m);
+      const { history, outcome, bestEpoch, test, testOfLast } = JSON.parse(
+        readFileSync(join(folder, "trained", "history.json"), "utf8"),
+      );
+      expect(history).toHaveLength(2);
+      expect(outcome.best.epoch).toBe(bestEpoch);
+      expect([test.total, testOfLast.total]).toEqual([100, 100]);
+      // The same held-out pictures, with what was written: the figure of the choice.
+      const evaluated = await run(
+        "evaluate --data cifar10:cifar --weights trained/model.safetensors --split held-out --json",
+      );
+      const { top1, loss } = eventsOf(evaluated.out).at(-1)!;
+      expect({ top1, loss }).toEqual({ top1: outcome.best.top1, loss: outcome.best.loss });
+      const counted = async (more: string) => {
+        const { out } = await run(
+          `evaluate --data cifar10:cifar --weights model.safetensors --json ${more}`,
+        );
+        return eventsOf(out).at(-1)!.total;
+      };
+      expect(await counted("--hold-out 3")).toBe(30);
+      expect(await counted("--hold-out 3 --split train")).toBe(170);
+      expect(await counted("--split train")).toBe(200);
+      const none = await run(
+        "evaluate --data cifar10:cifar --weights model.safetensors --hold-out 0",
+      );
+      expect([none.code, none.err]).toEqual([
+        2,
+        expect.stringContaining("--hold-out with at least 1"),
+      ]);
+    },
+    300_000,
+  );
+
+  it("train learns from a teacher, and says what a teacher lacks", async () => {
+    const args = "train --data cifar10:cifar --model resnet8 --epochs 1 --batch 20 --json --out";
+    const alone = await run(`${args} alone`);
+    const taught = await run(
+      `${args} taught --teacher weights.safetensors --teacher-model resnet8`,
+    );
+    expect([alone.code, taught.code]).toEqual([0, 0]);
+    const lossOf = ({ out }: Finished) =>
+      (eventsOf(out).at(-1)!.history as { loss: number }[])[0].loss;
+    expect(lossOf(taught)).not.toBe(lossOf(alone));
+    const refusals: [string, RegExp][] = [
+      [
+        "--teacher weights.safetensors",
+        /weights without their model: name it with --teacher-model/,
+      ],
+      ["--teacher-model resnet8", /^Expected --teacher beside --teacher-model/],
+      ["--distill 0.5", /^Expected --teacher beside --distill/],
+      ["--teacher two.safetensors", /resnet8 tells 2 classes apart/],
+    ];
+    for (const [more, sentence] of refusals) {
+      const { code, err } = await run(`${args} taught ${more}`);
+      expect(code, more).not.toBe(0);
+      expect(err).toMatch(sentence);
+    }
+  }, 300_000);
+
   it("says when there is nothing to resume", async () => {
     const nothing = /^There is nothing to resume in fresh\S*; the run starts anew\.$/m;
     const trained = await run("train --data cifar10:cifar --epochs 1 --resume --out fresh");

@@ -8,7 +8,7 @@ import { columns } from "../../src/report/columns.ts";
 import { reportJson } from "../../src/report/json.ts";
 import { measureLatency, timingOf } from "../../src/report/latency.ts";
 import { reportPage } from "../../src/report/page.ts";
-import type { Report } from "../../src/report/report.ts";
+import type { Report, Results } from "../../src/report/report.ts";
 import { checkSentence, latencySentence, reportTable } from "../../src/report/table.ts";
 import { reportFixture } from "../support/report_fixture.ts";
 
@@ -124,6 +124,29 @@ describe("the table", () => {
       /^pruned\.onnx and .* weights of epoch 19 of 20, the best on held-out pictures\.$/m,
     );
     expect(reportTable(bareReport())).toContain("weights after the cut, as nothing was fine-tuned");
+    const { results } = report;
+    const outcome = {
+      start: { top1: 0.93, loss: 0.25 },
+      best: { epoch: 19, averaged: true, top1: 0.94, loss: 0.2 },
+      askedRate: 0.02,
+      learningRate: 0.02,
+    };
+    const averaged = { ...results, training: { ...results.training, outcome } };
+    expect(reportTable({ ...report, results: averaged }))
+      .toContain(
+        "the weights of the moving average at epoch 19 of 20, the best on held-out pictures.",
+      );
+    const unhelped: Results = {
+      ...results,
+      written: { step: "afterReestimation" },
+      training: {
+        ...results.training,
+        outcome: { ...outcome, best: { epoch: 0, ...outcome.start } },
+      },
+    };
+    expect(reportTable({ ...report, results: unhelped })).toMatch(
+      /hold the weights after re-estimation\. Fine-tuning did not help: .* try another --lr or more /,
+    );
   });
 
   it("explains its column of unsettled channels where there is one", () => {

@@ -256,9 +256,19 @@ export async function openParts(
     );
   }
   const skipped = (all.skipped?.length ?? 0) + (test.skipped?.length ?? 0);
-  const count = holdOutCount(all, values.holdOut);
-  if (count === 0) return { training: all, test, skipped };
-  return { ...holdOutLastPerClass(all, count), test, skipped };
+  return { ...splitTraining(all, values.holdOut), test, skipped };
+}
+
+/**
+ * Training pictures in two: those to learn from, and `holdOut` of each class for every choice. Throws
+ * "option-invalid" where a class has too few.
+ */
+export function splitTraining(
+  all: PictureSet,
+  holdOut: number | undefined,
+): Pick<Pictures, "training" | "heldOut"> {
+  const count = holdOutCount(all, holdOut);
+  return count === 0 ? { training: all } : holdOutLastPerClass(all, count);
 }
 
 /**

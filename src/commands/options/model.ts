@@ -1,16 +1,25 @@
 /** Options of the commands that look at a model without changing it. */
 
 import { oneOf, whole } from "./values.ts";
-import { COMPUTE_OPTIONS, DATA_OPTIONS, JSON_OPTION, MODEL_OPTIONS } from "./shared.ts";
+import {
+  COMPUTE_OPTIONS,
+  DATA_OPTIONS,
+  HOLD_OUT_OPTION,
+  JSON_OPTION,
+  MODEL_OPTIONS,
+} from "./shared.ts";
 
 export const EVALUATE_OPTIONS = {
   ...MODEL_OPTIONS,
   ...DATA_OPTIONS,
   split: {
-    schema: oneOf("test", "train").default("test"),
+    schema: oneOf("test", "train", "held-out").optional(),
     value: "name",
-    help: "test (default) or train",
+    help:
+      "test (default); train; or held-out, the training pictures that prune and train hold out, " +
+      "which --hold-out alone means too (beside it, train is what they leave)",
   },
+  ...HOLD_OUT_OPTION,
   batch: {
     schema: whole(1, 65536).default(256),
     value: "images",

@@ -110,6 +110,15 @@ export const SEED_OPTION = {
   },
 } as const;
 
+export const HOLD_OUT_OPTION = {
+  holdOut: {
+    schema: whole(0, 1_000_000).optional(),
+    value: "count",
+    help: "training pictures of each class to hold out for every choice " +
+      "(default: a tenth of the smallest class, at most 500)",
+  },
+} as const;
+
 /** Options of a training run that pruning's fine-tuning has as well; defaults are the caller's. */
 export const TRAINING_OPTIONS = {
   batch: {
@@ -122,15 +131,22 @@ export const TRAINING_OPTIONS = {
     value: "number",
     help: "weight decay, not on batch norm and biases (default 0.0005)",
   },
+  clip: {
+    schema: between(0, 1e6).default(5),
+    value: "norm",
+    help:
+      "largest norm of a step's gradients; longer ones are shortened to it (default 5; 0: none)",
+  },
+  ema: {
+    schema: between(0.5, 0.99999).optional(),
+    value: "decay",
+    help: "keep a moving average of the weights, with a decay such as 0.999, which competes with " +
+      "them on held-out pictures",
+  },
   warmup: {
     schema: between(0, 1000).optional(),
     value: "epochs",
     help: "epochs of linear warm-up (default 1, or a quarter of fewer than 4)",
   },
-  holdOut: {
-    schema: whole(0, 1_000_000).optional(),
-    value: "count",
-    help: "training pictures of each class to hold out for every choice " +
-      "(default: a tenth of the smallest class, at most 500)",
-  },
+  ...HOLD_OUT_OPTION,
 } as const;

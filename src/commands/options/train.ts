@@ -29,6 +29,26 @@ export const TRAIN_OPTIONS = {
     help: "sgd with Nesterov momentum 0.9 (default) or adamw",
   },
   ...TRAINING_OPTIONS,
+  teacher: {
+    schema: text("a file").optional(),
+    value: "file",
+    help: "weights or model to learn from beside the labels, as --weights takes them",
+  },
+  teacherModel: {
+    schema: text("a model's name").optional(),
+    value: "name",
+    help: "architecture of --teacher, where its file does not say, as --model takes it",
+  },
+  distill: {
+    schema: between(0, 1).optional(),
+    value: "share",
+    help: "share of the loss taken from --teacher (default 0.9)",
+  },
+  temperature: {
+    schema: positive(1000).default(4),
+    value: "number",
+    help: "temperature of the teacher (default 4)",
+  },
   smoothing: {
     schema: between(0, 0.9).default(0),
     value: "share",

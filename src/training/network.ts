@@ -1,0 +1,205 @@
+/** The loaded network of a training run: its steps, its evaluation, its state in and out. */
+
+import type { Batch } from "../data/batches/batches.ts";
+import type { PictureSet } from "../data/dataset.ts";
+import type { Graph } from "../graph/graph.ts";
+import { LoadedModel } from "../native/loaded_model.ts";
+import type { EntryRequest } from "../program/compile.ts";
+import type { Tensor } from "../tensor.ts";
+import { evaluateLoaded, type Evaluation, evaluationRequest } from "./evaluate.ts";
+import type { TrainOptions } from "./options.ts";
+
+const stepName = (images: number): string => `step/${images}`;
+
+/** Sizes of the batches an epoch has: the full one and, if any, the rest. */
+function batchSizes(count: number, batch: number): number[] {
+  return [Math.min(batch, count), count % batch].filter((size, index, all) =>
+    size > 0 && all.indexOf(size) === index
+  );
+}
+
+/** One optimizer step as people set it. */
+export interface StepSettings {
+  readonly learningRate: number;
+  /** Of the whole run, from 0. */
+  readonly count: number;
+}
+
+/** What a step leaves. */
+export interface StepResult {
+  /** Sum over the batch; not finite when training has diverged. */
+  readonly loss: number;
+  /** [images, classes], where asked for. */
+  readonly logits?: Float32Array;
+}
+
+export class TrainedNetwork implements Disposable {
+  readonly #graph: Graph;
+  readonly #options: TrainOptions;
+  readonly #model: LoadedModel;
+  readonly #teacher: LoadedModel | undefined;
+  /** Names of optimizer state values. */
+  readonly #state: readonly string[];
+  /** Values of the moving average by parameter; empty where none is kept. */
+  readonly #averages: ReadonlyMap<string, string>;
+
+  constructor(graph: Graph, options: TrainOptions) {
+    const { data, batch, validation, distillation, optimizer, clip, average } = options;
+    this.#graph = graph;
+    this.#options = options;
+    const sizes = batchSizes(data.count, batch);
+    const steps = sizes.map((images): EntryRequest => ({
+      kind: "step",
+      name: stepName(images),
+      images,
+      loss: {
+        smoothing: options.smoothing ?? 0,
+        ...(distillation
+          ? { distill: distillation.share, temperature: distillation.temperature }
+          : {}),
+      },
+      optimizer: { ...optimizer, ...(clip ? { clip } : {}) },
+      average: average !== undefined,
+    }));
+    const evaluation = validation ? [evaluationRequest(Math.min(256, validation.count))] : [];
+    this.#model = LoadedModel.open(graph, [...steps, ...evaluation], options);
+    const entry = this.#model.entry(stepName(sizes[0]));
+    this.#state = [...entry.optimizerState.values()].flat();
+    this.#averages = entry.averages;
+    this.#teacher = distillation && LoadedModel.open(
+      distillation.teacher,
+      sizes.map((images) => ({ kind: "forward", name: stepName(images), images })),
+      options,
+    );
+    this.restart();
+  }
+
+  [Symbol.dispose](): void {
+    this.#model.dispose();
+    this.#teacher?.dispose();
+  }
+
+  get averages(): boolean {
+    return this.#averages.size > 0;
+  }
+
+  /** One forward and backward pass and the update. */
+  async step(batch: Batch, settings: StepSettings, withLogits = false): Promise<StepResult> {
+    const name = stepName(batch.labels.length);
+    const entry = this.#model.entry(name);
+    const teacher = await this.#teacherLogits(name, batch);
+    const { feeds } = entry;
+    const result = await this.#model.run(name, {
+      feeds: {
+        [feeds.images!]: batch.images,
+        [feeds.labels!]: batch.labels,
+        [feeds.hyper!]: this.#hyper(settings),
+        ...(teacher ? { [feeds.teacher!]: teacher } : {}),
+        ...(feeds.pace ? { [feeds.pace]: this.#pace(settings.count) } : {}),
+      },
+      fetch: [entry.loss!, ...(withLogits ? [entry.logits!] : [])],
+    });
+    const losses = result[entry.loss!] as Float32Array;
+    return {
+      loss: losses.reduce((total, loss) => total + loss, 0),
+      ...(withLogits ? { logits: result[entry.logits!] as Float32Array } : {}),
+    };
+  }
+
+  #hyper({ learningRate, count }: StepSettings): Float32Array {
+    const { optimizer } = this.#options;
+    if (optimizer.kind === "sgd") return Float32Array.of(learningRate, optimizer.momentum ?? 0.9);
+    return Float32Array.of(learningRate, 0.9, 0.999, 1e-8, count + 1);
+  }
+
+  /** A short run's average must not be mostly its first weights: the decay grows with the steps. */
+  #pace(count: number): Float32Array {
+    return Float32Array.of(1 - Math.min(this.#options.average!, (1 + count) / (10 + count)));
+  }
+
+  async #teacherLogits(name: string, batch: Batch): Promise<Float32Array | undefined> {
+    if (this.#teacher === undefined) return undefined;
+    const entry = this.#teacher.entry(name);
+    const result = await this.#teacher.run(name, {
+      feeds: { [entry.feeds.images!]: batch.images },
+      fetch: [entry.logits!],
+    });
+    return result[entry.logits!] as Float32Array;
+  }
+
+  /** How the weights as they are do on pictures. Throws "numeric-failure". */
+  async evaluate(pictures: PictureSet): Promise<Evaluation> {
+    const { normalisation, signal } = this.#options;
+    return await evaluateLoaded(this.#model, pictures, {
+      normalisation,
+      ...(signal ? { signal } : {}),
+    });
+  }
+
+  /** As `evaluate`, with the moving average in place of the weights. */
+  async evaluateAverage(pictures: PictureSet): Promise<Evaluation> {
+    const own = await this.parameters();
+    this.#model.write(await this.averageParameters());
+    try {
+      return await this.evaluate(pictures);
+    } finally {
+      this.#model.write(own);
+    }
+  }
+
+  /** The weights as they are. */
+  async parameters(): Promise<ReadonlyMap<string, Tensor>> {
+    return (await this.#model.current()).parameters;
+  }
+
+  /** The moving average; parameters that no layer reads as they are. */
+  async averageParameters(): Promise<ReadonlyMap<string, Tensor>> {
+    const parameters = new Map(this.#graph.parameters);
+    for (const [name, value] of this.#averages) {
+      parameters.set(name, {
+        shape: this.#graph.parameters.get(name)!.shape,
+        data: await this.#model.session.read(value) as Float32Array,
+      });
+    }
+    return parameters;
+  }
+
+  /** Optimizer state by value name. */
+  async optimizerState(): Promise<ReadonlyMap<string, Tensor>> {
+    const state = new Map<string, Tensor>();
+    for (const name of this.#state) {
+      const data = await this.#model.session.read(name) as Float32Array;
+      state.set(name, { shape: [data.length], data });
+    }
+    return state;
+  }
+
+  /** Puts everything back to before the first step. */
+  restart(): void {
+    const { session } = this.#model;
+    const sizes = new Map(session.program.values.map((value) => [value.name, value.shape]));
+    this.#model.write(this.#graph.parameters);
+    for (const name of this.#state) {
+      const length = sizes.get(name)!.reduce((product, extent) => product * extent, 1);
+      session.write(name, new Float32Array(length));
+    }
+    this.#writeAverages(this.#graph.parameters);
+  }
+
+  /** Puts a stored state in. */
+  write(
+    parameters: ReadonlyMap<string, Tensor>,
+    optimizer: ReadonlyMap<string, Tensor>,
+    averages: ReadonlyMap<string, Tensor>,
+  ): void {
+    this.#model.write(parameters);
+    for (const [name, { data }] of optimizer) this.#model.session.write(name, data);
+    this.#writeAverages(averages);
+  }
+
+  #writeAverages(parameters: ReadonlyMap<string, Tensor>): void {
+    for (const [name, value] of this.#averages) {
+      this.#model.session.write(value, parameters.get(name)!.data);
+    }
+  }
+}
