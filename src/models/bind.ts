@@ -2,6 +2,7 @@ import { SecateurError } from "../errors.ts";
 import { escaped } from "../formats/bytes.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { StateDict, Tensor } from "../tensor.ts";
+import { adviceFor, dependsOnClasses } from "./advice.ts";
 
 /** Bookkeeping that frameworks store and no operator reads. */
 const IGNORED = /(^|\.)num_batches_tracked$/;
@@ -47,7 +48,7 @@ export function bindWeights(graph: Graph, weights: StateDict, source: string): G
     throw new SecateurError(
       "weights-missing",
       `${source} lacks ${missing.length} of the ${graph.parameters.size} tensors of ` +
-        `${graph.name} (${listed(missing)}): choose the --model it was trained as.`,
+        `${graph.name} (${listed(missing)}); ${adviceFor(graph, held)}.`,
     );
   }
   const unexpected = [...held.keys()].filter((name) => !graph.parameters.has(name));
@@ -55,7 +56,7 @@ export function bindWeights(graph: Graph, weights: StateDict, source: string): G
     throw new SecateurError(
       "weights-unexpected",
       `${source} holds ${unexpected.length} tensors that ${graph.name} does not have ` +
-        `(${listed(unexpected)}): choose the --model it was trained as.`,
+        `(${listed(unexpected)}); ${adviceFor(graph, held)}.`,
     );
   }
   const parameters = new Map<string, Tensor>();
@@ -67,7 +68,11 @@ export function bindWeights(graph: Graph, weights: StateDict, source: string): G
       throw new SecateurError(
         "weights-shape",
         `Expected ${name} of ${graph.name} to be [${expected.shape.join(", ")}] but ${source} ` +
-          `holds [${tensor.shape.join(", ")}]: check --model and the number of classes.`,
+          `holds [${tensor.shape.join(", ")}]; ${
+            dependsOnClasses(graph, name)
+              ? `it tells ${tensor.shape[0]} classes apart, so choose data of as many`
+              : adviceFor(graph, held)
+          }.`,
       );
     }
     parameters.set(name, tensor);

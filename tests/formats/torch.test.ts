@@ -1,16 +1,26 @@
 /** Reading PyTorch checkpoints: values against what PyTorch reads, and files that are refused. */
 
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
+import { graphOf, readSource } from "../../src/commands/inputs/model.ts";
 import { SecateurError } from "../../src/errors.ts";
-import { readWeights } from "../../src/formats/checkpoint.ts";
+import { readCheckpoint, readWeights } from "../../src/formats/checkpoint.ts";
+import { writeSafetensors } from "../../src/formats/safetensors.ts";
+import { modelsOf } from "../../src/models/advice.ts";
+import { bindWeights } from "../../src/models/bind.ts";
+import { createModel } from "../../src/models/models.ts";
+import { namedFor } from "../../src/models/names.ts";
 import type { StateDict } from "../../src/tensor.ts";
 import { dataFolder } from "../support/data.ts";
 
 const fixtures = fileURLToPath(new URL("../fixtures/formats/", import.meta.url));
+
+const folder = mkdtempSync(join(tmpdir(), "secateur-torch-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 type Expected = Record<string, Record<string, { shape: number[]; values: (number | string)[] }>>;
 const expected: Expected = JSON.parse(readFileSync(join(fixtures, "expected.json"), "utf8"));
@@ -23,6 +33,18 @@ function plain(state: StateDict): Expected[string] {
       { shape: [...shape], values: [...data].map((value) => special.get(value) ?? value) },
     ]),
   );
+}
+
+/** Values computed here in another order than PyTorch does: to a few units of the last place. */
+function expectClose(found: Expected[string], tensors: Expected[string]): void {
+  expect(Object.keys(found).sort()).toEqual(Object.keys(tensors).sort());
+  for (const [name, { shape, values }] of Object.entries(tensors)) {
+    expect(found[name].shape).toEqual(shape);
+    values.forEach((value, i) => {
+      const difference = Math.abs(Number(found[name].values[i]) - Number(value));
+      expect(difference, name).toBeLessThan(2e-6 * Math.max(1, Math.abs(Number(value))));
+    });
+  }
 }
 
 /** SHA-256 over names, shapes and f32 bytes, in the order of the names. */
@@ -50,9 +72,11 @@ describe("readWeights", () => {
   for (const [file, tensors] of Object.entries(expected)) {
     it(`reads ${file} as PyTorch does`, async () => {
       const state = await readWeights(join(fixtures, file));
-      expect(plain(state)).toEqual(tensors);
-      // The reference writer of safetensors reorders its tensors by alignment.
-      if (file.endsWith(".pt")) expect([...state.keys()]).toEqual(Object.keys(tensors));
+      if (file.includes("norm")) expectClose(plain(state), tensors);
+      else expect(plain(state)).toEqual(tensors);
+      // The reference writer of safetensors reorders its tensors by alignment; weights put together stand elsewhere.
+      const ordered = file.endsWith(".pt") && !/script-(masks|.*norm)/.test(file);
+      if (ordered) expect([...state.keys()]).toEqual(Object.keys(tensors));
     });
   }
 
@@ -103,7 +127,6 @@ describe("readWeights refuses", () => {
     ["exec", /"(__builtin__|builtins)\.exec"/],
     ["getattr", /"(__builtin__|builtins)\.getattr"/],
     ["nested", /"(posix|nt)\.system"/],
-    ["numpy", /"numpy\.[\w.]+"/],
     ["module", /"torch\.nn\.modules\.linear\.Linear"/],
   ];
   for (const [name, asked] of unsafe) {
@@ -142,4 +165,89 @@ describe("readWeights refuses", () => {
       expect(error.message.endsWith(".")).toBe(true);
     });
   }
+});
+
+describe("what is made of a checkpoint is said", () => {
+  const SAID: readonly (readonly [string, readonly RegExp[]])[] = [
+    ["script-averaged.pt", [
+      /^The averaged weights under "model_ema" are taken, not the raw ones under "model"\.$/,
+      /averages over 1 steps of training/,
+    ]],
+    ["script-averaged-alone.pt", [/averages over 1 steps of training/]],
+    ["script-masks.pt", [/^Pruning masks were multiplied into 2 of its weights\.$/]],
+    ["script-weight-norm.pt", [/^Weight norm was worked into 2 of its weights\.$/]],
+    ["script-spectral-norm-new.pt", [/^Spectral norm was worked into 2 of its weights\.$/]],
+    ["script-compiled.pt", []],
+    ["zip-training.pt", []],
+  ];
+  it.each(SAID)("of %s", async (file, sentences) => {
+    const { said } = await readCheckpoint(join(fixtures, file));
+    expect(said.length).toBe(sentences.length);
+    said.forEach((sentence, i) => expect(sentence).toMatch(sentences[i]));
+  });
+
+  it("of one part of several under prefixes, the averaged one first", async () => {
+    const { weights } = await readCheckpoint(join(fixtures, "script-lightning.pt"));
+    const names = ["0.weight", "0.bias", "2.weight"];
+    const taken = namedFor(names, weights);
+    expect([...taken.weights.keys()]).toContain("2.weight");
+    expect(taken.said).toEqual([
+      'The weights under "model." are taken; left out: 1 other tensors (such as criterion.weight).',
+    ]);
+    const both = new Map([...weights].flatMap(([name, tensor]) => [
+      [name, tensor] as const,
+      [`ema_${name}`, { ...tensor, data: tensor.data.map((value) => value + 1) }] as const,
+    ]));
+    const averaged = namedFor(names, both);
+    expect(averaged.said[0]).toMatch(
+      /^The weights under "ema_model\." are taken; left out: the same/,
+    );
+    expect(averaged.weights.get("0.bias")!.data[0])
+      .toBe(Math.fround(weights.get("model.0.bias")!.data[0] + 1));
+    expect(namedFor(["absent"], weights)).toEqual({ weights, said: [] });
+  });
+});
+
+describe("weights that do not fit are told what would help", () => {
+  const weightsOf = (name: string, classes: number) =>
+    new Map(createModel(name, { classes }).parameters);
+
+  it("the model that they are of, where one is known", () => {
+    expect(modelsOf(weightsOf("resnet20", 100))).toEqual(["resnet20"]);
+    const bind = () =>
+      bindWeights(createModel("resnet56", { classes: 10 }), weightsOf("resnet20", 10), "w");
+    expect(bind).toThrow(/they are those of resnet20, so give --model resnet20\.$/);
+  });
+
+  it("data of as many classes, where only those differ", () => {
+    const bind = () =>
+      bindWeights(createModel("resnet20", { classes: 10 }), weightsOf("resnet20", 7), "w");
+    expect(bind).toThrow(/it tells 7 classes apart, so choose data of as many\.$/);
+  });
+
+  it("an ONNX file, where no known model would", () => {
+    const foreign = new Map([["stem.weight", { shape: [1], data: Float32Array.of(1) }]]);
+    const bind = () => bindWeights(createModel("resnet20", { classes: 10 }), foreign, "w");
+    expect(bind).toThrow(/no model known by name has them, so give the network as an ONNX file/);
+    const graph = { ...createModel("resnet20", { classes: 10 }), name: "main" };
+    expect(() => bindWeights(graph, foreign, "w")).toThrow(/not of the same network/);
+  });
+
+  it("without any model", async () => {
+    const path = join(folder, "wrapped.safetensors");
+    const wrapped = [...weightsOf("resnet8", 4)].map(([name, tensor]) =>
+      [`net.${name}`, tensor] as const
+    );
+    await writeSafetensors(path, new Map(wrapped));
+    const said: string[] = [];
+    const read = (model: string | undefined) =>
+      readSource({ model, weights: path }, { text: (line) => void said.push(line) });
+    await expect(read(undefined)).rejects.toThrow(
+      /they are those of resnet8: give --model resnet8\.$/,
+    );
+    const source = await read("resnet8");
+    expect(said).toEqual([`${path}: The weights under "net." are taken.`]);
+    expect(graphOf(source, { classes: 4, shape: [3, 32, 32] }).parameters.get("conv1.weight"))
+      .toBeDefined();
+  });
 });

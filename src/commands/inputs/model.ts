@@ -5,14 +5,16 @@ import { CONTRACT_KEY, type InputContract, storedContract } from "../../data/con
 import type { PictureSet } from "../../data/dataset.ts";
 import { SecateurError } from "../../errors.ts";
 import { escaped, quoted } from "../../formats/bytes.ts";
-import { readWeights } from "../../formats/checkpoint.ts";
+import { readCheckpoint } from "../../formats/checkpoint.ts";
 import { readModelFile } from "../../formats/model_file.ts";
 import type { FinalActivation } from "../../formats/onnx/final_activation.ts";
 import type { ImportNotes } from "../../formats/onnx/import/import.ts";
 import { readOnnx } from "../../formats/onnx/read/read.ts";
 import type { Graph, Shape } from "../../graph/graph.ts";
+import { modelsOf } from "../../models/advice.ts";
 import { bindWeights } from "../../models/bind.ts";
 import { createModel, MODEL_NAMES } from "../../models/models.ts";
+import { namedFor, type NamedWeights } from "../../models/names.ts";
 import {
   ACTIVATION_KEY,
   answersWithOne,
@@ -83,13 +85,12 @@ export async function readSource(
     ? await readOnnxSource(source, undefined, console)
     : await readOwnModel(source);
   if (found === undefined) {
-    const read = await readWeights(source);
-    if (model !== undefined) return { source, model, weights: read };
-    throw new SecateurError(
-      "option-invalid",
-      `${source} holds weights without their model: name it with --model, one of ` +
-        `${MODEL_NAMES.join(", ")}, or an ONNX file.`,
-    );
+    const weights = spoken(await readCheckpoint(source), source, console);
+    if (model !== undefined) {
+      const names = createModel(model, { classes: 1 }).parameters.keys();
+      return { source, model, weights: spoken(namedFor(names, weights), source, console) };
+    }
+    throw new SecateurError("option-invalid", withoutModel(source, weights));
   }
   // "resnet56-b" names a variant of the graph "resnet56".
   if (model !== undefined && model.split("-")[0] !== found.graph.name) {
@@ -100,6 +101,39 @@ export async function readSource(
     );
   }
   return found;
+}
+
+/** The weights, once what was chosen among them has been said. */
+function spoken(
+  { weights, said }: NamedWeights,
+  source: string,
+  console: Pick<Console, "text">,
+): StateDict {
+  for (const sentence of said) console.text(`${source}: ${sentence}`);
+  return weights;
+}
+
+/** The weights of a checkpoint under a graph's names. */
+async function checkpointFor(
+  graph: Graph,
+  checkpoint: string,
+  console: Pick<Console, "text">,
+): Promise<StateDict> {
+  const read = spoken(await readCheckpoint(checkpoint), checkpoint, console);
+  return spoken(namedFor(graph.parameters.keys(), read), checkpoint, console);
+}
+
+/** What to do about weights that came without a model. */
+function withoutModel(source: string, weights: StateDict): string {
+  const bare = MODEL_NAMES.flatMap((name) => {
+    const found = namedFor(createModel(name, { classes: 1 }).parameters.keys(), weights);
+    return modelsOf(found.weights);
+  });
+  const known = [...new Set(bare)];
+  const held = `${source} holds weights without their model`;
+  return known.length > 0
+    ? `${held}; they are those of ${known.join(" or ")}: give --model ${known[0]}.`
+    : `${held}, and no model known by name has them; give the network as an ONNX file with --model.`;
 }
 
 type GraphSource = ModelFacts & { readonly graph: Graph };
@@ -137,7 +171,7 @@ async function readOnnxSource(
   const { activation, mixedProbabilities: mixed } = notes;
   const bound = checkpoint === undefined || checkpoint === path
     ? graph
-    : bindToOnnx(graph, notes, path, await readWeights(checkpoint), checkpoint);
+    : bindToOnnx(graph, notes, path, await checkpointFor(graph, checkpoint, console), checkpoint);
   return {
     source: checkpoint ?? path,
     graph: bound,

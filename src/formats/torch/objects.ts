@@ -2,6 +2,7 @@
 
 import { corrupt, quoted } from "../bytes.ts";
 import type { DType } from "../dtype.ts";
+import { inertObject } from "./inert.ts";
 import type { PickleContext } from "./pickle.ts";
 import {
   PyCallable,
@@ -94,6 +95,13 @@ export function torchContext(source: string, storages: Map<string, TorchStorage>
   for (const dtype of DTYPE_NAMES.split(" ")) add(new PyConstant(`torch.${dtype}`));
   add(new PyCallable("collections.OrderedDict", (args, spend) => makeDict(source, args, spend)));
   add(new PyCallable("collections.Counter", (args, spend) => makeDict(source, args, spend)));
+  // defaultdict(factory, items)
+  add(
+    new PyCallable(
+      "collections.defaultdict",
+      ([, ...args], spend) => makeDict(source, args, spend),
+    ),
+  );
   add(new PyCallable("torch.Size", (args) => args[0] ?? new PyTuple([])));
   add(new PyCallable("torch.device", (args) => new PyTuple(args)));
   // _rebuild_tensor(storage, offset, size, stride); v2 adds requires_grad and hooks.
@@ -110,7 +118,7 @@ export function torchContext(source: string, storages: Map<string, TorchStorage>
     );
   }
   return {
-    resolve: (name) => names.get(name),
+    resolve: (name) => names.get(name) ?? inertObject(name),
     load: (reference) => makeStorage(source, reference, storages),
   };
 }

@@ -6,6 +6,7 @@
 
 import { SecateurError } from "../../errors.ts";
 import { type ByteReader, corrupt, quoted } from "../bytes.ts";
+import { PyInert } from "./inert.ts";
 import { PyCallable, PyDict, PyList, PyTuple, type PyValue, typeName } from "./pickle_values.ts";
 
 /** What names and references in a pickle stand for; everything not known here is refused. */
@@ -140,21 +141,24 @@ class Machine {
     this.push(callee.call(args.items, (steps) => this.spend(steps)));
   }
 
-  /** BUILD sets attributes: those of a dict (the `_metadata` of state dicts) are dropped. */
+  /** BUILD sets attributes: those of dicts (the `_metadata` of state dicts) are dropped. */
   build(): void {
     this.pop();
     const target = this.top();
-    if (!(target instanceof PyDict)) throw this.unsafe(`attributes of a ${typeName(target)}`);
+    const passedOver = target instanceof PyDict || target instanceof PyInert;
+    if (!passedOver) throw this.unsafe(`attributes of a ${typeName(target)}`);
   }
 
   append(items: readonly PyValue[]): void {
     const list = this.top();
+    if (list instanceof PyInert) return;
     if (!(list instanceof PyList)) throw this.malformed("appends to something that is no list");
     for (const item of items) list.items.push(item);
   }
 
   setItems(items: readonly PyValue[]): void {
     const dict = this.top();
+    if (dict instanceof PyInert) return;
     if (!(dict instanceof PyDict)) throw this.malformed("sets items of something that is no dict");
     if (items.length % 2 !== 0) throw this.malformed("sets a key without a value");
     for (let i = 0; i < items.length; i += 2) dict.entries.set(items[i], items[i + 1]);

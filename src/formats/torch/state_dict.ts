@@ -6,25 +6,33 @@ import { PyDict, type PyValue, typeName } from "./pickle_values.ts";
 import { TorchTensor } from "./objects.ts";
 
 /** Keys under which training scripts keep the state dict among epochs and optimizers. */
-const WRAPPERS = ["state_dict", "model_state_dict", "model_state", "model", "net", "network"];
+const WRAPPERS = [
+  ...["state_dict", "model_state_dict", "model_state", "model", "net", "network", "params"],
+  "weights",
+];
+/** Keys under which they keep a moving average of it. */
+const AVERAGED = [
+  ...["state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "ema"],
+  ...["params_ema", "averaged_model", "swa_model", "swa_state_dict", "shadow"],
+];
 const DEEPEST_WRAPPER = 4;
-const PARALLEL_PREFIX = "module.";
+
+/** Named tensors of a checkpoint, and what was chosen among others. */
+export interface FoundWeights {
+  readonly tensors: Map<string, TorchTensor>;
+  /** Sentences. */
+  readonly said: readonly string[];
+}
 
 /**
  * The named tensors of a checkpoint: the value itself, or the one under a customary key such as
- * `state_dict`; what is no tensor in it is left out. A `module.` prefix common to all names, which
- * torch.nn.DataParallel adds, is stripped.
+ * `state_dict`; what is no tensor in it is left out. Where a moving average of the weights is kept
+ * beside them, that is taken, as it is what training scripts report, and said.
  * @throws SecateurError `format-unknown` when there are none.
  */
-export function findStateDict(saved: PyValue, source: string): Map<string, TorchTensor> {
-  let level = saved;
-  for (let depth = 0; depth < DEEPEST_WRAPPER && level instanceof PyDict; depth++) {
-    const inner = unwrap(level);
-    if (inner) level = inner;
-    else break;
-  }
-  const tensors = level instanceof PyDict ? namedTensors(level) : new Map<string, TorchTensor>();
-  if (tensors.size > 0) return withoutPrefix(tensors, PARALLEL_PREFIX);
+export function findStateDict(saved: PyValue, source: string): FoundWeights {
+  const found = search(saved, 0);
+  if (found !== undefined) return found;
   throw new SecateurError(
     "format-unknown",
     `${source}: expected a dict of named tensors, alone or under one of ${WRAPPERS.join(", ")}, ` +
@@ -32,12 +40,25 @@ export function findStateDict(saved: PyValue, source: string): Map<string, Torch
   );
 }
 
-function unwrap(dict: PyDict): PyDict | undefined {
-  for (const key of WRAPPERS) {
-    const value = dict.entries.get(key);
-    if (value instanceof PyDict && value.entries.size > 0) return value;
+function search(level: PyValue, depth: number): FoundWeights | undefined {
+  if (!(level instanceof PyDict)) return undefined;
+  const under = (keys: readonly string[]) => {
+    if (depth === DEEPEST_WRAPPER) return undefined;
+    for (const key of keys) {
+      const found = search(level.entries.get(key) ?? null, depth + 1);
+      if (found !== undefined) return { key, ...found };
+    }
+    return undefined;
+  };
+  const averaged = under(AVERAGED), raw = under(WRAPPERS);
+  if (averaged !== undefined) {
+    const also = raw === undefined ? "" : `, not the raw ones under ${quoted(raw.key)}`;
+    const sentence = `The averaged weights under ${quoted(averaged.key)} are taken${also}.`;
+    return { tensors: averaged.tensors, said: [sentence, ...averaged.said] };
   }
-  return undefined;
+  if (raw !== undefined) return { tensors: raw.tensors, said: raw.said };
+  const tensors = namedTensors(level);
+  return tensors.size > 0 ? { tensors, said: [] } : undefined;
 }
 
 function namedTensors(dict: PyDict): Map<string, TorchTensor> {
@@ -46,13 +67,6 @@ function namedTensors(dict: PyDict): Map<string, TorchTensor> {
     if (typeof name === "string" && value instanceof TorchTensor) tensors.set(name, value);
   }
   return tensors;
-}
-
-/** The map with the prefix removed from every name, or unchanged when a name lacks it. */
-export function withoutPrefix<T>(map: Map<string, T>, prefix: string): Map<string, T> {
-  const names = [...map.keys()];
-  if (names.length === 0 || !names.every((name) => name.startsWith(prefix))) return map;
-  return new Map([...map].map(([name, value]) => [name.slice(prefix.length), value]));
 }
 
 function describe(saved: PyValue): string {

@@ -19,6 +19,12 @@ const LEGACY_PROTOCOL = 1001;
 /** Room for small files whose tensors share storages; see checkExpansion. */
 const FREE_ELEMENTS = 2 ** 20;
 
+/** The state dict of a checkpoint, and what was chosen among others, as sentences. */
+export interface SavedWeights {
+  readonly weights: StateDict;
+  readonly said: readonly string[];
+}
+
 /** Where the elements of a checkpoint are. */
 interface StorageSource {
   /** The bytes of `total` elements kept under the storage's key. */
@@ -43,7 +49,7 @@ export function looksLikeZip(bytes: Uint8Array): boolean {
  * `source` names the bytes in errors.
  * @throws SecateurError `format-unsafe`, `format-corrupt`, `format-unknown`.
  */
-export function parseLegacyTorch(bytes: Uint8Array, source: string): StateDict {
+export function parseLegacyTorch(bytes: Uint8Array, source: string): SavedWeights {
   const reader = new ByteReader(bytes, source);
   if (unpickle(reader, PLAIN_DATA) !== LEGACY_MAGIC) {
     throw new SecateurError(
@@ -100,7 +106,7 @@ function readLegacyStorages(
  * `source` names the bytes in errors.
  * @throws SecateurError `format-unsafe`, `format-corrupt`, `format-unknown`.
  */
-export function parseZipTorch(bytes: Uint8Array, source: string): StateDict {
+export function parseZipTorch(bytes: Uint8Array, source: string): SavedWeights {
   const archive = new ZipArchive(bytes, source);
   const pickles = archive.names.filter((name) => /^([^/]+\/)?data\.pkl$/.test(name));
   const pickle = pickles.length === 1 ? archive.read(pickles[0]) : undefined;
@@ -152,12 +158,12 @@ function materialise(
   storages: StorageSource,
   fileLength: number,
   source: string,
-): StateDict {
-  const tensors = findStateDict(saved, source);
+): SavedWeights {
+  const { tensors, said } = findStateDict(saved, source);
   checkExpansion(tensors, fileLength, source);
-  const state = new Map<string, Tensor>();
-  for (const [name, tensor] of tensors) state.set(name, toTensor(tensor, storages));
-  return state;
+  const weights = new Map<string, Tensor>();
+  for (const [name, tensor] of tensors) weights.set(name, toTensor(tensor, storages));
+  return { weights, said };
 }
 
 /** Tensors may overlap in storage, so a small file can describe any amount of memory. */
