@@ -1,6 +1,6 @@
 /**
- * Gives convolutions their packed weights: a `pack_convolution` before each weight's first use,
- * in the form the backend wants for these shapes. Work that depends on weights alone then moves
+ * Gives convolutions their packed weights: a `pack_convolution` before each weight's first use at
+ * these shapes, in the form the backend wants for them. Work that depends on weights alone then moves
  * out of the way: to "prepare" for inference, to the front of a training step.
  */
 
@@ -18,6 +18,16 @@ export interface PackOptions {
   readonly packedBytes: PackedBytes;
 }
 
+/** What a packed form depends on beside the weight: layers may share one at other sizes. */
+function geometryOf(attributes: Readonly<Record<string, number>>): string {
+  const of = (...names: string[]) => names.map((name) => attributes[name]).join("x");
+  const pairs = ["stride", "pad", "dilation"].map((what) =>
+    what === "pad" ? of("pad_top", "pad_left") : of(`${what}_height`, `${what}_width`)
+  );
+  const areas = [of("in_height", "in_width"), of("out_height", "out_width")];
+  return [...areas, ...pairs, attributes.groups].join(",");
+}
+
 /** The pack_convolution that `user` needs, its output declared. */
 function packFor(draft: Draft, user: DraftInstruction, options: PackOptions): DraftInstruction {
   const backward = user.op === "convolution_backward_data";
@@ -31,7 +41,7 @@ function packFor(draft: Draft, user: DraftInstruction, options: PackOptions): Dr
   };
   const ints = OPERATIONS.pack_convolution.ints.map((name) => attributes[name]);
   const packed = draft.value({
-    name: `packed${backward ? "-backward" : ""}/${options.slice}/${weight}`,
+    name: `packed${backward ? "-backward" : ""}/${options.slice}/${geometryOf(geometry)}/${weight}`,
     dtype: "bytes",
     shape: [options.packedBytes(ints)],
     images: 0,
