@@ -64,10 +64,14 @@ export async function runPrune(
     await requirePlausible(input, options, values.force, console, run);
     const pruned = await pruneUntilStopped(input, options, {
       ...run,
-      onStage: ({ stage, seconds, atMost }) =>
+      onStage: ({ stage, seconds, atMost, taken }) =>
         console.stage(
           stageName(stage),
-          seconds === undefined ? undefined : forecast(seconds, atMost),
+          taken
+            ? "taken from before"
+            : seconds === undefined
+            ? undefined
+            : forecast(seconds, atMost),
         ),
       onNote: (sentence) => console.warn(sentence),
     });

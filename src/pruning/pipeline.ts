@@ -10,8 +10,10 @@ import { type Ratios, solveRatios } from "../ratios/solve.ts";
 import { measureSites } from "../concentration/statistics.ts";
 import { calibrationBatches, calibrationSet } from "../data/batches/calibration.ts";
 import { type Dataset, loaded, type Normalisation, type PictureSet } from "../data/dataset.ts";
+import { digestOfPictures } from "../data/digest.ts";
 import type { ChannelGroup } from "../graph/channels.ts";
 import { cutGraph, type Removal } from "../graph/cut.ts";
+import { digestOfGraph } from "../graph/digest.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { ComputeOptions } from "../native/loaded_model.ts";
 import { type RunOptions, stopIfAsked } from "../progress.ts";
@@ -21,13 +23,14 @@ import { compensate } from "../surgery/compensate.ts";
 import { reestimate } from "../surgery/reestimate.ts";
 import type { EpochRecord } from "../training/checkpoint.ts";
 import { evaluate, type Evaluation } from "../training/evaluate.ts";
-import type { TrainingOutcome } from "../training/options.ts";
-import { train, type TrainResult } from "../training/train.ts";
+import type { TrainingOutcome, TrainResult } from "../training/options.ts";
 import { constrainedGroups, type Constraints } from "./constraints.ts";
+import { fineTune } from "./fine_tuning.ts";
+import { commonInputs, decidingOptions, outline } from "./stage_inputs.ts";
 import { shapleyPasses, trainingPasses } from "./forecast.ts";
 import type { PruneOptions } from "./options.ts";
 import { removalsBy, shapleyOf } from "./select.ts";
-import { fingerprintOf, StageStore } from "./store.ts";
+import { StageStore } from "./store.ts";
 
 /** A model to prune and the pictures it may see. */
 export interface PruneInput {
@@ -47,6 +50,8 @@ export interface StageStart {
   readonly seconds?: number;
   /** Whether it may end much sooner. */
   readonly atMost?: boolean;
+  /** It is not run: an earlier run left its result. */
+  readonly taken?: boolean;
 }
 
 export interface PruneRunOptions extends RunOptions {
@@ -99,6 +104,8 @@ class PruningRun {
   readonly #options: PruneOptions;
   readonly #run: PruneRunOptions;
   readonly #store: StageStore;
+  /** For stages that depend on any of the options. */
+  readonly #everything: StageStore;
   readonly #compute: ComputeOptions;
   readonly #measured = new Map<string, Measured>();
   readonly #stages: { name: string; seconds: number }[] = [];
@@ -116,6 +123,7 @@ class PruningRun {
     this.#options = options;
     this.#run = run;
     this.#store = store;
+    this.#everything = store.with(decidingOptions(options));
     const { dtype, threads } = options;
     this.#compute = { dtype, ...(threads === undefined ? {} : { threads }) };
   }
@@ -157,23 +165,28 @@ class PruningRun {
     };
   }
 
-  /** Runs a stage, or takes what it stored, and notes how long it took when it ran. */
+  /**
+   * Runs a stage, or takes what it stored, and notes how long it took when it ran. `store` is for what its
+   * result depends on.
+   */
   async #stage<T>(
     name: string,
     passes: number,
     work: () => Promise<T>,
     atMost = false,
+    store: StageStore = this.#everything,
   ): Promise<T> {
-    const stored = await this.#store.read<{ value: T; seconds: number }>(name);
+    const stored = await store.read<{ value: T; seconds: number }>(name);
     stopIfAsked(this.#run.signal);
-    if (stored === undefined) {
+    if (stored !== undefined) this.#run.onStage?.({ stage: name, taken: true });
+    else {
       const seconds = passes * this.#passSeconds;
       this.#run.onStage?.({ stage: name, ...(seconds > 0 ? { seconds, atMost } : {}) });
     }
     const started = performance.now();
     const value = stored?.value ?? await work();
     const seconds = stored?.seconds ?? (performance.now() - started) / 1000;
-    if (stored === undefined) await this.#store.write(name, { value, seconds });
+    if (stored === undefined) await store.write(name, { value, seconds });
     this.#stages.push({ name, seconds });
     return value;
   }
@@ -195,9 +208,20 @@ class PruningRun {
     return { heldOut, test };
   }
 
+  /** As `#measure`, once for every graph and its pictures. */
+  async #measureOnce(stage: string, graph: Graph): Promise<Measured> {
+    const { heldOut, test } = this.#input;
+    const store = this.#store.with([
+      digestOfGraph(graph),
+      digestOfPictures(heldOut),
+      digestOfPictures(test),
+    ]);
+    return await this.#stage(stage, 0, () => this.#measure(graph), false, store);
+  }
+
   async #baseline(graph: Graph): Promise<void> {
     const images = this.#input.heldOut.count + this.#input.test.count;
-    const measured = await this.#stage("baseline", 0, () => this.#measure(graph));
+    const measured = await this.#measureOnce("baseline", graph);
     this.#measured.set("original", measured);
     const { seconds } = this.#stages.at(-1)!;
     this.#passSeconds = seconds / images;
@@ -209,7 +233,8 @@ class PruningRun {
     if (rule === "uniform") {
       return { ratios: solveRatios(graph, groups, groups.map(() => 1), options) };
     }
-    const { rankImages, entropyImages } = this.#options;
+    const { rankImages, entropyImages, seed } = this.#options;
+    const store = this.#store.with({ groups: outline(groups), rankImages, entropyImages, seed });
     const sites = await this.#stage<readonly SiteStatistics[]>(
       "statistics",
       entropyImages,
@@ -223,6 +248,8 @@ class PruningRun {
           entropyImages,
         });
       },
+      false,
+      store,
     );
     const concentration = concentrationOf(graph, groups, concentrate(sites, fusion, rankWeight));
     const figures = concentration.map((group) => group.concentration);
@@ -234,11 +261,19 @@ class PruningRun {
     if (criterion !== "shapley" && criterion !== "reversed-shapley") return undefined;
     const { normalisation } = this.#input;
     const passes = shapleyPasses(graph, groups, pairs, calibration);
+    const store = this.#store.with({
+      groups: outline(groups),
+      kept,
+      worth,
+      calibration,
+      seed,
+      pairs,
+    });
     const sample = async () => {
       const pictures = await this.#pictures(calibration, "shapley");
       const size = Math.min(GAME_BATCH, pictures.count);
       const batches = calibrationBatches(pictures, size, normalisation);
-      return await shapleyOf(graph, groups, kept, batches, this.#store, {
+      return await shapleyOf(graph, groups, kept, batches, store, {
         ...this.#compute,
         ...this.#run,
         seed,
@@ -246,19 +281,23 @@ class PruningRun {
         worth,
       });
     };
-    return await this.#stage("contributions", passes, sample, true);
+    return await this.#stage("contributions", passes, sample, true, store);
   }
 
   async #surgery(graph: Graph, removals: readonly Removal[]) {
     const cut = cutGraph(graph, removals);
-    const check = await this.#stage("surgery", 0, async () => {
-      const pictures = await this.#pictures(CHECK_IMAGES, "check");
-      const [batch] = calibrationBatches(pictures, pictures.count, this.#input.normalisation);
-      return await checkCut(graph, cut, removals, batch, this.#compute);
-    });
-    const measured = await this.#stage("evaluation after the cut", 0, () => {
-      return this.#measure(cut);
-    });
+    const check = await this.#stage(
+      "surgery",
+      0,
+      async () => {
+        const pictures = await this.#pictures(CHECK_IMAGES, "check");
+        const [batch] = calibrationBatches(pictures, pictures.count, this.#input.normalisation);
+        return await checkCut(graph, cut, removals, batch, this.#compute);
+      },
+      false,
+      this.#store.with({ cut: digestOfGraph(cut), seed: this.#options.seed }),
+    );
+    const measured = await this.#measureOnce("evaluation after the cut", cut);
     this.#measured.set("afterCut", measured);
     return { cut, check };
   }
@@ -270,9 +309,7 @@ class PruningRun {
     after: Graph,
     lossBefore: number,
   ): Promise<Graph> {
-    const measured = await this.#stage(`evaluation ${moment}`, 0, () => {
-      return this.#measure(after);
-    });
+    const measured = await this.#measureOnce(`evaluation ${moment}`, after);
     this.#measured.set(moment, measured);
     if (!(measured.heldOut.loss < lossBefore)) return before;
     this.#keptSteps.push(moment);
@@ -333,65 +370,33 @@ class PruningRun {
     const passes = trainingPasses(this.#input.training.count, epochs, 1);
     const seconds = passes * this.#passSeconds;
     this.#run.onStage?.({ stage, ...(seconds > 0 ? { seconds } : {}) });
-    const result = await this.#train(stage, graph);
+    const result = await fineTune(stage, graph, this.#input, this.#options, {
+      ...this.#run,
+      store: this.#store,
+    });
     const spent = result.history.reduce((sum, epoch) => sum + epoch.seconds, 0);
     this.#stages.push({ name: stage, seconds: spent });
     const [last, best] = moments;
     for (const [moment, trained] of [[last, result.last], [best, result.best]] as const) {
       // The starting weights have been measured.
       if (moment === best && result.bestEpoch === 0) continue;
-      const measured = await this.#stage(`evaluation ${moment}`, 0, () => {
-        return this.#measure(trained);
-      });
+      const measured = await this.#measureOnce(`evaluation ${moment}`, trained);
       this.#measured.set(moment, measured);
     }
     return result;
   }
-
-  async #train(stage: string, graph: Graph): Promise<TrainResult> {
-    const { training, heldOut, normalisation } = this.#input;
-    const { distill, temperature, epochs, batch, learningRate, smoothing } = this.#options;
-    return await train(graph, {
-      ...this.#compute,
-      ...this.#run,
-      data: training,
-      validation: heldOut,
-      normalisation,
-      epochs,
-      batch,
-      learningRate,
-      warmupEpochs: this.#options.warmup,
-      smoothing,
-      optimizer: { kind: "sgd", weightDecay: this.#options.weightDecay },
-      clip: this.#options.clip,
-      probe: true,
-      average: this.#options.ema,
-      ...(distill > 0
-        ? { distillation: { teacher: this.#input.graph, share: distill, temperature } }
-        : {}),
-      augment: true,
-      seed: this.#options.seed,
-      checkpoint: this.#store.path(`${stage}.safetensors`),
-      // The store knows whether this run is the one that wrote the checkpoint.
-      resume: this.#options.resume,
-      stage,
-      onNote: this.#run.onNote,
-    });
-  }
 }
 
 /**
- * Prunes a model: everything up to what is written. Stages finished by an earlier, stopped run
- * with the same input and options are taken from `out` when `options.resume` is set.
+ * Prunes a model: everything up to what is written. Where `options.resume` is set, finished stages that
+ * earlier runs left in `out` are taken if nothing they depend on has changed.
  */
 export async function prune(
   input: PruneInput,
   options: PruneOptions,
   run: PruneRunOptions = {},
 ): Promise<Pruned> {
-  const { training, heldOut, test, normalisation } = input;
-  const data = [training, heldOut, test].map(({ name, count, classes }) => [name, count, classes]);
-  const fingerprint = fingerprintOf(input.graph, options, [data, normalisation]);
-  const store = await StageStore.open(`${options.out}/run`, fingerprint, options.resume);
+  const inputs = commonInputs(input, options.dtype);
+  const store = await StageStore.open(`${options.out}/run`, inputs, options.resume);
   return await new PruningRun(input, options, run, store).run();
 }

@@ -1,17 +1,18 @@
 /**
- * What the stages of a run have finished, so that a stopped run goes on from there. One JSON file
- * a stage, written beside and renamed; numbers survive JSON exactly.
+ * What the stages of runs have finished, by what it depends on: each result lies under a digest of its
+ * stage's inputs - options, model, pictures, what came before - so that a run with other options takes
+ * what these do not concern, and nothing else. One JSON file a result, written beside and renamed; numbers
+ * survive JSON exactly.
  */
 
-import { createHash, randomUUID } from "node:crypto";
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
+import { copyFile, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Buffer } from "node:buffer";
 import { SecateurError } from "../errors.ts";
-import { makeFolder, writeFileAtomic } from "../formats/atomic.ts";
+import { besideOf, makeFolder, unwritable, writeFileAtomic } from "../formats/atomic.ts";
 import { readFileBytes } from "../formats/file.ts";
-import type { Graph } from "../graph/graph.ts";
-import type { PruneOptions } from "./options.ts";
 
 /** f64 arrays travel as base64, which is exact and shorter than digits. */
 const FLOATS = "base64:f64:";
@@ -27,72 +28,66 @@ function decode(_key: string, value: unknown): unknown {
   return new Float64Array(bytes.buffer);
 }
 
-/**
- * A digest of everything that decides the results of a run: not threads, not where it writes, and not
- * whether a control is trained beside it, which changes no other stage and may be asked for later.
- */
-export function fingerprintOf(graph: Graph, options: PruneOptions, data: unknown): string {
-  const { threads: _threads, out: _out, resume: _resume, control: _control, ...deciding } = options;
-  const hash = createHash("sha256").update(JSON.stringify([graph.nodes, deciding, data]));
-  for (const [name, { data }] of graph.parameters) {
-    hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-  }
-  return hash.digest("hex");
-}
+/** Digits of a digest that file names carry; the whole one lies within. */
+const DIGITS = 16;
+/** Files that results are kept in, whatever their inputs. */
+const KEPT = new RegExp(`-[0-9a-f]{${DIGITS}}(?:-\\d+)?\\.(?:json|safetensors)$`);
 
-/** Which run a folder belongs to; a new one gets a new id, so that older stages no longer count. */
-interface RunMark {
-  readonly fingerprint: string;
-  readonly id: string;
-}
-
-/** Finished stages of one run in a folder of its own. */
+/** Results of stages in a folder, for certain inputs. */
 export class StageStore {
   readonly #folder: string;
-  readonly #id: string;
+  readonly #inputs: readonly unknown[];
 
-  private constructor(folder: string, id: string) {
+  private constructor(folder: string, inputs: readonly unknown[]) {
     this.#folder = folder;
-    this.#id = id;
+    this.#inputs = inputs;
   }
 
   /**
-   * Opens `folder`, made when absent. Without `resume`, what an earlier run left there is not read.
-   * Throws "checkpoint-mismatch" when resuming a run with other options, model or data.
+   * Opens `folder`, made when absent, for what all stages depend on: anything that JSON tells apart.
+   * Without `resume`, what earlier runs left there is removed.
    */
-  static async open(folder: string, fingerprint: string, resume: boolean): Promise<StageStore> {
+  static async open(folder: string, inputs: unknown, resume: boolean): Promise<StageStore> {
     await makeFolder(folder);
-    const mark = resume
-      ? await readJson(join(folder, "run.json")) as RunMark | undefined
-      : undefined;
-    if (mark === undefined) {
-      const id = randomUUID();
-      await writeJson(join(folder, "run.json"), { fingerprint, id } satisfies RunMark);
-      return new StageStore(folder, id);
+    if (!resume) {
+      const kept = (await readdir(folder)).filter((name) => KEPT.test(name));
+      for (const name of kept) await rm(join(folder, name), { force: true });
     }
-    if (mark.fingerprint === fingerprint) return new StageStore(folder, mark.id);
-    throw new SecateurError(
-      "checkpoint-mismatch",
-      `The unfinished run in ${folder} had other options, data or weights: repeat the options ` +
-        `it was started with, or leave out --resume to start anew.`,
-    );
+    await writeJson(join(folder, "run.json"), { inputs });
+    return new StageStore(folder, [inputs]);
   }
 
-  /** A file of this run that a stage keeps itself, such as a training checkpoint. */
+  /** The same folder for stages that depend on these inputs too. */
+  with(inputs: unknown): StageStore {
+    return new StageStore(this.#folder, [...this.#inputs, inputs]);
+  }
+
+  /** What tells a stage's result from any other. */
+  #digest(stage: string): string {
+    return createHash("sha256").update(JSON.stringify([stage, ...this.#inputs])).digest("hex");
+  }
+
+  /** A file that a stage keeps itself: its name, then a digest of what it depends on. */
   path(name: string): string {
-    return join(this.#folder, name);
+    const [, stage, ending] = /^(.*?)((?:-\d+)?\.\w+)$/.exec(name) ?? [name, name, ""];
+    return join(this.#folder, `${this.#prefix(stage)}${ending}`);
   }
 
-  /** What a stage stored, if it did in this run. */
+  /** The stage as file names can have it, and the digest, which knows better. */
+  #prefix(stage: string): string {
+    return `${stage.replaceAll(/[^\w .-]/g, "_")}-${this.#digest(stage).slice(0, DIGITS)}`;
+  }
+
+  /** What a stage stored under these inputs, if it did. */
   async read<T>(stage: string): Promise<T | undefined> {
     const stored = await readJson(this.path(`${stage}.json`)) as
-      | { run: string; value: T }
+      | { digest: string; value: T }
       | undefined;
-    return stored?.run === this.#id ? stored.value : undefined;
+    return stored?.digest === this.#digest(stage) ? stored.value : undefined;
   }
 
   async write(stage: string, value: unknown): Promise<void> {
-    await writeJson(this.path(`${stage}.json`), { run: this.#id, value });
+    await writeJson(this.path(`${stage}.json`), { digest: this.#digest(stage), value });
   }
 
   /** The stored result of a stage, or the result of running it, stored. */
@@ -102,6 +97,31 @@ export class StageStore {
     const value = await run();
     await this.write(stage, value);
     return value;
+  }
+
+  /**
+   * Where a stage that counts - epochs of training - keeps its state for so many. Where there is none yet,
+   * that of the longest shorter one is put there, to go on from.
+   */
+  async longer(stage: string, count: number, ending: string): Promise<string> {
+    const path = this.path(`${stage}-${count}.${ending}`);
+    if (existsSync(path)) return path;
+    const prefix = `${this.#prefix(stage)}-`;
+    const shorter = (await readdir(this.#folder))
+      .filter((name) => name.startsWith(prefix) && name.endsWith(`.${ending}`))
+      .map((name) => ({ name, count: Number(name.slice(prefix.length, -ending.length - 1)) }))
+      .filter((found) => found.count < count)
+      .sort((a, b) => b.count - a.count);
+    if (shorter.length === 0) return path;
+    const beside = besideOf(path);
+    try {
+      await copyFile(join(this.#folder, shorter[0].name), beside);
+      await rename(beside, path);
+    } catch (thrown) {
+      await rm(beside, { force: true });
+      throw unwritable(path, thrown);
+    }
+    return path;
   }
 }
 

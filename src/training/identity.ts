@@ -1,36 +1,22 @@
 /** What decides a training run's result, so that a checkpoint is known for its own or another's. */
 
 import { createHash } from "node:crypto";
-import { contentOf, type PictureSet } from "../data/dataset.ts";
+import { digestOfPictures } from "../data/digest.ts";
+import { digestOfGraph } from "../graph/digest.ts";
 import type { Graph } from "../graph/graph.ts";
 import { resolveDtype } from "../native/loaded_model.ts";
 import type { TrainOptions } from "./options.ts";
+import { defaultWarmup } from "./schedule.ts";
 
 /**
- * By what people call it. Neither the number of epochs nor the warm-up belongs to it: a run may be given
- * more of them and goes on.
+ * By what people call it. The number of epochs does not belong to it, nor the warm-up that goes with it: a
+ * run may be given more of them and goes on.
  */
 export type Identity = Readonly<Record<string, string | number | boolean>>;
 
-const digest = () => createHash("sha256");
-
-function digestOfGraph(graph: Graph): string {
-  const hash = digest().update(JSON.stringify(graph.nodes));
-  for (const [name, { data }] of graph.parameters) {
-    hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-  }
-  return hash.digest("hex");
-}
-
-function digestOfPictures(pictures: PictureSet): string {
-  const { name, count, classes } = pictures;
-  return digest().update(JSON.stringify([name, count, classes]))
-    .update(contentOf(pictures)).update(pictures.labels).digest("hex");
-}
-
 /** Identity of a run; takes in every picture and weight, so ask once. */
 export function identityOf(graph: Graph, options: TrainOptions): Identity {
-  const { validation, distillation, optimizer } = options;
+  const { validation, distillation, optimizer, warmupEpochs: warmup = 0 } = options;
   return {
     "starting weights": digestOfGraph(graph),
     "training pictures": digestOfPictures(options.data),
@@ -44,6 +30,7 @@ export function identityOf(graph: Graph, options: TrainOptions): Identity {
     "weight decay": optimizer.weightDecay,
     "decay of batch norm and biases": optimizer.decayNormAndBias ?? false,
     "learning rate": options.learningRate,
+    "warm-up": warmup === defaultWarmup(options.epochs) ? "default" : warmup,
     "largest gradient": options.clip ?? "none",
     "rate probe": options.probe ?? false,
     "moving average": options.average ?? "none",
@@ -59,7 +46,7 @@ export function identityOf(graph: Graph, options: TrainOptions): Identity {
 
 /** The digest of an identity. */
 export function fingerprintOf(identity: Identity): string {
-  return digest().update(JSON.stringify(identity)).digest("hex");
+  return createHash("sha256").update(JSON.stringify(identity)).digest("hex");
 }
 
 /** A digest says nothing to people; figures and names do. */

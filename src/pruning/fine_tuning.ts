@@ -1,0 +1,61 @@
+/** The training that follows surgery, of the pruned model or of its control. */
+
+import type { Normalisation, PictureSet } from "../data/dataset.ts";
+import type { Graph } from "../graph/graph.ts";
+import type { RunOptions } from "../progress.ts";
+import { identityOf } from "../training/identity.ts";
+import type { TrainOptions, TrainResult } from "../training/options.ts";
+import { train } from "../training/train.ts";
+import type { PruneOptions } from "./options.ts";
+import type { StageStore } from "./store.ts";
+
+/** The original, which may teach, and the pictures of its training. */
+export interface FineTuningInput {
+  readonly graph: Graph;
+  readonly training: PictureSet;
+  readonly heldOut: PictureSet;
+  readonly normalisation: Normalisation;
+}
+
+export interface FineTuningRun extends RunOptions {
+  readonly store: StageStore;
+  readonly onNote?: (sentence: string) => void;
+}
+
+/** The run's recipe. */
+function recipe(input: FineTuningInput, options: PruneOptions): TrainOptions {
+  const { distill, temperature, threads } = options;
+  return {
+    dtype: options.dtype,
+    ...(threads === undefined ? {} : { threads }),
+    data: input.training,
+    validation: input.heldOut,
+    normalisation: input.normalisation,
+    epochs: options.epochs,
+    batch: options.batch,
+    learningRate: options.learningRate,
+    warmupEpochs: options.warmup,
+    smoothing: options.smoothing,
+    optimizer: { kind: "sgd", weightDecay: options.weightDecay },
+    clip: options.clip,
+    probe: true,
+    average: options.ema,
+    ...(distill > 0 ? { distillation: { teacher: input.graph, share: distill, temperature } } : {}),
+    augment: true,
+    seed: options.seed,
+  };
+}
+
+/** Trains a graph; goes on from what the store has of it, be it for fewer epochs. */
+export async function fineTune(
+  stage: string,
+  graph: Graph,
+  input: FineTuningInput,
+  options: PruneOptions,
+  { store, ...run }: FineTuningRun,
+): Promise<TrainResult> {
+  const training = recipe(input, options);
+  const checkpoint = await store.with(identityOf(graph, training))
+    .longer(stage, options.epochs, "safetensors");
+  return await train(graph, { ...run, ...training, stage, checkpoint, resume: true });
+}

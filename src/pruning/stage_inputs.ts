@@ -1,0 +1,42 @@
+/** What the results of stages depend on, for the store. */
+
+import type { Normalisation, PictureSet } from "../data/dataset.ts";
+import { digestOfPictures } from "../data/digest.ts";
+import type { ChannelGroup } from "../graph/channels.ts";
+import { digestOfGraph } from "../graph/digest.ts";
+import type { Graph } from "../graph/graph.ts";
+import { loadAddon } from "../native/binding.ts";
+import { type DTypeChoice, resolveDtype } from "../native/loaded_model.ts";
+import { cpuFeatures } from "../native/session.ts";
+import type { PruneOptions } from "./options.ts";
+
+/** What decides results: not threads, not where they go, not what is trained beside them. */
+export function decidingOptions(options: PruneOptions): Partial<PruneOptions> {
+  const { threads: _threads, out: _out, resume: _resume, control: _control, ...deciding } = options;
+  return deciding;
+}
+
+/** Of one model's groups, what tells them from others. */
+export const outline = (groups: readonly ChannelGroup[]) =>
+  groups.map(({ name, sites, players }) => [name, sites, players.length]);
+
+/** What every stage depends on. */
+export function commonInputs(
+  { graph, training, normalisation }: {
+    readonly graph: Graph;
+    readonly training: PictureSet;
+    readonly normalisation: Normalisation;
+  },
+  dtype: DTypeChoice,
+) {
+  const { sourceHash } = loadAddon();
+  return {
+    layout: 1,
+    addon: sourceHash,
+    instructions: cpuFeatures(),
+    type: resolveDtype(dtype),
+    model: digestOfGraph(graph),
+    training: digestOfPictures(training),
+    normalisation,
+  };
+}
