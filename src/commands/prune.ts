@@ -15,6 +15,7 @@ import { constrainedGroups } from "../pruning/constraints.ts";
 import { writeCheckedOnnx } from "../pruning/export.ts";
 import type { PruneOptions } from "../pruning/options.ts";
 import { prune, type Pruned, type PruneInput, type PruneRunOptions } from "../pruning/pipeline.ts";
+import { applyPlanSource } from "../pruning/apply_plan.ts";
 import { planOf } from "../pruning/plan.ts";
 import { chanceSentence, Plausibility } from "../pruning/plausibility.ts";
 import { buildReport } from "../report/build.ts";
@@ -209,9 +210,13 @@ async function writeResults(
   const { original, removals, constraints } = pruned;
   const plan = { schema: 1, ...planOf(original, removals, constraints) };
   await writeFileAtomic(path("plan.json"), `${JSON.stringify(plan, null, 1)}\n`);
+  await writeFileAtomic(path("apply_plan.py"), await applyPlanSource(plan));
   await writeFileAtomic(path("report.json"), reportJson(report));
   await writeFileAtomic(path("report.html"), reportPage(report));
-  const names = ["pruned.onnx", "pruned.safetensors", "plan.json", "report.json", "report.html"];
+  const names = [
+    ...["pruned.onnx", "pruned.safetensors", "plan.json", "apply_plan.py"],
+    ...["report.json", "report.html"],
+  ];
   console.result(report.results);
   console.text(...reportTable(report).split("\n"), `Written: ${names.map(path).join(", ")}`);
 }

@@ -72,6 +72,8 @@ function take(tensor: Tensor, axis: number, kept: readonly number[]): Tensor {
 export interface ParameterCut {
   readonly parameter: string;
   readonly axis: number;
+  /** Indices along the axis before the cut. */
+  readonly extent: number;
   readonly kept: readonly number[];
 }
 
@@ -81,10 +83,48 @@ export function parameterCuts(graph: Graph, removals: readonly Removal[]): Param
   const cuts: ParameterCut[] = [];
   for (const [parameter, tensor] of graph.parameters) {
     for (const [axis, gone] of losses.parameters.get(parameter) ?? []) {
-      cuts.push({ parameter, axis, kept: keptOf(tensor.shape[axis], gone) });
+      const extent = tensor.shape[axis];
+      cuts.push({ parameter, axis, extent, kept: keptOf(extent, gone) });
     }
   }
   return cuts;
+}
+
+/** A node that rearranges channels, where what it does changes with them. */
+export interface ChannelMapCut {
+  readonly node: string;
+  /** What it read before the cut, and of that what stays, in the original numbering. */
+  readonly channels: number;
+  readonly keptIn: readonly number[];
+  readonly keptOut: readonly number[];
+  /** Source of every output channel, -1 for zeros: before the cut, and after it, newly numbered. */
+  readonly from: readonly number[];
+  readonly cut: readonly number[];
+  /** Names of the groups that lose what it reads or writes. */
+  readonly groups: readonly string[];
+}
+
+/** What a plan does to operations without parameters: shortcuts that pad, splits, shuffles. */
+export function channelMapCuts(graph: Graph, removals: readonly Removal[]): ChannelMapCut[] {
+  const losses = lossesOf(removals);
+  const shapes = shapesOf(graph);
+  const kept = (value: string) => keptOf(shapes.get(value)![0], losses.values.get(value));
+  const after = new Map(cutNodes(graph, losses).map((node) => [node.name, node]));
+  return graph.nodes.flatMap((node) => {
+    const cut = after.get(node.name)!;
+    if (node.op !== "channel_map" || cut.op !== "channel_map") return [];
+    const [channels] = shapes.get(node.inputs[0])!;
+    const keptIn = kept(node.inputs[0]), keptOut = kept(node.output);
+    if (keptIn.length === channels && keptOut.length === node.from.length) return [];
+    const groups = removals.filter(({ group, removed }) =>
+      [...removed].some((player) =>
+        group.players[player].channels.some(({ value }) =>
+          value === node.inputs[0] || value === node.output
+        )
+      )
+    ).map(({ group }) => group.name);
+    return [{ node: node.name, channels, keptIn, keptOut, from: node.from, cut: cut.from, groups }];
+  });
 }
 
 function cutNodes(graph: Graph, losses: Losses): Graph["nodes"] {

@@ -1,5 +1,5 @@
 import type { Removal } from "../graph/cut.ts";
-import { parameterCuts } from "../graph/cut.ts";
+import { channelMapCuts, parameterCuts } from "../graph/cut.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { Constraints } from "./constraints.ts";
 
@@ -20,7 +20,22 @@ export interface Plan {
   readonly parameters: readonly {
     readonly name: string;
     readonly axis: number;
+    /** Indices before the cut. */
+    readonly extent: number;
     readonly kept: readonly number[];
+  }[];
+  /** Layers without parameters that rearrange or pad channels, where that changes. */
+  readonly maps: readonly {
+    readonly name: string;
+    /** What it read before the cut; of that and of its output, what stays. */
+    readonly channels: number;
+    readonly keptIn: readonly number[];
+    readonly keptOut: readonly number[];
+    /** Source of every output channel, -1 for zeros: before the cut, and after it. */
+    readonly from: readonly number[];
+    readonly cut: readonly number[];
+    /** The groups that lose what passes there. */
+    readonly groups: readonly string[];
   }[];
   /** What --keep and --max-ratio asked of groups. */
   readonly constraints: Constraints;
@@ -39,11 +54,11 @@ export function planOf(
       const kept = group.players.map((_, player) => player).filter((player) => !gone.has(player));
       return { name: group.name, kind: group.kind, channels: group.players.length, kept };
     }),
-    parameters: parameterCuts(graph, removals).map(({ parameter, axis, kept }) => ({
+    parameters: parameterCuts(graph, removals).map(({ parameter, ...part }) => ({
       name: parameter,
-      axis,
-      kept,
+      ...part,
     })),
+    maps: channelMapCuts(graph, removals).map(({ node, ...part }) => ({ name: node, ...part })),
     constraints,
   };
 }

@@ -7,13 +7,13 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { findPeers } from "../../bench/peers.ts";
-import { peerScript } from "../../bench/peer_process.ts";
 import { readWeights } from "../../src/formats/checkpoint.ts";
 import { writeModel } from "../../src/formats/model_file.ts";
 import { prunableGroups } from "../../src/graph/channels.ts";
 import { cutGraph } from "../../src/graph/cut.ts";
 import { bindWeights } from "../../src/models/bind.ts";
 import { createModel } from "../../src/models/models.ts";
+import { applyPlanSource } from "../../src/pruning/apply_plan.ts";
 import { planOf } from "../../src/pruning/plan.ts";
 import { RandomStream } from "../../src/random.ts";
 import type { StateDict, Tensor } from "../../src/tensor.ts";
@@ -87,6 +87,9 @@ describe("plan.json", () => {
         cutBy(plan, weights),
         await readWeights(join(folder, "pruned", "pruned.safetensors")),
       );
+      const script = readFileSync(join(folder, "pruned", "apply_plan.py"), "utf8");
+      const [, held] = /^PLAN = json\.loads\(r"""(.*)"""\)$/m.exec(script)!;
+      expect(JSON.parse(held)).toEqual(JSON.parse(text));
     },
   );
 
@@ -107,7 +110,7 @@ const python = "interpreter" in peers ? peers.interpreter.path : undefined;
 const missing = data === undefined || python === undefined;
 const why = data === undefined ? "there is no data" : "there is no Python with PyTorch";
 
-describe("bench/peers/cut_state_dict.py", () => {
+describe("apply_plan.py CHECKPOINT OUT", () => {
   it.skipIf(missing)(
     `cuts ResNet-20's checkpoint in PyTorch to the same tensors${
       missing ? `: skipped, ${why}` : ""
@@ -119,10 +122,9 @@ describe("bench/peers/cut_state_dict.py", () => {
       const random = new RandomStream(1, "plan");
       const removals = randomRemovals(prunableGroups(graph, "all"), random);
       mkdirSync(join(folder, "peer"));
-      const [plan, out] = ["plan.json", "cut.pt"].map((name) => join(folder, "peer", name));
-      writeFileSync(plan, JSON.stringify(planOf(graph, removals)));
-      const script = peerScript("cut_state_dict.py");
-      const { status, stderr } = spawnSync(python!, [script, checkpoint, plan, out], {
+      const [script, out] = ["apply_plan.py", "cut.pt"].map((name) => join(folder, "peer", name));
+      writeFileSync(script, await applyPlanSource(planOf(graph, removals)));
+      const { status, stderr } = spawnSync(python!, [script, checkpoint, out], {
         encoding: "utf8",
       });
       expect(status, stderr).toBe(0);
