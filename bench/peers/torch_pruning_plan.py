@@ -75,6 +75,11 @@ def take_gradients(model, drawn):
         (functional.cross_entropy(model(x), y, reduction="sum") / len(labels)).backward()
 
 
+def copy_gradients(source, target):
+    for own, other in zip(target.parameters(), source.parameters()):
+        own.grad = other.grad.clone()
+
+
 def layers_of_streams(model, example):
     """Layers whose output channels an addition couples with another layer's."""
     graph = torch_pruning.DependencyGraph().build_dependency(model, example)
@@ -147,8 +152,10 @@ def prune(original, example, chosen, ratio, drawn):
         ignored_layers=ignored,
     )
     names = {layer: name for name, layer in layers_of(model).items()}
-    for _ in range(chosen.rounds):
-        if drawn is not None:
+    for round in range(chosen.rounds):
+        if drawn is not None and round == 0:
+            copy_gradients(original, model)
+        elif drawn is not None:
             take_gradients(model, drawn)
         for group in pruner.step(interactive=True):
             kept.remove(group, pruner.DG, names)
@@ -159,6 +166,8 @@ def prune(original, example, chosen, ratio, drawn):
 
 def search(original, example, chosen, drawn):
     """The smallest ratio, to a step, that meets the budget: what it keeps, and the ratio below."""
+    if drawn is not None:
+        take_gradients(original, drawn)  # the same in the first round of every ratio
     before = costs(original, example)
     most = (1 - chosen.cut_flops) * before["macs"]
     everything = prune(original, example, chosen, 0.0, drawn)
