@@ -4,6 +4,8 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
+    // As deno.json's imports do.
+    alias: [{ find: /^@std\//, replacement: "deno-std/" }],
     include: ["tests/**/*.test.ts"],
     // The addon keeps a native thread per session, so each file gets a process of its own.
     pool: "forks",

@@ -1,19 +1,16 @@
 /** A program as text: one line an instruction, then what each arena takes. */
 
+import { formatBytes } from "../std.ts";
 import { OPERATIONS } from "./operations.ts";
 import { ARENAS, bytesOf, type Entry, type Instruction, type Program } from "./program.ts";
-
-function size(bytes: number): string {
-  if (bytes < 1024) return `${bytes} B`;
-  if (bytes < 1024 * 1024) return `${(bytes / 1024).toFixed(1)} KiB`;
-  return `${(bytes / (1024 * 1024)).toFixed(1)} MiB`;
-}
 
 function printValue(program: Program, entry: Entry, index: number): string {
   const value = program.values[index];
   const extent = `${value.images > 0 ? ` ${value.images}x` : ""}[${value.shape.join(",")}]`;
   const place = `${value.arena}@${value.offset}`;
-  return `${value.name} ${value.dtype}${extent} ${place} ${size(bytesOf(value, entry.slice))}`;
+  return `${value.name} ${value.dtype}${extent} ${place} ${
+    formatBytes(bytesOf(value, entry.slice))
+  }`;
 }
 
 function printArguments(
@@ -51,6 +48,6 @@ export function print(program: Program): string {
       lines.push(`  ${i} ${printInstruction(program, entry, instruction)}`);
     }
   }
-  for (const arena of ARENAS) lines.push(`${arena}: ${size(program.arenas[arena])}`);
+  for (const arena of ARENAS) lines.push(`${arena}: ${formatBytes(program.arenas[arena])}`);
   return lines.join("\n") + "\n";
 }

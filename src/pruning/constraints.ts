@@ -4,6 +4,7 @@ import { SecateurError } from "../errors.ts";
 import { quoted } from "../formats/bytes.ts";
 import { type ChannelGroup, channelGroups } from "../graph/channels.ts";
 import type { Graph } from "../graph/graph.ts";
+import { closestString } from "../std.ts";
 import type { PruneOptions } from "./options.ts";
 
 /** Groups that may lose channels, and what was asked of the others. */
@@ -25,20 +26,6 @@ export interface Constraints {
 function patternOf(text: string): RegExp {
   const escaped = text.replace(/[.+^${}()|[\]\\]/g, "\\$&");
   return new RegExp(`^${escaped.replace(/\*/g, ".*").replace(/\?/g, ".")}$`, "s");
-}
-
-/** Insertions, deletions and substitutions between two names (Levenshtein). */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const substituted = row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(substituted, row[j] + 1, next[j - 1] + 1));
-    }
-    row = next;
-  }
-  return row[b.length];
 }
 
 /** Names that a user may mean a group by: its own, and the layers whose channels are its. */
@@ -66,13 +53,12 @@ function matching(
   const pattern = patternOf(wanted);
   const all = new Set([...names.flatMap((each) => [...each]), ...graph.nodes.map((n) => n.name)]);
   if (![...all].some((name) => pattern.test(name))) {
-    const [nearest] = [...all].map((name) => ({ name, away: distance(name, wanted) }))
-      .sort((a, b) => a.away - b.away);
+    const nearest = closestString(wanted, [...all], { caseSensitive: true });
     throw new SecateurError(
       "option-invalid",
       `Expected ${option} to name a layer of ${graph.name}, a group or a pattern such as ` +
         `layer1.*, but nothing is called ${quoted(wanted)}; the nearest name is ` +
-        `${quoted(nearest.name)}, and inspect lists them all.`,
+        `${quoted(nearest)}, and inspect lists them all.`,
     );
   }
   return names.flatMap((each, index) =>

@@ -1,6 +1,7 @@
 /** HTML from templates in which everything put in is escaped unless it is HTML already. */
 
 import { printable } from "../printable.ts";
+import { escapeHtml } from "../std.ts";
 
 /** Text that is HTML. */
 export class Html {
@@ -11,20 +12,12 @@ export class Html {
   }
 }
 
-const ENTITIES: Readonly<Record<string, string>> = {
-  "&": "&amp;",
-  "<": "&lt;",
-  ">": "&gt;",
-  '"': "&quot;",
-  "'": "&#39;",
-};
-
 type Part = Html | string | number | readonly Part[];
 
 function escaped(part: Part): string {
   if (part instanceof Html) return part.text;
   if (typeof part === "object") return part.map(escaped).join("");
-  return printable(String(part)).replace(/[&<>"']/g, (character) => ENTITIES[character]);
+  return escapeHtml(printable(String(part)));
 }
 
 /** markup`<b>${text}</b>`: lists are joined, text is escaped. */

@@ -1,12 +1,20 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
-import { closeSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { doctor } from "../../src/commands/doctor.ts";
 import { openAddon, requireFresh } from "../../src/native/binding.ts";
-import { buildAddon, failureLines, isFresh, openLog } from "../../src/native/setup/build.ts";
+import type { SecateurError } from "../../src/errors.ts";
+import {
+  buildAddon,
+  cmakeJs,
+  failureLines,
+  isFresh,
+  openLog,
+} from "../../src/native/setup/build.ts";
 import {
   installPackages,
   installPrefix,
@@ -243,12 +251,14 @@ describe.skipIf(!canBuild)("buildAddon", () => {
     }`;
 
   /** Where the linker writes, below the folder of the variant. */
-  const LIBRARY = "secateur.node";
+  const LIBRARY = join("Release", "secateur.node");
 
-  /** A project with the real CMakeLists.txt and next to nothing to compile. */
+  /** A project with the real build files and next to nothing to compile. */
   const project = () => {
     mkdirSync(join(folder, "native", "addon"), { recursive: true });
-    cpSync(join(ROOT, "native", "CMakeLists.txt"), join(folder, "native", "CMakeLists.txt"));
+    for (const file of ["CMakeLists.txt", "native/CMakeLists.txt", "package.json"]) {
+      cpSync(join(ROOT, file), join(folder, file));
+    }
     symlinkSync(join(ROOT, "node_modules"), join(folder, "node_modules"));
     writeFileSync(join(folder, "native", "addon", "exports.cpp"), TINY);
     writeFileSync(join(folder, "native", "engine.cpp"), "int engine() { return 1; }");
@@ -322,15 +332,40 @@ describe.skipIf(!canBuild)("buildAddon", () => {
     await expect(build()).rejects.toMatchObject({ code: "addon-failed" });
   }, 120_000);
 
+  it("asks for no network: cmake-js finds all headers in node_modules", () => {
+    project();
+    const home = join(folder, "home");
+    mkdirSync(home);
+    const [program, ...args] = cmakeJs(folder);
+    if (process.versions.deno !== undefined) {
+      expect(args.join(" ")).not.toMatch(/-N|--allow-net|-A/);
+    }
+    // Where headers would come from, and go to: nothing listens there, and nothing arrives.
+    const { PATH } = process.env;
+    const env = { PATH, HOME: home, NVM_NODEJS_ORG_MIRROR: "http://127.0.0.1:9" };
+    const configure = ["configure", "--directory", folder, "--out", join(folder, "made")];
+    const cmake = (root: string) =>
+      spawnSync(program, [...args, ...configure.with(2, root)], { env, encoding: "utf8" });
+    expect(cmake(folder)).toMatchObject({ status: 0 });
+    expect(existsSync(join(home, ".cmake-js"))).toBe(false);
+
+    // Without the word in package.json it would have asked.
+    const { binary: _, ...others } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+    writeFileSync(join(folder, "package.json"), JSON.stringify(others));
+    expect(cmake(folder).status).not.toBe(0);
+  }, 120_000);
+
   it("keeps the addon in place and quotes the compiler when a source is wrong", async () => {
     project();
     await build();
     const before = readFileSync(addonPath(folder));
     writeFileSync(join(folder, "native", "engine.cpp"), "int engine() { return missing; }");
-    await expect(build()).rejects.toMatchObject({
+    const failure = await build().then(() => undefined, (thrown: SecateurError) => thrown);
+    expect(failure).toMatchObject({
       code: "addon-failed",
       message: expect.stringMatching(/engine\.cpp:1:.*missing/),
     });
+    expect(failure?.message).not.toContain("ERROR OMG");
     expect(readFileSync(addonPath(folder)).equals(before)).toBe(true);
   }, 120_000);
 });

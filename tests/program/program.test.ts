@@ -78,7 +78,7 @@ describe("compile", () => {
       "  2 pack_convolution fc: weight=fc.weight f32[5,2,2,2] weights@512 160 B -> " +
       "packed=packed/2/2x2,1x1,1x1,0x0,1x1,1/fc.weight bytes[160] state@576 160 B",
       "forward: 16 images in slices of 2",
-      "  0 convolution conv: x=forward/input f32 16x[4,4,3] feeds@0 3.0 KiB, " +
+      "  0 convolution conv: x=forward/input f32 16x[4,4,3] feeds@0 3.07 kB, " +
       "packed=packed/2/4x4,4x4,1x1,1x1,1x1,1/folded/conv.weight bytes[216] state@320 216 B, " +
       "bias=folded/conv.bias f32[2] state@256 8 B -> " +
       "y=forward/relu f32 16x[4,4,2] slice@0 256 B",
@@ -89,7 +89,7 @@ describe("compile", () => {
       "bias=fc.bias f32[5] weights@704 20 B -> y=forward/fc f32 16x[5] activations@0 320 B",
       "weights: 768 B",
       "state: 768 B",
-      "feeds: 3.0 KiB",
+      "feeds: 3.07 kB",
       "activations: 320 B",
       "slice: 320 B",
       "",

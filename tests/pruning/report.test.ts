@@ -297,7 +297,7 @@ describe("progress", () => {
     now = 5_000;
     expect(meter.line(progress(50))).toBe(undefined);
     now = 10_000;
-    expect(meter.line(progress(100))).toBe("train: 10%, 10 images/s, about 1 min 30 s left");
+    expect(meter.line(progress(100))).toBe("train: 10%, 10 images/s, about 1m 30s left");
     now = 100_000;
     expect(meter.line(progress(1000))).toBe("train: 100%, 10 images/s, done");
     expect(meter.line(progress(1000))).toBe(undefined);
@@ -323,8 +323,8 @@ describe("progress", () => {
   it("writes durations as people do", () => {
     const seconds = [0, 4.4, 9.7, 22, 57, 95, 125, 241, 3590, 4320, 7100, 40_000];
     expect(seconds.map(duration)).toEqual([
-      ...["1 s", "4 s", "10 s", "20 s", "55 s", "1 min 30 s", "2 min", "4 min"],
-      ...["1 h", "1 h 10 min", "2 h", "11 h"],
+      ...["1s", "4s", "10s", "20s", "55s", "1m 30s", "2m", "4m"],
+      ...["1h", "1h 10m", "2h", "11h"],
     ]);
   });
 
@@ -338,7 +338,7 @@ describe("progress", () => {
     meter.line(at(0, 0));
     now = 10_000;
     // A tenth of the units, half of the work: as long again, not nine times as long.
-    expect(meter.line(at(100, 200))).toBe("sweep: 50%, 10 coalitions/s, at most about 10 s left");
+    expect(meter.line(at(100, 200))).toBe("sweep: 50%, 10 coalitions/s, at most about 10s left");
     now = 20_000;
     expect(meter.line(at(500, 400, 500))).toBe("sweep: 100%, 25 coalitions/s, done");
   });

@@ -4,6 +4,7 @@ import { Command, Option } from "commander";
 import { z } from "zod";
 import { SecateurError } from "../../errors.ts";
 import { quoted } from "../../formats/bytes.ts";
+import { toKebabCase } from "../../std.ts";
 
 /** One option; its name is its key in the table, "cutFlops" for --cut-flops. */
 export interface OptionSpec<Schema extends z.ZodType = z.ZodType> {
@@ -27,7 +28,7 @@ export type OptionValues<Table extends OptionTable> = {
 
 /** "cutFlops" -> "--cut-flops". */
 export function longFlag(name: string): string {
-  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+  return `--${toKebabCase(name)}`;
 }
 
 /** Declares a table's options to commander; values stay text until `parseOptions`. */

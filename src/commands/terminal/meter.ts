@@ -1,6 +1,7 @@
 /** Progress in figures people read: share, rate and time left. */
 
 import type { Progress } from "../../progress.ts";
+import { formatDuration, toKebabCase } from "../../std.ts";
 
 /** Units per second and seconds left; absent until they can be told. */
 export interface Pace {
@@ -15,19 +16,14 @@ const BAR = 24;
 /** Seconds up to which a duration is rounded to so many seconds. */
 const ROUNDING = [[10, 1], [60, 5], [180, 30], [3600, 60], [36_000, 600], [Infinity, 3600]];
 
-/** As people say how long something may take: "4 s", "20 s", "1 min 30 s", "4 min", "1 h 10 min". */
+/** How long something may take, as people round it: "4s", "20s", "1m 30s", "4m", "1h 10m". */
 export function duration(seconds: number): string {
   const [, step] = ROUNDING.find(([limit]) => seconds < limit) ?? [0, 3600];
   const whole = Math.max(1, Math.round(seconds / step) * step);
-  const parts = [
-    [Math.floor(whole / 3600), "h"],
-    [Math.floor(whole / 60) % 60, "min"],
-    [whole % 60, "s"],
-  ] as const;
-  return parts.filter(([count]) => count > 0).map(([count, unit]) => `${count} ${unit}`).join(" ");
+  return formatDuration(1000 * whole, { ignoreZero: true });
 }
 
-/** A forecast of seconds: "about 4 min", "at most about 4 min" where it is an upper bound. */
+/** A forecast of seconds: "about 4m", "at most about 4m" where it is an upper bound. */
 export function forecast(seconds: number, atMost = false): string {
   return `${atMost ? "at most " : ""}about ${duration(seconds)}`;
 }
@@ -102,5 +98,4 @@ export class Meter {
 }
 
 /** "learningRate" -> "learning rate". */
-const words = (name: string): string =>
-  name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+const words = (name: string): string => toKebabCase(name).replaceAll("-", " ");

@@ -1,8 +1,9 @@
-/** Compiles the addon under a lock, seals it and renames it into place. */
+/** Has cmake-js compile the addon under a lock, seals it and renames it into place. */
 
 import { mkdirSync, openSync, readFileSync, writeSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import process from "node:process";
 import { SecateurError } from "../../errors.ts";
 import { unwritable } from "../../formats/atomic.ts";
 import { runCommand } from "./install.ts";
@@ -13,9 +14,10 @@ import { addonPath, buildHash } from "./sources.ts";
 const BUSY = 75;
 
 /**
- * Runs under the lock: another build may have finished the work while this one waited. A CMake
- * cache that belongs to another folder or compiler is thrown away once. A library that a killed
- * linker left, or an object that a power cut emptied, would count as made: both are made anew.
+ * Runs under the lock, with cmake-js as its arguments: another build may have finished the work while
+ * this one waited. A CMake cache that belongs to another folder or compiler is thrown away once. A
+ * library that a killed linker left, or an object that a power cut emptied, would count as made: both
+ * are made anew.
  */
 const BUILD_SCRIPT = `
 set -e
@@ -24,21 +26,34 @@ if grep -qsF "$HASH" "$ADDON"; then
   sealed="$SEAL_MARK$(head -c "-$SEAL_LENGTH" "$ADDON" | digest)"
   if [ "$(tail -c "$SEAL_LENGTH" "$ADDON" | tr -d '\\0')" = "$sealed" ]; then exit 0; fi
 fi
+library="$WORK/Release/secateur.node"
 if [ -d "$WORK" ]; then
-  rm -f "$WORK/secateur.node"
+  rm -f "$library"
   find "$WORK" -name '*.o' -empty -delete
 fi
-configure() {
-  cmake -S "$ROOT/native" -B "$WORK" -G "Unix Makefiles" -DCMAKE_BUILD_TYPE=Release \\
-    -DCMAKE_CXX_COMPILER="$COMPILER" -DSECATEUR_ONEDNN="$ONEDNN" -DSECATEUR_SOURCE_HASH="$HASH" \\
-    -DNODE_MODULES="$ROOT/node_modules"
+cmake_js() {
+  step="$1"
+  shift
+  "$@" "$step" --log-level warn --directory "$ROOT" --out "$WORK" --target addon \\
+    --parallel "$JOBS" --generator "Unix Makefiles" --cc "$COMPILER" --cxx "$COMPILER" \\
+    "--CDSECATEUR_ONEDNN=$ONEDNN" "--CDSECATEUR_SOURCE_HASH=$HASH"
 }
-configure || { rm -rf "$WORK"; configure; }
-cmake --build "$WORK" --target addon --parallel "$JOBS"
-cp "$WORK/secateur.node" "$ADDON.new"
-echo "$SEAL_MARK$(digest < "$WORK/secateur.node")" >> "$ADDON.new"
+cmake_js configure "$@" || { rm -rf "$WORK"; cmake_js configure "$@"; }
+cmake_js build "$@"
+cp "$library" "$ADDON.new"
+echo "$SEAL_MARK$(digest < "$library")" >> "$ADDON.new"
 mv -fT "$ADDON.new" "$ADDON"
 `;
+
+/**
+ * The command that runs cmake-js in this runtime. Under Deno it may not use the network: package.json
+ * says that the addon is built against Node-API alone, so there is nothing to download.
+ */
+export function cmakeJs(root: string): string[] {
+  const program = join(root, "node_modules", "cmake-js", "bin", "cmake-js");
+  const deno = ["run", "--quiet", "--no-prompt", "-R", "-W", "-E", "-S", "--allow-run"];
+  return [process.execPath, ...(process.versions.deno === undefined ? [] : deno), program];
+}
 
 export interface BuildOptions {
   readonly root: string;
@@ -81,9 +96,12 @@ export function openLog(root: string): number {
   }
 }
 
+/** What cmake-js says of a command that failed after saying itself why. */
+const ECHO = /^ERROR OMG Process terminated/;
+
 /** The lines of the log that say what failed: the compiler's errors, else its last lines. */
 export function failureLines(log: string): string[] {
-  const lines = log.trimEnd().split("\n");
+  const lines = log.trimEnd().split("\n").filter((line) => !ECHO.test(line));
   const errors = lines.filter((line) => /\berror\b|undefined reference|Error:/i.test(line));
   return errors.length > 0 ? errors.slice(0, 12) : lines.slice(-12);
 }
@@ -110,7 +128,7 @@ export async function buildAddon(options: BuildOptions): Promise<void> {
   const locked = (...flags: string[]) =>
     runCommand(
       ["flock", ...flags, join(root, "build", "lock"), "env", ...assignments]
-        .concat("sh", "-c", BUILD_SCRIPT),
+        .concat("sh", "-c", BUILD_SCRIPT, "sh", ...cmakeJs(root)),
       log,
       (text) => {
         writeSync(log, text);

@@ -21,7 +21,8 @@ function say(line: string): void {
 
 /** Throws "addon-missing" when something the set-up itself uses is absent. */
 function requireHelpers(root: string): void {
-  if (!existsSync(join(root, "node_modules", "node-addon-api"))) {
+  const packages = ["cmake-js", "node-addon-api"].map((name) => join(root, "node_modules", name));
+  if (!packages.every((path) => existsSync(path))) {
     throw new SecateurError(
       "addon-missing",
       "Building the native addon needs the npm packages of package.json in node_modules; " +

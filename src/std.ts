@@ -1,0 +1,32 @@
+/**
+ * What is used of Deno's standard library. Its npm package carries plain JavaScript, so the types are
+ * given here, once. deno.json maps "@std/" to the package, vitest.config.ts does for Node.
+ */
+
+import { format as untypedBytes } from "@std/fmt/bytes.js";
+import { format as untypedDuration } from "@std/fmt/duration.js";
+import { escape as untypedEscape } from "@std/html/entities.js";
+import { closestString as untypedClosest } from "@std/text/closest_string.js";
+import { toKebabCase as untypedKebab } from "@std/text/to_kebab_case.js";
+
+/** "1.34 MB". */
+export const formatBytes: (bytes: number) => string = untypedBytes;
+
+/** "1m 30s" of 90,000 milliseconds with `ignoreZero`. */
+export const formatDuration: (
+  milliseconds: number,
+  options?: { ignoreZero?: boolean },
+) => string = untypedDuration;
+
+/** Text as HTML, in elements and in quoted attributes. */
+export const escapeHtml: (text: string) => string = untypedEscape;
+
+/** The text of a list that is nearest to another, by Levenshtein distance. */
+export const closestString: (
+  text: string,
+  from: readonly string[],
+  options?: { caseSensitive?: boolean },
+) => string = untypedClosest;
+
+/** "cutFlops" -> "cut-flops". */
+export const toKebabCase: (text: string) => string = untypedKebab;
