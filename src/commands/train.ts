@@ -14,6 +14,7 @@ import { epochName, scored, trainingSentences } from "../report/training.ts";
 import type { EpochRecord } from "../training/checkpoint.ts";
 import { evaluate, type TimedEvaluation } from "../training/evaluate.ts";
 import type { Distillation, TrainOptions, TrainResult } from "../training/options.ts";
+import { mixingOf } from "../training/mix.ts";
 import { defaultWarmup } from "../training/schedule.ts";
 import { train } from "../training/train.ts";
 import { type Console, openConsole } from "./terminal/console.ts";
@@ -123,6 +124,7 @@ function trainingOptions(
     average: ema,
     ...(distillation ? { distillation } : {}),
     smoothing,
+    mixing: mixingOf(values),
     augment,
     seed,
     resume,

@@ -4,7 +4,9 @@ import type { Normalisation, PictureSet } from "../data/dataset.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { RunOptions } from "../progress.ts";
 import { identityOf } from "../training/identity.ts";
+import { mixingOf } from "../training/mix.ts";
 import type { TrainOptions, TrainResult } from "../training/options.ts";
+import { defaultWarmup } from "../training/schedule.ts";
 import { train } from "../training/train.ts";
 import type { PruneOptions } from "./options.ts";
 import type { StageStore } from "./store.ts";
@@ -36,6 +38,7 @@ function recipe(input: FineTuningInput, options: PruneOptions): TrainOptions {
     learningRate: options.learningRate,
     warmupEpochs: options.warmup,
     smoothing: options.smoothing,
+    mixing: mixingOf(options),
     optimizer: { kind: "sgd", weightDecay: options.weightDecay },
     clip: options.clip,
     probe: true,
@@ -55,7 +58,10 @@ export async function fineTune(
   { store, ...run }: FineTuningRun,
 ): Promise<TrainResult> {
   const training = recipe(input, options);
-  const checkpoint = await store.with(identityOf(graph, training))
-    .longer(stage, options.epochs, "safetensors");
+  const { epochs, warmup } = options;
+  // One that was left to secateur goes with the epochs, which may become more.
+  const own = warmup === defaultWarmup(epochs) ? [] : [warmup];
+  const checkpoint = await store.with([identityOf(graph, training), ...own])
+    .longer(stage, epochs, "safetensors");
   return await train(graph, { ...run, ...training, stage, checkpoint, resume: true });
 }

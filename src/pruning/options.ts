@@ -53,6 +53,9 @@ export interface PruneOptions {
   readonly distill: number;
   readonly temperature: number;
   readonly smoothing: number;
+  /** Alphas of pictures mixed of two (training/mix.ts); left out, none are. */
+  readonly mixup?: number;
+  readonly cutmix?: number;
   /** Fine-tune the unpruned model in the same way, for comparison. */
   readonly control: boolean;
   /** Training pictures of each class held out; by default a tenth of the smallest, at most 500. */

@@ -44,8 +44,8 @@ export const trainingPosition = z.object({
   highest: z.number().optional(),
   /** What the probe left of the learning rate. */
   rateShare: z.number(),
-  /** Epochs the schedule was laid out for; more than once where a run was extended. */
-  planned: z.array(z.number().int()),
+  /** Epochs and warm-up that the schedule was laid out for; more than once where a run was extended. */
+  planned: z.array(z.object({ epochs: z.number().int(), warmup: z.number() })),
   diverged: divergence.optional(),
 });
 

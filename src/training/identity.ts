@@ -6,7 +6,6 @@ import { digestOfGraph } from "../graph/digest.ts";
 import type { Graph } from "../graph/graph.ts";
 import { resolveDtype } from "../native/loaded_model.ts";
 import type { TrainOptions } from "./options.ts";
-import { defaultWarmup } from "./schedule.ts";
 
 /**
  * By what people call it. The number of epochs does not belong to it, nor the warm-up that goes with it: a
@@ -16,7 +15,7 @@ export type Identity = Readonly<Record<string, string | number | boolean>>;
 
 /** Identity of a run; takes in every picture and weight, so ask once. */
 export function identityOf(graph: Graph, options: TrainOptions): Identity {
-  const { validation, distillation, optimizer, warmupEpochs: warmup = 0 } = options;
+  const { validation, distillation, optimizer } = options;
   return {
     "starting weights": digestOfGraph(graph),
     "training pictures": digestOfPictures(options.data),
@@ -30,12 +29,13 @@ export function identityOf(graph: Graph, options: TrainOptions): Identity {
     "weight decay": optimizer.weightDecay,
     "decay of batch norm and biases": optimizer.decayNormAndBias ?? false,
     "learning rate": options.learningRate,
-    "warm-up": warmup === defaultWarmup(options.epochs) ? "default" : warmup,
     "largest gradient": options.clip ?? "none",
     "rate probe": options.probe ?? false,
     "moving average": options.average ?? "none",
     "batch size": options.batch,
     "label smoothing": options.smoothing ?? 0,
+    mixup: options.mixing?.mixup ?? "none",
+    cutmix: options.mixing?.cutmix ?? "none",
     augmentation: options.augment ?? false,
     shuffling: options.shuffle ?? true,
     seed: options.seed,

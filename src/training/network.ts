@@ -7,6 +7,7 @@ import { LoadedModel } from "../native/loaded_model.ts";
 import type { EntryRequest } from "../program/compile.ts";
 import type { Tensor } from "../tensor.ts";
 import { evaluateLoaded, type Evaluation, evaluationRequest } from "./evaluate.ts";
+import type { Mixed } from "./mix.ts";
 import type { TrainOptions } from "./options.ts";
 
 const stepName = (images: number): string => `step/${images}`;
@@ -23,6 +24,12 @@ export interface StepSettings {
   readonly learningRate: number;
   /** Of the whole run, from 0. */
   readonly count: number;
+}
+
+export interface StepOptions {
+  /** What the pictures were mixed of; nothing else, by default. */
+  readonly mixed?: Mixed;
+  readonly withLogits?: boolean;
 }
 
 /** What a step leaves. */
@@ -54,6 +61,7 @@ export class TrainedNetwork implements Disposable {
       images,
       loss: {
         smoothing: options.smoothing ?? 0,
+        mixed: options.mixing !== undefined,
         ...(distillation
           ? { distill: distillation.share, temperature: distillation.temperature }
           : {}),
@@ -83,9 +91,13 @@ export class TrainedNetwork implements Disposable {
     return this.#averages.size > 0;
   }
 
-  /** One forward and backward pass and the update. */
-  async step(batch: Batch, settings: StepSettings, withLogits = false): Promise<StepResult> {
-    const name = stepName(batch.labels.length);
+  /** One forward and backward pass and the update; `mixed` says what the pictures were mixed of. */
+  async step(
+    batch: Batch,
+    settings: StepSettings,
+    { mixed, withLogits = false }: StepOptions = {},
+  ): Promise<StepResult> {
+    const images = batch.labels.length, name = stepName(images);
     const entry = this.#model.entry(name);
     const teacher = await this.#teacherLogits(name, batch);
     const { feeds } = entry;
@@ -96,6 +108,12 @@ export class TrainedNetwork implements Disposable {
         [feeds.hyper!]: this.#hyper(settings),
         ...(teacher ? { [feeds.teacher!]: teacher } : {}),
         ...(feeds.pace ? { [feeds.pace]: this.#pace(settings.count) } : {}),
+        ...(feeds.otherLabels
+          ? {
+            [feeds.otherLabels]: mixed?.otherLabels ?? batch.labels,
+            [feeds.labelShares!]: mixed?.labelShares ?? new Float32Array(images).fill(1),
+          }
+          : {}),
       },
       fetch: [entry.loss!, ...(withLogits ? [entry.logits!] : [])],
     });

@@ -4,6 +4,7 @@ import type { Normalisation, PictureSet } from "../data/dataset.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { ComputeOptions } from "../native/loaded_model.ts";
 import type { RunOptions } from "../progress.ts";
+import type { Mixing } from "./mix.ts";
 import type { BestWeights, Divergence, EpochRecord, Score } from "./checkpoint_position.ts";
 
 /** Nesterov momentum as in PyTorch, or AdamW; decay spares batch norm and biases by default. */
@@ -42,6 +43,8 @@ export interface TrainOptions extends RunOptions, ComputeOptions {
   /** Decay of a moving average of the weights that competes with them; in (0, 1). */
   readonly average?: number;
   readonly smoothing?: number;
+  /** Train on pictures mixed of two (mix.ts). */
+  readonly mixing?: Mixing;
   readonly distillation?: Distillation;
   /** Crop and mirror. */
   readonly augment?: boolean;

@@ -3,17 +3,21 @@
 import type { Batch, BatchStream } from "../data/batches/batches.ts";
 import { SecateurError } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";
+import { RandomStream } from "../random.ts";
 import type { Tensor } from "../tensor.ts";
 import { isBetter } from "./best.ts";
 import { readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 import type { Divergence, EpochRecord, Score, TrainingPosition } from "./checkpoint_position.ts";
 import { type Identity, identityOf } from "./identity.ts";
-import { TrainedNetwork } from "./network.ts";
+import { mix } from "./mix.ts";
+import { type StepOptions, TrainedNetwork } from "./network.ts";
 import type { TrainOptions, TrainResult } from "./options.ts";
 import { crossEntropy, isRuined, LOWERED, probeSteps, TRIES } from "./probe.ts";
 import { learningRate } from "./schedule.ts";
 
 const figure = (rate: number): string => String(Number(rate.toPrecision(3)));
+
+const planOf = ({ epochs, warmupEpochs: warmup = 0 }: TrainOptions) => ({ epochs, warmup });
 
 export class TrainingRun implements Disposable {
   readonly #graph: Graph;
@@ -37,7 +41,7 @@ export class TrainingRun implements Disposable {
       images: 0,
       history: [],
       rateShare: 1,
-      planned: [options.epochs],
+      planned: [planOf(options)],
     };
   }
 
@@ -129,7 +133,7 @@ export class TrainingRun implements Disposable {
       const { logits } = await this.#network.step(
         batch,
         { learningRate: rate, count: losses.length },
-        true,
+        { withLogits: true },
       );
       losses.push(crossEntropy(logits!, batch.labels));
       onProgress?.({ stage: "rate probe", done: losses.length, total: steps, unit: "steps" });
@@ -175,7 +179,8 @@ export class TrainingRun implements Disposable {
     const { epoch, step, lossSum, images } = this.#position;
     const rate = this.#learningRate(epoch, step);
     const count = epoch * this.#batches.stepsPerEpoch + step;
-    const { loss } = await this.#network.step(batch, { learningRate: rate, count });
+    const mixed = this.#mix(batch);
+    const { loss } = await this.#network.step(batch, { learningRate: rate, count }, mixed);
     if (!Number.isFinite(loss)) {
       this.#diverge({ epoch: epoch + 1, step: step + 1, learningRate: rate }, count === 0);
       return false;
@@ -188,6 +193,14 @@ export class TrainingRun implements Disposable {
     };
     this.#report(loss / batch.labels.length, rate);
     return true;
+  }
+
+  /** Mixes a batch's pictures, where that is asked for; says of what. */
+  #mix({ images, labels }: Batch): StepOptions {
+    const { mixing, data, seed } = this.#options;
+    if (mixing === undefined) return {};
+    const { epoch, step } = this.#position;
+    return { mixed: mix(images, labels, data, mixing, new RandomStream(seed, "mix", epoch, step)) };
   }
 
   /** Of the epoch's weights and their average; undefined where they no longer give finite losses. */
@@ -306,7 +319,14 @@ export class TrainingRun implements Disposable {
     const state = checkpoint && await readCheckpoint(checkpoint, this.#identity);
     if (!state) return false;
     const { position } = state;
-    const planned = position.planned.at(-1)!;
+    const before = position.planned.at(-1)!, now = planOf(this.#options);
+    if (before.epochs === epochs && before.warmup !== now.warmup) {
+      throw new SecateurError(
+        "checkpoint-mismatch",
+        `The checkpoint ${checkpoint} belongs to another run: another warm-up (${before.warmup}, ` +
+          `now ${now.warmup}). Repeat it, or leave out --resume to start anew.`,
+      );
+    }
     if (position.epoch > epochs) {
       throw new SecateurError(
         "checkpoint-mismatch",
@@ -314,15 +334,15 @@ export class TrainingRun implements Disposable {
           `for at least as many, or leave out --resume to start anew.`,
       );
     }
-    this.#position = planned === epochs
-      ? position
-      : { ...position, planned: [...position.planned, epochs] };
+    const extended = before.epochs !== epochs;
+    this.#position = extended ? { ...position, planned: [...position.planned, now] } : position;
     this.#best = state.best;
     if (position.diverged) return true;
     this.#network.write(state.parameters, state.optimizer, state.averages);
-    if (planned !== epochs) {
+    if (extended) {
       onNote?.(
-        `Training goes on after epoch ${position.epoch} of what were to be ${planned}, now towards ` +
+        `Training goes on after epoch ${position.epoch} of what were to be ` +
+          `${before.epochs}, now towards ` +
           `${epochs}: the learning rate follows the cosine of ${epochs} epochs from here, so the ` +
           `weights will not be quite those of ${epochs} epochs in one go.`,
       );

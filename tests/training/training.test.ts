@@ -156,6 +156,16 @@ describe("training", () => {
     expect(scoreOf(await evaluate(result.best, QUICK.validation, QUICK))).toEqual(best);
   });
 
+  it("learns from pictures mixed of two", async () => {
+    for (const mixing of [{ mixup: 0.4 }, { cutmix: 1 }]) {
+      const options = { ...QUICK, epochs: 12, augment: false, smoothing: 0 };
+      const { outcome, history } = await train(smallNetwork(), { ...options, mixing });
+      expect(outcome.best!.top1).toBeGreaterThan(0.8);
+      // Mixtures have no certain answer, which the loss of their labels shows.
+      expect(history[11].loss).toBeGreaterThan(0.1);
+    }
+  });
+
   it("averages weights as a plain computation does, and lets the average compete", async () => {
     const decay = 0.8, seen: Float32Array[] = [];
     const options = {
@@ -340,6 +350,15 @@ describe("a stopped run", () => {
     expect(outcome(await train(smallNetwork(), QUICK)).last).not.toEqual(whole.last);
   });
 
+  it("goes on to the same bytes with pictures mixed of two and a teacher that sees them", async () => {
+    const distillation = { teacher: smallNetwork(7), share: 0.5, temperature: 2 };
+    const options: TrainOptions = { ...QUICK, mixing: { mixup: 0.4, cutmix: 1 }, distillation };
+    const whole = outcome(await train(smallNetwork(), options));
+    expect(outcome(await stopAndResume(options, 7))).toEqual(whole);
+    const plain = outcome(await train(smallNetwork(), { ...QUICK, distillation }));
+    expect(plain.last).not.toEqual(whole.last);
+  });
+
   it("goes on to the same bytes in bf16", async () => {
     const options: TrainOptions = { ...QUICK, dtype: "bf16", epochs: 2 };
     const whole = outcome(await train(smallNetwork(), options));
@@ -382,6 +401,8 @@ describe("a stopped run", () => {
       ),
     ]);
     expect((await train(smallNetwork(), more)).history).toEqual(longer.history);
+    const warmer = train(smallNetwork(), { ...more, warmupEpochs: 2 });
+    await expect(warmer).rejects.toThrow(/another run: another warm-up \(1, now 2\)/);
     const fewer = train(smallNetwork(), { ...more, epochs: 3 });
     await expect(fewer).rejects.toMatchObject({ code: "checkpoint-mismatch" });
     await expect(fewer).rejects.toThrow(/has 5 epochs behind it, more than the 3 asked for/);

@@ -1,7 +1,7 @@
 /** Options that several commands share. */
 
 import { availableParallelism } from "node:os";
-import { between, flag, oneOf, oneOfInstead, text, triple, whole } from "./values.ts";
+import { between, flag, oneOf, oneOfInstead, positive, text, triple, whole } from "./values.ts";
 
 /** Which model. */
 export const MODEL_OPTIONS = {
@@ -142,6 +142,18 @@ export const TRAINING_OPTIONS = {
     value: "decay",
     help: "keep a moving average of the weights, with a decay such as 0.999, which competes with " +
       "them on held-out pictures",
+  },
+  mixup: {
+    schema: positive(100).optional(),
+    value: "alpha",
+    help: "blend training pictures in pairs, with shares from Beta(alpha, alpha), such as 0.2",
+  },
+  cutmix: {
+    schema: positive(100).optional(),
+    value: "alpha",
+    help:
+      "exchange rectangles of training pictures in pairs, as large as Beta(alpha, alpha) says, " +
+      "such as 1; with --mixup, batches take turns at random",
   },
   warmup: {
     schema: between(0, 1000).optional(),
