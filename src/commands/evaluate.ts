@@ -11,13 +11,8 @@ import { type Console, openConsole } from "./terminal/console.ts";
 import { EVALUATE_OPTIONS } from "./options/model.ts";
 import { fitOf, graphOf, readSource } from "./inputs/model.ts";
 import { type OptionValues, parseOptions } from "./options/parse.ts";
-import {
-  type InputPlan,
-  isEmbedded,
-  openPictures,
-  planInput,
-  splitTraining,
-} from "./inputs/pictures.ts";
+import { type InputPlan, planInput } from "./inputs/input_plan.ts";
+import { isEmbedded, openPictures, splitTraining } from "./inputs/pictures.ts";
 
 /** The pictures asked for. Throws "option-invalid" where none are held out. */
 async function openSplit(
@@ -54,7 +49,7 @@ export async function runEvaluate(
     const source = await readSource(values, console);
     const plan = await planInput(values, source, console);
     const pictures = await openSplit(values, plan, console, options);
-    const graph = graphOf(source, fitOf(pictures));
+    const graph = graphOf(source, fitOf(pictures, plan.contract));
     const { batch, dtype, threads } = values;
     const found = await evaluate(graph, pictures, {
       ...options,

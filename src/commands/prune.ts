@@ -31,7 +31,8 @@ import { forecast } from "./terminal/meter.ts";
 import { fitOf, graphOf, type ModelSource, readSource } from "./inputs/model.ts";
 import { type OptionValues, parseOptions } from "./options/parse.ts";
 import { OutputFolder, warnOfNothing } from "./terminal/output.ts";
-import { contractOf, isEmbedded, openParts, planInput, specOf } from "./inputs/pictures.ts";
+import { planInput } from "./inputs/input_plan.ts";
+import { contractOf, isEmbedded, openParts, specOf } from "./inputs/pictures.ts";
 import { EXPORT_OPTIONS, FORCE_OPTION, pruneOptions } from "./options/prune.ts";
 import { DATA_OPTIONS, JSON_OPTION, MODEL_OPTIONS } from "./options/shared.ts";
 
@@ -148,8 +149,8 @@ async function load(
         "with at least 1, and data with at least 2 pictures of each class.",
     );
   }
-  const graph = graphOf(source, fitOf(training));
-  requireFit(graph, training);
+  const graph = graphOf(source, fitOf(training, plan.contract));
+  requireFit(graph, training, plan.contract);
   return {
     input: { graph, training, heldOut, test, normalisation: normalisationOf(plan.contract) },
     source,

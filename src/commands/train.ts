@@ -29,13 +29,8 @@ import {
 } from "./inputs/model.ts";
 import { type OptionValues, parseOptions } from "./options/parse.ts";
 import { OutputFolder, warnOfNothing } from "./terminal/output.ts";
-import {
-  contractOf,
-  type InputPlan,
-  openParts,
-  type Pictures,
-  planInput,
-} from "./inputs/pictures.ts";
+import { type InputPlan, planInput } from "./inputs/input_plan.ts";
+import { contractOf, openParts, type Pictures } from "./inputs/pictures.ts";
 import { distillationOf, readTeacher } from "./inputs/teacher.ts";
 import { TRAIN_OPTIONS } from "./options/train.ts";
 
@@ -142,7 +137,7 @@ async function load(values: TrainValues, console: Console, options: RunOptions):
   // A student that knows no form of pictures yet takes its teacher's.
   const plan = await planInput(values, source?.contract ? source : teacher ?? source, console);
   const pictures = await openParts(values, plan, console, options);
-  const fit = fitOf(pictures.training);
+  const fit = fitOf(pictures.training, plan.contract);
   const graph = source
     ? graphOf(source, fit)
     : createModel(values.model ?? EMBEDDED_MODEL, { ...fit, seed: values.seed });

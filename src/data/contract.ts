@@ -5,13 +5,19 @@
 import { z } from "zod";
 import { SecateurError } from "../errors.ts";
 import { quoted } from "../formats/bytes.ts";
-import { type ChannelOrder, type Normalisation, normalisations } from "./dataset.ts";
+import {
+  type ChannelOrder,
+  inputChannels,
+  type Normalisation,
+  normalisations,
+  type PerColour,
+} from "./dataset.ts";
 import type { Framing } from "./pictures/geometry.ts";
 
 export interface InputContract extends Framing {
-  /** Of pixels scaled to [0, 1]: red, green, blue, whatever the order of the input. */
-  readonly mean: readonly [number, number, number];
-  readonly std: readonly [number, number, number];
+  /** Of pixels scaled to [0, 1]: red, green, blue, whatever the order of the input; or of grey. */
+  readonly mean: PerColour;
+  readonly std: PerColour;
   readonly channels: ChannelOrder;
   /** Class by index, where known. */
   readonly labels?: readonly string[];
@@ -19,6 +25,9 @@ export interface InputContract extends Framing {
 
 /** What holds where nothing else is said. */
 export const DEFAULT_CONTRACT: InputContract = { ...normalisations.imagenet, channels: "rgb" };
+
+/** The same for models that take one channel. */
+export const GREY_CONTRACT: InputContract = { ...normalisations.grey, channels: "grey" };
 
 /** Contracts by name: how ImageNet classifiers are evaluated, and CIFAR-10's own statistics. */
 export const PRESETS: Readonly<Record<"imagenet" | "cifar", InputContract>> = {
@@ -32,7 +41,7 @@ export const CONTRACT_KEY = "secateur.input";
 const side = z.int().min(1).max(65536);
 const colours = (least: number, most: number) => {
   const figure = z.number().min(least).max(most);
-  return z.tuple([figure, figure, figure]);
+  return z.union([z.tuple([figure, figure, figure]), z.tuple([figure])]);
 };
 
 const stored = z.strictObject({
@@ -40,9 +49,12 @@ const stored = z.strictObject({
   crop: side.optional(),
   mean: colours(0, 1),
   std: colours(0.001, 10),
-  channels: z.enum(["rgb", "bgr"]),
+  channels: z.enum(["rgb", "bgr", "grey"]),
   labels: z.array(z.string().min(1).max(1000)).min(1).max(1_000_000).optional(),
-});
+}).refine(
+  (contract) => [contract.mean, contract.std].every((of) => of.length === inputChannels(contract)),
+  { message: "a mean and a deviation for each of its channels", path: ["mean"] },
+);
 
 /** Metadata that keeps a contract. */
 export function contractMetadata(contract: InputContract): Record<string, string> {

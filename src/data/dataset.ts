@@ -62,27 +62,38 @@ export function isLoaded(dataset: PictureSet): dataset is Dataset {
   return "pixels" in dataset;
 }
 
+/** A figure for each colour, red, green and blue, or one for grey. */
+export type PerColour = readonly [number, number, number] | readonly [number];
+
 /**
- * Per-colour mean and standard deviation of pixels scaled to [0, 1]; the input is (x - mean) / std.
- * Always listed red, green, blue; `channels` is the order in which a model takes them.
+ * Mean and standard deviation of pixels scaled to [0, 1]; the input is (x - mean) / std. Colours are
+ * always listed red, green, blue; `channels` is the order in which a model takes them. One figure
+ * each goes with grey alone.
  */
 export interface Normalisation {
-  readonly mean: readonly [number, number, number];
-  readonly std: readonly [number, number, number];
+  readonly mean: PerColour;
+  readonly std: PerColour;
   /** Default rgb. */
   readonly channels?: ChannelOrder;
 }
 
-/** Order of the colours in a model's input. */
-export type ChannelOrder = "rgb" | "bgr";
+/** Order of the colours in a model's input, or grey where it takes one channel. */
+export type ChannelOrder = "rgb" | "bgr" | "grey";
+
+/** How many channels inputs have. */
+export function inputChannels({ channels }: Pick<Normalisation, "channels">): 1 | 3 {
+  return channels === "grey" ? 1 : 3;
+}
 
 /**
  * Constants in common use. `imagenet` is also what the published CIFAR ResNets of
- * akamaster/pytorch_resnet_cifar10 were trained with; `cifar` holds CIFAR-10's own statistics.
+ * akamaster/pytorch_resnet_cifar10 were trained with; `cifar` holds CIFAR-10's own statistics; `grey`
+ * takes pixels from -1 to 1.
  */
-export const normalisations: Readonly<Record<"imagenet" | "cifar", Normalisation>> = {
+export const normalisations: Readonly<Record<"imagenet" | "cifar" | "grey", Normalisation>> = {
   imagenet: { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
   cifar: { mean: [0.4914, 0.4822, 0.4465], std: [0.2470, 0.2435, 0.2616] },
+  grey: { mean: [0.5], std: [0.5], channels: "grey" },
 };
 
 /** The most bytes of pixels one data set may hold; above it V8's buffers and most machines give up. */
@@ -109,7 +120,8 @@ export function allocatePixels(
   throw new SecateurError(
     "option-invalid",
     `${name}: ${count} pictures of ${width}x${height} need ${(bytes / 2 ** 30).toFixed(1)} GiB ` +
-      `of memory decoded, more than can be held; choose a smaller size or fewer pictures.`,
+      `of memory decoded, more than can be held; take fewer pictures, such as by --limit or by the ` +
+      `option that asks for so many, or smaller ones.`,
   );
 }
 

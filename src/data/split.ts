@@ -1,5 +1,6 @@
 /** Deterministic ways to divide a data set: by file order, or at random within each class. */
 import { SecateurError } from "../errors.ts";
+import { quoted } from "../formats/bytes.ts";
 import { RandomStream } from "../random.ts";
 import { type PictureSet, subset } from "./dataset.ts";
 
@@ -22,18 +23,21 @@ export function holdOutLastPerClass<Kind extends PictureSet>(
   const held = new Uint8Array(dataset.count);
   positionsByClass(dataset).forEach((positions, label) => {
     if (positions.length > 0 && perClass >= positions.length) {
+      const fewer = positions.length > 1
+        ? `give --hold-out ${positions.length - 1} or less, or the class more pictures`
+        : "give the class more pictures";
       throw new SecateurError(
         "option-invalid",
-        `Cannot hold out ${perClass} pictures per class of ${dataset.name}: class ` +
-          `"${dataset.classes[label]}" has ${positions.length}; hold out fewer.`,
+        `Expected more than ${perClass} pictures of each class of ${dataset.name} to hold out ` +
+          `${perClass}, but ${quoted(dataset.classes[label])} has ${positions.length}: ${fewer}.`,
       );
     }
     for (const position of perClass > 0 ? positions.slice(-perClass) : []) held[position] = 1;
   });
   const all = Int32Array.from({ length: dataset.count }, (_, i) => i);
   return {
-    training: subset(dataset, all.filter((i) => held[i] === 0), `${dataset.name}, kept`),
-    heldOut: subset(dataset, all.filter((i) => held[i] === 1), `${dataset.name}, held out`),
+    training: subset(dataset, all.filter((i) => held[i] === 0), `${dataset.name} (kept)`),
+    heldOut: subset(dataset, all.filter((i) => held[i] === 1), `${dataset.name} (held out)`),
   };
 }
 

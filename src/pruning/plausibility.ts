@@ -83,6 +83,26 @@ const STATISTICS: readonly Normalisation[] = [
   { ...normalisations.imagenet, std: [BYTES, BYTES, BYTES] },
 ];
 
+/** The same for models of one channel; the third are MNIST's. */
+const GREY_STATISTICS: readonly Normalisation[] = [
+  normalisations.grey,
+  { mean: [0], std: [1] },
+  { mean: [0.1307], std: [0.3081] },
+  { mean: [0.449], std: [0.226] },
+  { mean: [0], std: [BYTES] },
+];
+
+/** Ways in which pictures may have been meant to be prepared, those in use first. */
+function waysInstead(given: Normalisation): Normalisation[] {
+  if (given.channels === "grey") {
+    return GREY_STATISTICS.map((statistics) => ({ ...statistics, channels: "grey" }));
+  }
+  const ways = STATISTICS.flatMap((statistics) =>
+    (["rgb", "bgr"] as const).map((channels) => ({ ...statistics, channels }))
+  );
+  return [...ways, { ...given, channels: given.channels === "bgr" ? "rgb" : "bgr" }];
+}
+
 const listed = (figures: readonly number[]): string =>
   figures.map((figure) => Number(figure.toPrecision(6))).join(",");
 
@@ -136,12 +156,8 @@ export class Plausibility implements Disposable {
 
   /** Tries what usually goes wrong: statistics, range, order of colours, order of classes. */
   async diagnose(given: Normalisation): Promise<Diagnosis> {
-    const ways = STATISTICS.flatMap((statistics) =>
-      (["rgb", "bgr"] as const).map((channels) => ({ ...statistics, channels }))
-    );
     const suspects: Suspect[] = [];
-    for (const way of [...ways, { ...given, channels: given.channels === "bgr" ? "rgb" : "bgr" }]) {
-      const normalisation = way as Normalisation;
+    for (const normalisation of waysInstead(given)) {
       const options = optionsFor(normalisation, given);
       if (options === "" || suspects.some((known) => known.options === options)) continue;
       suspects.push({ options, ...await this.try(normalisation) });

@@ -1,5 +1,5 @@
 import { readBatch } from "../data/batches/batches.ts";
-import type { Normalisation, PictureSet } from "../data/dataset.ts";
+import { inputChannels, type Normalisation, type PictureSet } from "../data/dataset.ts";
 import { SecateurError } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
@@ -40,21 +40,41 @@ export function evaluationRequest(images: number): ForwardRequest {
 }
 
 /** Throws "data-mismatch" unless pictures and classes are what the model takes and gives. */
-export function requireFit(graph: Graph, dataset: PictureSet): void {
+export function requireFit(
+  graph: Graph,
+  dataset: PictureSet,
+  normalisation: Pick<Normalisation, "channels">,
+): void {
+  const mismatch = (sentence: string) => new SecateurError("data-mismatch", sentence);
   const [channels, height, width] = graph.input.shape;
-  if (channels !== 3 || height !== dataset.height || width !== dataset.width) {
-    throw new SecateurError(
-      "data-mismatch",
-      `${graph.name} takes pictures of [${graph.input.shape.join(", ")}] but ${dataset.name} has ` +
-        `[3, ${dataset.height}, ${dataset.width}]: choose another data set, or --resize and --crop.`,
+  if (graph.input.shape.length !== 3 || ![1, 3].includes(channels)) {
+    throw mismatch(
+      `Expected a model of pictures, [1, height, width] or [3, height, width], but ${graph.name} ` +
+        `takes [${graph.input.shape.join(", ")}].`,
+    );
+  }
+  if (channels !== inputChannels(normalisation)) {
+    throw mismatch(
+      `${graph.name} takes pictures of ${channels === 1 ? "one channel" : "three channels"}, but ` +
+        `they are prepared with ${channels === 1 ? "three" : "one"}: give --channels ` +
+        `${channels === 1 ? "grey" : "rgb"}.`,
+    );
+  }
+  if (height !== dataset.height || width !== dataset.width) {
+    const advice = height === width
+      ? `give --resize ${height} --crop ${height}`
+      : `--crop takes squares, so bring the pictures to that size themselves`;
+    throw mismatch(
+      `${graph.name} takes pictures of ${width}x${height}, but those of ${dataset.name} are ` +
+        `${dataset.width}x${dataset.height}: ${advice}.`,
     );
   }
   const [classes] = shapesOf(graph).get(graph.output)!;
   if (classes !== dataset.classes.length) {
-    throw new SecateurError(
-      "data-mismatch",
-      `${graph.name} tells ${classes} classes apart but ${dataset.name} has ` +
-        `${dataset.classes.length}: choose the data set the model was trained for.`,
+    throw mismatch(
+      `${graph.name} tells ${classes} classes apart, but ${dataset.name} has pictures of ` +
+        `${dataset.classes.length}: give the pictures it was trained for, or the class names of ` +
+        `the model with --labels where they are some of its classes.`,
     );
   }
 }
@@ -87,7 +107,7 @@ export async function evaluateLoaded(
   options: EvaluateOptions,
 ): Promise<TimedEvaluation> {
   const { normalisation, signal, onProgress, stage = "evaluate" } = options;
-  requireFit(model.graph, dataset);
+  requireFit(model.graph, dataset, normalisation);
   const entry = model.entry("evaluate");
   const classes = dataset.classes.length;
   const started = performance.now();
@@ -150,7 +170,7 @@ export async function evaluate(
   dataset: PictureSet,
   options: EvaluateOptions,
 ): Promise<TimedEvaluation> {
-  requireFit(graph, dataset);
+  requireFit(graph, dataset, options.normalisation);
   const batch = Math.min(options.batch ?? 256, dataset.count);
   using model = LoadedModel.open(graph, [evaluationRequest(batch)], options);
   return await evaluateLoaded(model, dataset, options);

@@ -14,8 +14,8 @@ export type { Distillation, Optimizer, TrainOptions, TrainResult } from "./optio
  * there is nothing to keep, "cancelled" when the signal aborts.
  */
 export async function train(graph: Graph, options: TrainOptions): Promise<TrainResult> {
-  requireFit(graph, options.data);
-  if (options.validation) requireFit(graph, options.validation);
+  requireFit(graph, options.data, options.normalisation);
+  if (options.validation) requireFit(graph, options.validation, options.normalisation);
   // First, so that its worker starts while the model is compiled.
   const batches = new BatchStream(options.data, {
     batchSize: Math.min(options.batch, options.data.count),

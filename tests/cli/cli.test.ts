@@ -117,10 +117,10 @@ const BAD: readonly (readonly [string, string, number, RegExp])[] = [
     /none\.txt.*no such file/,
   ],
   [
-    "a crop of ready-made pictures",
+    "pictures scaled to what the model does not take",
     "evaluate --data cifar10:cifar --weights model.safetensors --preset imagenet",
-    2,
-    /--resize 256 and --crop 224.*cifar10:cifar are 32x32/,
+    1,
+    /takes pictures of 32x32, .* 224x224: give --resize 32 --crop 32/,
   ],
   [
     "a crop larger than the picture",

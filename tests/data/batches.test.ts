@@ -116,7 +116,7 @@ describe("augmentation", () => {
       const row = Int8Array.from(change);
       const out = new Float32Array(3072);
       const table = normalisationTable(mean, std);
-      renderBatch(pictures.pixels, 32, 32, Int32Array.of(5), table, false, row, out);
+      renderBatch(pictures.pixels, 32, 32, Int32Array.of(5), table, "rgb", row, out);
       expect(largestDifference(out, augmented(pictures, 5, row))).toBeLessThan(1e-6);
     }
   });

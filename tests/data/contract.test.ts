@@ -3,7 +3,7 @@
 import { describe, expect, it } from "vitest";
 import { EVALUATE_OPTIONS } from "../../src/commands/options/model.ts";
 import { parseOptions } from "../../src/commands/options/parse.ts";
-import { planInput } from "../../src/commands/inputs/pictures.ts";
+import { planInput } from "../../src/commands/inputs/input_plan.ts";
 import {
   CONTRACT_KEY,
   contractMetadata,

@@ -116,7 +116,7 @@ describe("splits", () => {
       digest(subset(data, Int32Array.from({ length: 75 }, (_, i) => i), "rest")),
     );
     expect(holdOutLastPerClass(data, 0).heldOut.count).toBe(0);
-    expect(() => holdOutLastPerClass(data, 9)).toThrow('class "checked disc" has 9');
+    expect(() => holdOutLastPerClass(data, 9)).toThrow('"checked disc" has 9');
   });
 
   it("samples every class in proportion, without repeats, by seed and purpose", () => {

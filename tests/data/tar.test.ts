@@ -70,6 +70,8 @@ describe("a tar", () => {
       ["nothing", new Uint8Array(0), "format-corrupt", "no entries"],
       ["huge name", hugeName, "format-corrupt", "no valid header"],
       ["gzip", Uint8Array.of(0x1f, 0x8b, 8, 0), "format-unknown", "gunzip"],
+      ["xz", Uint8Array.of(0xfd, 0x37, 0x7a, 0x58, 0x5a, 0), "format-unknown", "unxz"],
+      ["zip", text("PK\x03\x04"), "format-unknown", "unpack it"],
     ];
     for (const [name, bytes, code, part] of cases) {
       const path = join(folder, `${name}.tar`);

@@ -106,14 +106,14 @@ describe("evaluation", () => {
   it("names both sides when pictures or classes do not fit", async () => {
     const generated = generateDataset("test", { count: 10 });
     await expect(evaluate(smallNetwork(), generated, { normalisation })).rejects.toThrow(
-      "resnet8 takes pictures of [3, 8, 8] but generated test has [3, 32, 32]",
+      "resnet8 takes pictures of 8x8, but those of generated test are 32x32: give --resize 8 --crop 8.",
     );
     const graph = createModel("resnet8", { classes: 7 });
     const refused = evaluate(graph, generated, { normalisation });
     await expect(refused).rejects.toMatchObject({ code: "data-mismatch" });
     await expect(refused).rejects.toThrow(
-      "resnet8 tells 7 classes apart but generated test has 10: choose the data set the model " +
-        "was trained for.",
+      "resnet8 tells 7 classes apart, but generated test has pictures of 10: give the pictures it " +
+        "was trained for",
     );
   });
 });

@@ -2,7 +2,7 @@
 
 import { fileURLToPath } from "node:url";
 import { CONTRACT_KEY, type InputContract, storedContract } from "../../data/contract.ts";
-import type { PictureSet } from "../../data/dataset.ts";
+import { inputChannels, type PictureSet } from "../../data/dataset.ts";
 import { SecateurError } from "../../errors.ts";
 import { escaped, quoted } from "../../formats/bytes.ts";
 import { readCheckpoint } from "../../formats/checkpoint.ts";
@@ -266,7 +266,7 @@ export function classesOf(
   return last?.op === "linear" ? weights.get(last.weight)?.shape[0] : undefined;
 }
 
-/** What a data set asks of a model. */
-export function fitOf(dataset: PictureSet): Fit {
-  return { classes: dataset.classes.length, shape: [3, dataset.height, dataset.width] };
+/** What pictures, prepared by a contract, ask of a model. */
+export function fitOf({ classes, height, width }: PictureSet, contract: InputContract): Fit {
+  return { classes: classes.length, shape: [inputChannels(contract), height, width] };
 }

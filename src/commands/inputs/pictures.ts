@@ -1,20 +1,17 @@
-/** From options to pictures, and how they become what the model takes. */
+/** From options to pictures. */
 
-import { DEFAULT_CONTRACT, described, type InputContract, PRESETS } from "../../data/contract.ts";
+import type { InputContract } from "../../data/contract.ts";
 import type { PictureSet, SkippedPicture } from "../../data/dataset.ts";
 import { readImageFolder } from "../../data/sources/image_folder.ts";
-import { type ClassNames, labelsOf, readClassNames, relabel } from "../../data/sources/labels.ts";
+import { labelsOf, relabel } from "../../data/sources/labels.ts";
 import { DATA_SPECS, openDataset, type OpenDatasetOptions } from "../../data/sources/source.ts";
 import { holdOutLastPerClass } from "../../data/split.ts";
 import { SecateurError } from "../../errors.ts";
 import { quoted, quotedPath } from "../../formats/bytes.ts";
 import type { RunOptions } from "../../progress.ts";
 import type { Console } from "../terminal/console.ts";
+import type { DataValues, InputPlan } from "./input_plan.ts";
 import type { ModelValues } from "./model.ts";
-import { longFlag, type OptionValues } from "../options/parse.ts";
-import type { DATA_OPTIONS } from "../options/shared.ts";
-
-export type DataValues = OptionValues<typeof DATA_OPTIONS>;
 
 export const EMBEDDED_DATA = "generated";
 
@@ -49,76 +46,6 @@ export function isEmbedded(values: ModelValues & DataValues): boolean {
     );
   }
   return !ownModel;
-}
-
-/** How pictures become inputs, and the class names that were asked for or that the model has. */
-export interface InputPlan {
-  readonly contract: InputContract;
-  readonly names?: {
-    readonly classes: ClassNames;
-    /** Where they are from, for sentences. */
-    readonly from: string;
-    /** Asked for; else the model's own, which give way where the data knows other names. */
-    readonly asked: boolean;
-  };
-}
-
-const FIELDS = ["resize", "crop", "mean", "std", "channels"] as const;
-
-/** What the options say, --preset first and single options over it. */
-function askedContract(values: DataValues): Partial<InputContract> {
-  const { preset, resize, crop, mean, std, channels } = values;
-  if ((mean === undefined) !== (std === undefined)) {
-    throw invalid("Expected --mean and --std together; give both, or neither.");
-  }
-  const single = { resize, crop, mean, std, channels };
-  const given = Object.entries(single).filter(([, value]) => value !== undefined);
-  return { ...(preset === undefined ? {} : PRESETS[preset]), ...Object.fromEntries(given) };
-}
-
-/** Throws "option-invalid" for a crop that no scaled picture can hold. */
-function requireCrop({ resize, crop }: InputContract): void {
-  if (resize === undefined || crop === undefined || crop <= resize) return;
-  throw invalid(
-    `Expected --crop of at most --resize, got --crop ${crop} of pictures whose shorter side is ` +
-      `scaled to ${resize}; choose a smaller crop or a larger size.`,
-  );
-}
-
-/**
- * How pictures become inputs: as the options say, else as the model's file says, else by default.
- * Says so when the file decides, and when options contradict it.
- * @throws SecateurError `option-invalid`, and what reading a labels file throws.
- */
-export async function planInput(
-  values: DataValues,
-  known: { readonly source: string; readonly contract?: InputContract } | undefined,
-  console: Pick<Console, "text">,
-): Promise<InputPlan> {
-  const asked = askedContract(values);
-  const stored = known?.contract;
-  const { labels: storedLabels, ...storedInput } = stored ?? DEFAULT_CONTRACT;
-  const contract: InputContract = { ...storedInput, ...asked };
-  requireCrop(contract);
-  if (known !== undefined && stored !== undefined) {
-    const other = FIELDS.filter((field) =>
-      asked[field] !== undefined && String(asked[field]) !== String(stored[field])
-    );
-    console.text(`${known.source} was made for pictures prepared so: ${described(stored)}.`);
-    if (other.length > 0) {
-      const what = other.map((field) =>
-        `${longFlag(field)} ${asked[field]} in place of ${stored[field] ?? "none"}`
-      );
-      console.text(`The options win over it: ${what.join(", ")}.`);
-    }
-  }
-  if (values.labels !== undefined) {
-    const classes = await readClassNames(values.labels);
-    return { contract, names: { classes, from: values.labels, asked: true } };
-  }
-  if (known === undefined || storedLabels === undefined) return { contract };
-  const classes = storedLabels.map((name) => [name]);
-  return { contract, names: { classes, from: known.source, asked: false } };
 }
 
 /** The contract of a model made from these pictures: as planned, with their class names. */
@@ -158,7 +85,7 @@ function labelled(dataset: PictureSet, { names }: InputPlan, console: Console): 
   if (!names.asked && !dataset.classes.every((name) => known.has(name))) {
     console.text(
       `The classes of ${dataset.name} have other names than those in ${names.from}; they are ` +
-        `numbered in their own order.`,
+        `numbered in their own order, by name, unless --labels gives the model's.`,
     );
     return dataset;
   }
@@ -245,16 +172,7 @@ export async function openParts(
   }
   const all = await openPictures(values, "train", plan, console, options);
   const test = await openPictures(values, "test", plan, console, options);
-  const classes = (dataset: PictureSet) => dataset.classes.join(", ");
-  if (classes(all) !== classes(test) || all.height !== test.height || all.width !== test.width) {
-    throw new SecateurError(
-      "data-mismatch",
-      `Expected ${all.name} and ${test.name} to have the same classes and sizes, but the first ` +
-        `has ${all.classes.length} classes of ${all.width}x${all.height} pictures and the second ` +
-        `${test.classes.length} of ${test.width}x${test.height}; make the folders alike, or give ` +
-        `--labels and --crop.`,
-    );
-  }
+  requireAlike(all, test);
   const skipped = (all.skipped?.length ?? 0) + (test.skipped?.length ?? 0);
   return { ...splitTraining(all, values.holdOut), test, skipped };
 }
@@ -269,6 +187,30 @@ export function splitTraining(
 ): Pick<Pictures, "training" | "heldOut"> {
   const count = holdOutCount(all, holdOut);
   return count === 0 ? { training: all } : holdOutLastPerClass(all, count);
+}
+
+/** Throws "data-mismatch" when training and test pictures have other classes or sizes. */
+function requireAlike(training: PictureSet, test: PictureSet): void {
+  const own = new Set(training.classes), others = new Set(test.classes);
+  const missing = training.classes.find((name) => !others.has(name));
+  const unknown = test.classes.find((name) => !own.has(name));
+  const odd = missing ?? unknown;
+  if (odd !== undefined) {
+    const [has, lacks] = missing === undefined ? [test, training] : [training, test];
+    throw new SecateurError(
+      "data-mismatch",
+      `Expected ${training.name} and ${test.name} to have the same classes, but ${has.name} has ` +
+        `${quoted(odd)} and ${lacks.name} has not; make the folders alike, or say with --labels ` +
+        `which class has which number.`,
+    );
+  }
+  if (training.height === test.height && training.width === test.width) return;
+  throw new SecateurError(
+    "data-mismatch",
+    `Expected pictures of one size, but those of ${training.name} are ` +
+      `${training.width}x${training.height} and those of ${test.name} ${test.width}x` +
+      `${test.height}; give --resize and --crop, both the side that the model takes.`,
+  );
 }
 
 /**

@@ -82,10 +82,10 @@ export function distillationOf(
   requireSamePreparation(source, contract);
   let teacher;
   try {
-    teacher = graphOf(source, fitOf(pictures));
+    teacher = graphOf(source, fitOf(pictures, contract));
   } catch (thrown) {
     throw ofTeacher(thrown);
   }
-  requireFit(teacher, pictures);
+  requireFit(teacher, pictures, contract);
   return { teacher, share: distill, temperature };
 }

@@ -1,7 +1,7 @@
 /** Options that several commands share. */
 
 import { availableParallelism } from "node:os";
-import { between, flag, oneOf, oneOfInstead, positive, text, triple, whole } from "./values.ts";
+import { between, flag, oneOf, oneOfInstead, perColour, positive, text, whole } from "./values.ts";
 
 /** Which model. */
 export const MODEL_OPTIONS = {
@@ -41,7 +41,7 @@ export const DATA_OPTIONS = {
   limit: {
     schema: whole(1, 10_000_000).optional(),
     value: "count",
-    help: "take only the first pictures of each class of an image folder",
+    help: "take only the first pictures of each class",
   },
   strict: { schema: flag(), help: "refuse unreadable pictures instead of skipping them" },
   preset: {
@@ -63,18 +63,23 @@ export const DATA_OPTIONS = {
     help: "take this square from the middle; from 64 pixels on, training takes random parts",
   },
   mean: {
-    schema: triple(0, 1).optional(),
+    schema: perColour(0, 1).optional(),
     value: "r,g,b",
-    help: "mean of each colour, of pixels from 0 to 1",
+    help: "mean of each colour, of pixels from 0 to 1, or one number for all or for grey",
   },
-  std: { schema: triple(0.001, 10).optional(), value: "r,g,b", help: "deviation of each colour" },
+  std: {
+    schema: perColour(0.001, 10).optional(),
+    value: "r,g,b",
+    help: "deviation of each colour, or one number",
+  },
   channels: {
-    schema: oneOfInstead(["rgb", "bgr"], {
+    schema: oneOfInstead(["rgb", "bgr", "grey"], {
       inner: "which channels may go is said with --scope",
       all: "which channels may go is said with --scope",
     }).optional(),
     value: "order",
-    help: "order in which the model takes colours: rgb (default) or bgr",
+    help: "order in which the model takes colours: rgb (default), bgr, or grey for one channel " +
+      "(the default for a model that takes one)",
   },
   labels: {
     schema: text("a file").optional(),

@@ -98,15 +98,15 @@ export function text(what: string) {
   return z.string(what).min(1, what);
 }
 
-/** Three numbers, one per colour, as "0.485,0.456,0.406". */
-export function triple(least: number, most: number) {
-  const message = `three numbers from ${least} to ${most}, such as 0.485,0.456,0.406`;
+/** A number for each colour, as "0.485,0.456,0.406", or one for all. */
+export function perColour(least: number, most: number) {
+  const message = `one number or three from ${least} to ${most}, such as 0.5 or 0.485,0.456,0.406`;
   const parts = (value: string) => value.split(",").map((part) => part.trim());
   return z.string(message).refine((value) => {
     const numbers = parts(value);
-    return numbers.length === 3 &&
+    return [1, 3].includes(numbers.length) &&
       numbers.every((part) => NUMBER.test(part) && Number(part) >= least && Number(part) <= most);
-  }, message).transform((value) => parts(value).map(Number) as [number, number, number]);
+  }, message).transform((value) => parts(value).map(Number));
 }
 
 /** An option that is given or not. */

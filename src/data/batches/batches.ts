@@ -8,13 +8,13 @@
 import { SecateurError } from "../../errors.ts";
 import { RandomStream } from "../../random.ts";
 import { type BatchRenderer, rendererOf } from "./renderer.ts";
-import type { Normalisation, PictureSet } from "../dataset.ts";
+import { inputChannels, type Normalisation, type PictureSet } from "../dataset.ts";
 
 export { batchOf, readBatch } from "./renderer.ts";
 
 /** One batch, ready for the network. Its memory is taken back when the next one is asked for. */
 export interface Batch {
-  /** `[n, height, width, 3]`, normalised. */
+  /** `[n, height, width, channels]`, normalised. */
   readonly images: Float32Array<ArrayBuffer>;
   /** `[n]`. */
   readonly labels: Int32Array;
@@ -78,7 +78,7 @@ export class BatchStream {
       throw new SecateurError(
         "option-invalid",
         `Expected a batch size from 1 to the ${dataset.count} pictures of ${dataset.name}, ` +
-          `got ${batchSize}.`,
+          `got ${batchSize}; give another --batch.`,
       );
     }
     this.#dataset = dataset;
@@ -138,8 +138,7 @@ export class BatchStream {
   #request(order: Int32Array, epoch: number, step: number): Pending {
     const { batchSize, seed, augment = false } = this.#options;
     const indices = order.slice(step * batchSize, (step + 1) * batchSize);
-    const { height, width } = this.#dataset;
-    const buffer = this.#buffers.pop() ?? new ArrayBuffer(batchSize * height * width * 3 * 4);
+    const buffer = this.#buffers.pop() ?? new ArrayBuffer(this.#values(batchSize) * 4);
     const rendered = this.#renderer.render({ indices, seed, epoch, augment, buffer });
     // Awaited later, in order; until then a failure must not count as unhandled.
     rendered.catch(() => {});
@@ -148,13 +147,19 @@ export class BatchStream {
 
   #batch(pending: Pending, buffer: ArrayBuffer): Batch {
     const { indices, step } = pending;
-    const { height, width, labels } = this.#dataset;
+    const { labels } = this.#dataset;
     return {
-      images: new Float32Array(buffer, 0, indices.length * height * width * 3),
+      images: new Float32Array(buffer, 0, this.#values(indices.length)),
       labels: indices.map((index) => labels[index]),
       indices,
       step,
     };
+  }
+
+  /** Numbers in the inputs of so many pictures. */
+  #values(images: number): number {
+    const { height, width } = this.#dataset;
+    return images * height * width * inputChannels(this.#options.normalisation);
   }
 
   /** Takes a batch's memory back; what the reader still holds of it becomes empty. */

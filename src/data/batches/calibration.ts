@@ -5,7 +5,7 @@ import { stratifiedSample } from "../split.ts";
 
 /** Pictures ready for an entry of a fixed size. */
 export interface CalibrationBatch {
-  /** [images, height, width, 3], normalised, not augmented. */
+  /** [images, height, width, channels], normalised, not augmented. */
   readonly images: Float32Array;
   /** [images] */
   readonly labels: Int32Array;
@@ -23,7 +23,7 @@ export function calibrationSet<Kind extends PictureSet>(
 ): Kind {
   const positions = stratifiedSample(dataset, Math.min(count, dataset.count), seed, purpose);
   const order = new RandomStream(seed, `order of ${purpose}`).permutation(positions.length);
-  return subset(dataset, order.map((index) => positions[index]), `${dataset.name}, ${purpose}`);
+  return subset(dataset, order.map((index) => positions[index]), `${dataset.name} (${purpose})`);
 }
 
 /**

@@ -7,16 +7,16 @@
  */
 
 /**
- * The input value of every byte, `[3, 256]`: (byte / 255 - mean) / std, each step rounded to f32
- * as PyTorch's ToTensor and Normalize do, so that inputs agree to the last bit.
+ * The input value of every byte, `[channels, 256]`: (byte / 255 - mean) / std, each step rounded to
+ * f32 as PyTorch's ToTensor and Normalize do, so that inputs agree to the last bit.
  *
  * @param {readonly number[]} mean one per channel
  * @param {readonly number[]} std one per channel
  * @returns {Float32Array<ArrayBuffer>}
  */
 export function normalisationTable(mean, std) {
-  const table = new Float32Array(3 * 256);
-  for (let channel = 0; channel < 3; channel++) {
+  const table = new Float32Array(mean.length * 256);
+  for (let channel = 0; channel < mean.length; channel++) {
     const centre = Math.fround(mean[channel]);
     const scale = Math.fround(std[channel]);
     for (let byte = 0; byte < 256; byte++) {
@@ -28,22 +28,36 @@ export function normalisationTable(mean, std) {
 }
 
 /**
+ * How bright a colour is, 0 to 255: ITU-R 601-2 luma in Pillow's integers, which is what
+ * torchvision's Grayscale(1) gives.
+ *
+ * @param {number} red
+ * @param {number} green
+ * @param {number} blue
+ */
+function luma(red, green, blue) {
+  return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
+}
+
+/**
  * Pictures `indices` of `pixels` (`[count, height, width, 3]`) into `out`
- * (`[n, height, width, 3]`), shifted and mirrored by `augmentation` (`[n, 3]`, see augment.ts)
- * where one is given. Pixels shifted in from outside are black.
+ * (`[n, height, width, 3]`, or 1 channel where they become grey), shifted and mirrored by
+ * `augmentation` (`[n, 3]`, see augment.ts) where one is given. Pixels shifted in from outside are
+ * black.
  *
  * @param {Uint8Array} pixels
  * @param {number} height
  * @param {number} width
  * @param {Int32Array} indices
  * @param {Float32Array} table of normalisationTable
- * @param {boolean} bgr whether the output's colours are blue, green, red
+ * @param {"rgb" | "bgr" | "grey"} order of the output's colours
  * @param {Int8Array | undefined} augmentation
  * @param {Float32Array} out
  */
-export function renderBatch(pixels, height, width, indices, table, bgr, augmentation, out) {
-  const length = width * 3;
-  const red = bgr ? 2 : 0;
+export function renderBatch(pixels, height, width, indices, table, order, augmentation, out) {
+  const channels = order === "grey" ? 1 : 3;
+  const length = width * channels;
+  const red = order === "bgr" ? 2 : 0;
   const blue = 2 - red;
   for (let i = 0, o = 0; i < indices.length; i++) {
     const dy = augmentation ? augmentation[i * 3] : 0;
@@ -57,8 +71,15 @@ export function renderBatch(pixels, height, width, indices, table, bgr, augmenta
     const step = mirrored ? -3 : 3;
     for (let y = 0; y < height; y++, o += length) {
       const inside = y + dy >= 0 && y + dy < height;
-      const start = inside ? from * 3 : length, end = inside ? to * 3 : length;
+      const start = inside ? from * channels : length, end = inside ? to * channels : length;
       let p = ((indices[i] * height + y + dy) * width + first) * 3;
+      if (channels === 1) {
+        out.fill(table[0], o, o + length);
+        for (let k = start; k < end; k++, p += step) {
+          out[o + k] = table[luma(pixels[p], pixels[p + 1], pixels[p + 2])];
+        }
+        continue;
+      }
       for (let k = start; k < end; k += 3, p += step) {
         out[o + k + red] = table[pixels[p]];
         out[o + k + 1] = table[256 + pixels[p + 1]];

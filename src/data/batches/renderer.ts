@@ -2,7 +2,9 @@
 import { Worker } from "node:worker_threads";
 import { drawAugmentation } from "./augment.ts";
 import {
+  type ChannelOrder,
   type Dataset,
+  inputChannels,
   isLoaded,
   type Normalisation,
   type PictureSet,
@@ -11,7 +13,7 @@ import {
 } from "../dataset.ts";
 import { normalisationTable, renderBatch } from "./render.js";
 
-/** The pictures `indices` as inputs `[n, height, width, 3]`, not augmented. */
+/** The pictures `indices` as inputs `[n, height, width, channels]`, not augmented. */
 export function batchOf(
   dataset: Dataset,
   indices: Int32Array,
@@ -42,14 +44,14 @@ function rendered(
   indices: Int32Array,
   normalisation: Normalisation,
 ): Float32Array<ArrayBuffer> {
-  const out = new Float32Array(indices.length * height * width * 3);
+  const out = new Float32Array(indices.length * height * width * inputChannels(normalisation));
   const table = tableOf(normalisation);
-  renderBatch(pixels, height, width, indices, table, isBgr(normalisation), undefined, out);
+  renderBatch(pixels, height, width, indices, table, orderOf(normalisation), undefined, out);
   return out;
 }
 
 const tableOf = ({ mean, std }: Normalisation) => normalisationTable(mean, std);
-const isBgr = ({ channels }: Normalisation): boolean => channels === "bgr";
+const orderOf = ({ channels = "rgb" }: Normalisation): ChannelOrder => channels;
 
 /** Which batch, for training. */
 export interface BatchRequest {
@@ -57,7 +59,7 @@ export interface BatchRequest {
   readonly seed: number;
   readonly epoch: number;
   readonly augment: boolean;
-  /** At least n * height * width * 3 floats; handed back filled. */
+  /** At least n * height * width * channels floats; handed back filled. */
   readonly buffer: ArrayBuffer;
 }
 
@@ -93,9 +95,10 @@ class StreamRenderer implements BatchRenderer {
     const draw = augment ? { seed, epoch, indices } : undefined;
     const pixels = await source.read(places, draw, this.#closing.signal);
     const all = Int32Array.from(indices, (_, i) => i);
-    const images = new Float32Array(buffer, 0, pixels.length);
-    const bgr = isBgr(this.#normalisation);
-    renderBatch(pixels, height, width, all, this.#table, bgr, undefined, images);
+    const values = pixels.length / 3 * inputChannels(this.#normalisation);
+    const images = new Float32Array(buffer, 0, values);
+    const order = orderOf(this.#normalisation);
+    renderBatch(pixels, height, width, all, this.#table, order, undefined, images);
     return buffer;
   }
 
@@ -134,7 +137,7 @@ class WorkerRenderer implements BatchRenderer {
         height: dataset.height,
         width: dataset.width,
         table: tableOf(normalisation),
-        bgr: isBgr(normalisation),
+        order: orderOf(normalisation),
       },
     });
     this.#worker.on("message", (reply: Reply) => this.#settle(reply));

@@ -14,7 +14,7 @@ import { renderBatch } from "./render.js";
  * @property {number} height
  * @property {number} width
  * @property {Float32Array} table of normalisationTable
- * @property {boolean} bgr whether inputs are blue, green, red
+ * @property {"rgb" | "bgr" | "grey"} order of the inputs' colours
  */
 /**
  * @typedef {object} Request
@@ -24,15 +24,15 @@ import { renderBatch } from "./render.js";
  * @property {ArrayBuffer} buffer at least n * height * width * 3 floats; handed back in the reply
  */
 
-const { memory, offset, height, width, table, bgr } = /** @type {Start} */ (workerData);
+const { memory, offset, height, width, table, order } = /** @type {Start} */ (workerData);
 const pixels = new Uint8Array(memory, offset);
-const size = height * width * 3;
+const size = height * width * (order === "grey" ? 1 : 3);
 
 parentPort?.on("message", (/** @type {Request} */ request) => {
   const { ticket, indices, augmentation, buffer } = request;
   try {
     const images = new Float32Array(buffer, 0, indices.length * size);
-    renderBatch(pixels, height, width, indices, table, bgr, augmentation, images);
+    renderBatch(pixels, height, width, indices, table, order, augmentation, images);
     parentPort?.postMessage({ ticket, buffer }, [buffer]);
   } catch (error) {
     parentPort?.postMessage({ ticket, failure: String(error) });

@@ -29,6 +29,9 @@ export interface Framing {
   readonly crop?: number;
 }
 
+/** Pictures of at least this side are read or made when needed: few would fit in memory. */
+export const STREAMED_SIDE = 64;
+
 /** The nearest whole number, halves to even, as Python rounds. */
 function rounded(value: number): number {
   const below = Math.floor(value);

@@ -10,6 +10,7 @@ import {
   type Extent,
   type Framing,
   scaledExtent,
+  STREAMED_SIDE,
   type View,
 } from "../pictures/geometry.ts";
 import { viewOf } from "../pictures/resample.ts";
@@ -39,9 +40,6 @@ export interface ImageFolderOptions extends RunOptions, Framing {
   /** Keep the decoded pictures for the next time (cache.ts); on by default. */
   readonly cache?: boolean;
 }
-
-/** Pictures of at least this side are read when needed: few would fit in memory. */
-export const STREAMED_SIDE = 64;
 
 /** Pictures that are decoded already; `known` has a byte for each, set where that is so. */
 interface Decoded {

@@ -6,9 +6,9 @@ import {
   defaultCifarFolder,
   downloadCifar10,
 } from "./cifar_download.ts";
-import type { PictureSet } from "../dataset.ts";
+import { type Dataset, type PictureSet, subset } from "../dataset.ts";
+import { framed } from "./framed.ts";
 import { generateDataset } from "./generated.ts";
-import { centredView, type Framing } from "../pictures/geometry.ts";
 import { type ImageFolderOptions, readImageFolder } from "./image_folder.ts";
 
 /** How each kind of data is named, for help and messages. */
@@ -46,25 +46,24 @@ function parseSeed(text: string, spec: string): number {
   return seed;
 }
 
-/** Throws "option-invalid" when ready-made pictures would have to be scaled or cropped. */
-function requireReady(dataset: PictureSet, framing: Framing, spec: string): PictureSet {
-  const { width, height } = dataset;
-  const view = centredView(dataset, framing);
-  const { scaled, window } = view ?? {};
-  if (
-    scaled?.width === width && scaled.height === height &&
-    window?.width === width && window.height === height
-  ) return dataset;
-  const { resize, crop } = framing;
-  const asked = [
-    ...(resize === undefined ? [] : [`--resize ${resize}`]),
-    ...(crop === undefined ? [] : [`--crop ${crop}`]),
-  ];
-  throw new SecateurError(
-    "option-invalid",
-    `Expected pictures in files for ${asked.join(" and ")}, but those of ${spec} are ` +
-      `${width}x${height} ready made; leave the two out, or use an image folder.`,
+/** The first pictures of each class, in the data set's order. */
+function firstPerClass(dataset: Dataset, limit: number): Dataset {
+  const counts = new Int32Array(dataset.classes.length);
+  const first = Int32Array.from(dataset.labels.keys()).filter((index) =>
+    counts[dataset.labels[index]]++ < limit
   );
+  return first.length === dataset.count ? dataset : subset(dataset, first, dataset.name);
+}
+
+/** Pictures that come in one size, limited, scaled and cropped as asked. */
+function prepared(
+  dataset: Dataset,
+  { limitPerClass = Infinity, resize, crop }: OpenDatasetOptions,
+): PictureSet {
+  return framed(firstPerClass(dataset, limitPerClass), {
+    ...(resize === undefined ? {} : { resize }),
+    ...(crop === undefined ? {} : { crop }),
+  });
 }
 
 /**
@@ -72,8 +71,8 @@ function requireReady(dataset: PictureSet, framing: Framing, spec: string): Pict
  * files), `cifar10:download[:FOLDER]` (fetched first) or `imagefolder:FOLDER_OR_TAR`. Labels,
  * order and bytes are the same every time.
  *
- * `resize`, `crop`, `strict`, `limitPerClass` and `cache` apply to image folders, whose unreadable
- * pictures are skipped and listed in `skipped` unless `strict`.
+ * `strict` and `cache` apply to image folders, of whose files those that cannot be read as pictures
+ * are left out and listed in `skipped` unless `strict`.
  *
  * @throws SecateurError `option-invalid` for a spec it does not know; otherwise what readCifar10,
  * downloadCifar10 and readImageFolder throw.
@@ -88,7 +87,7 @@ export async function openDataset(
   const rest = colon < 0 ? undefined : spec.slice(colon + 1);
   if (kind === "generated") {
     const seed = rest === undefined ? {} : { seed: parseSeed(rest, spec) };
-    return requireReady(generateDataset(split, seed), options, spec);
+    return prepared(generateDataset(split, seed), options);
   }
   if (rest === undefined || rest === "") throw unknownSpec(spec);
   if (kind === "imagefolder") return await readImageFolder(rest, split, options);
@@ -97,5 +96,5 @@ export async function openDataset(
   const folder = download ? rest.slice("download:".length) || defaultCifarFolder() : rest;
   const { signal, onProgress } = options;
   if (download) await downloadCifar10(folder, { ...options.download, signal, onProgress });
-  return requireReady(await readCifar10(folder, split), options, spec);
+  return prepared(await readCifar10(folder, split), options);
 }

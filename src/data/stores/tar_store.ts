@@ -131,16 +131,26 @@ function openEntries(file: FileHandle, entry: (name: string) => TarEntry): OpenS
   };
 }
 
+/** What people have in place of a tar, by its first bytes, and how it becomes one. */
+const PACKED = [
+  { start: "\x1f\x8b", what: "compressed with gzip", advice: "run gunzip on it" },
+  { start: "\xfd7zXZ\0", what: "compressed with xz", advice: "run unxz on it" },
+  { start: "BZh", what: "compressed with bzip2", advice: "run bunzip2 on it" },
+  { start: "\x28\xb5\x2f\xfd", what: "compressed with zstd", advice: "run unzstd on it" },
+  { start: "PK", what: "a ZIP", advice: "unpack it and name the folder" },
+] as const;
+
 async function entriesOf(path: string): Promise<TarEntry[]> {
   const file = await open(path, "r");
   try {
-    const magic = Buffer.alloc(2);
-    await file.read(magic, 0, 2, 0);
-    if (magic[0] === 0x1f && magic[1] === 0x8b) {
+    const magic = Buffer.alloc(6);
+    await file.read(magic, 0, magic.length, 0);
+    const packed = PACKED.find(({ start }) => magic.toString("latin1").startsWith(start));
+    if (packed !== undefined) {
       throw new SecateurError(
         "format-unknown",
-        `Expected a directory or an uncompressed .tar, but ${path} is compressed with gzip; ` +
-          `run gunzip on it first.`,
+        `Expected a directory or an uncompressed .tar, but ${path} is ${packed.what}; ` +
+          `${packed.advice}.`,
       );
     }
     return await indexTar(file, path);
