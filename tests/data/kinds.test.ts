@@ -2,13 +2,16 @@
 
 import { Buffer } from "node:buffer";
 import { readFileSync } from "node:fs";
+import { utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import sharp from "sharp";
 import { describe, expect, it } from "vitest";
 import { BatchStream } from "../../src/data/batches/batches.ts";
 import { isLoaded, loaded, normalisations } from "../../src/data/dataset.ts";
 import { PictureDecoder } from "../../src/data/pictures/decode.ts";
+import { PixelBudget } from "../../src/data/pictures/pixel_budget.ts";
 import { readJpegStructure } from "../../src/data/pictures/jpeg_structure.ts";
 import { readImageFolder } from "../../src/data/sources/image_folder.ts";
 import { RandomStream } from "../../src/random.ts";
@@ -224,6 +227,38 @@ describe("a damaged picture of 64 pixels and more", () => {
   });
 });
 
+describe("what was measured", () => {
+  it("is kept while the source is as it was, and no longer", async () => {
+    const png = await noise(80, "png");
+    const root = await writeFiles(join(folder, "measured"), {
+      "a/1.png": png,
+      "a/2.png": await noise(90, "png"),
+      "a/3.png": png.subarray(0, 500),
+    });
+    const victim = join(root, "a/2.png");
+    const time = new Date(1e12);
+    await utimes(victim, time, time);
+    const open = () => readImageFolder(root, "whole", { crop: 64 });
+    const first = await open();
+    expect([first.count, first.skipped?.length]).toEqual([2, 1]);
+
+    // Proof that nothing is looked at again: damage that leaves size and time as they are.
+    const bytes = readFileSync(victim);
+    await writeFile(victim, new Uint8Array(bytes.length));
+    await utimes(victim, time, time);
+    const second = await open();
+    expect({ ...second, source: undefined }).toEqual({ ...first, source: undefined });
+    await expect(loaded(second)).rejects.toThrow(/a\/2\.png".*no JPEG.*start again/);
+    await expect(readImageFolder(root, "whole", { crop: 64, strict: true })).rejects.toThrow("a/");
+
+    const later = new Date(2e12);
+    await utimes(victim, later, later);
+    expect([(await open()).count, (await open()).skipped?.length]).toEqual([1, 2]);
+    await writeFile(victim, bytes);
+    expect(await loaded(await open())).toMatchObject({ count: 2 });
+  });
+});
+
 describe("reasons", () => {
   it("are a picture's own when many are decoded at once", async () => {
     const decoder = new PictureDecoder();
@@ -254,6 +289,32 @@ describe("decoding", () => {
     await expect(decoder.decode(header(20_000, 20_000))).rejects.toThrow(/20000x20000 pixels/);
     await expect(decoder.measure(header(20_000, 20_000))).rejects.toThrow(/20000x20000 pixels/);
     await expect(decoder.decode(header(0, 5))).rejects.toThrow(/no pixels/);
+  });
+
+  it("holds few large pictures at once and all in turn", async () => {
+    const budget = new PixelBudget(100);
+    const under: number[] = [];
+    let pixels = 0, done = 0, most = 0;
+    const sides = [9, 3, 3, 10, 1, 1, 30, 7, 7];
+    const work = async (side: number): Promise<number> => {
+      pixels += side * side;
+      under.push(side);
+      most = Math.max(most, under.length - done);
+      await setImmediate();
+      expect(pixels).toBeLessThanOrEqual(Math.max(100, side * side));
+      pixels -= side * side;
+      done++;
+      if (side === 7) throw new Error("damaged");
+      return side;
+    };
+    const ends = await Promise.allSettled(
+      sides.map((side) => budget.spend({ width: side, height: side }, () => work(side))),
+    );
+    expect(under).toEqual(sides);
+    expect(ends.map((end) => end.status === "fulfilled" ? end.value : 0))
+      .toEqual([9, 3, 3, 10, 1, 1, 30, 0, 0]);
+    expect(pixels).toBe(0);
+    expect(most).toBeGreaterThan(1);
   });
 
   it("is bounded in time: an SVG is not drawn, and a JPEG has so many passes", async () => {

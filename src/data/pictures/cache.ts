@@ -1,6 +1,6 @@
 /**
- * Decoded pictures kept for the next run, in a folder of our own and never beside the source:
- * `SECATEUR_CACHE`, else `$XDG_CACHE_HOME/secateur`, else `~/.cache/secateur`.
+ * What was found in pictures, kept for the next run in a folder of our own and never beside the
+ * source: `SECATEUR_CACHE`, else `$XDG_CACHE_HOME/secateur`, else `~/.cache/secateur`.
  *
  * One file per source and way of reading it; a source that changed replaces its file. Every file
  * carries a stamp of its source and a checksum of its content: one that fails either is ignored.
@@ -11,10 +11,11 @@ import { type FileHandle, open } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
-import { makeFolder, sweepUnfinished, writeFileAtomic } from "../../formats/atomic.ts";
+import { makeFolder, writeFileAtomic } from "../../formats/atomic.ts";
 import { allocatePixels, type Dataset, type SkippedPicture } from "../dataset.ts";
+import type { Extent } from "./geometry.ts";
 
-/** Which decoded data set is meant. */
+/** Which pictures are meant. */
 export interface CacheKey {
   /** What is read and how: source, split, size. Names the file. */
   readonly source: string;
@@ -22,19 +23,13 @@ export interface CacheKey {
   readonly stamp: string;
 }
 
-/** First line of a cache file, as JSON; pixels and then labels follow. */
-interface Header {
-  readonly format: 2;
-  readonly source: string;
-  readonly stamp: string;
+/** First line of a cache file, as JSON, beside what the content is; the content follows. */
+interface Header extends CacheKey {
+  readonly format: 3;
   readonly sha256: string;
-  readonly name: string;
-  readonly count: number;
-  readonly height: number;
-  readonly width: number;
-  readonly classes: string[];
-  readonly skipped: SkippedPicture[];
 }
+
+type Part = Uint8Array | Int32Array;
 
 const LARGEST_HEADER = 16 * 2 ** 20;
 
@@ -50,21 +45,30 @@ function pathOf(source: string): string {
   return join(cacheFolder(), "pictures", `${digest}.bin`);
 }
 
-function bytesOf(array: Uint8Array | Int32Array): Buffer {
+function bytesOf(array: Part): Buffer {
   return Buffer.from(array.buffer, array.byteOffset, array.byteLength);
 }
 
-function checksum(pixels: Uint8Array, labels: Int32Array): string {
-  return createHash("sha256").update(bytesOf(pixels)).update(bytesOf(labels)).digest("hex");
+function checksum(description: string, parts: readonly Part[]): string {
+  const hash = createHash("sha256").update(description);
+  for (const part of parts) hash.update(bytesOf(part));
+  return hash.digest("hex");
 }
 
-/** What is kept of a source: current if the source still has this stamp. */
-export interface Cached extends Pick<CacheKey, "stamp"> {
-  readonly dataset: Dataset;
+/** Something kept of a source: current if the source still has this stamp. */
+interface Kept<Description> extends Pick<CacheKey, "stamp"> {
+  readonly description: Description;
+  readonly parts: readonly Part[];
 }
 
-/** The data set kept of a source, or undefined when there is none that is whole. */
-export async function readCached(source: string): Promise<Cached | undefined> {
+/**
+ * What is kept of a source, or undefined when there is nothing that is whole. `allocate` makes room
+ * for content of a description.
+ */
+async function readKept<Description>(
+  source: string,
+  allocate: (description: Description) => readonly Part[],
+): Promise<Kept<Description> | undefined> {
   try {
     const file = await open(pathOf(source), "r");
     try {
@@ -74,23 +78,26 @@ export async function readCached(source: string): Promise<Cached | undefined> {
       if (length > LARGEST_HEADER) return undefined;
       const text = Buffer.alloc(length);
       await file.read(text, 0, length, 8);
-      const header = JSON.parse(text.toString()) as Header;
-      if (header.format !== 2 || header.source !== source) return undefined;
-      const { stamp, name, count, height, width, classes, skipped } = header;
-      const expected = 8 + length + count * (height * width * 3 + 4);
-      if ((await file.stat()).size !== expected) return undefined;
-      const pixels = allocatePixels(count, height, width, name);
-      const labels = new Int32Array(count);
-      await readFully(file, bytesOf(pixels), 8 + length);
-      await readFully(file, bytesOf(labels), 8 + length + pixels.length);
-      if (checksum(pixels, labels) !== header.sha256) return undefined;
-      const whole = { name, height, width, channels: 3, count, pixels, labels, classes } as const;
-      return { stamp, dataset: skipped.length > 0 ? { ...whole, skipped } : whole };
+      const { description, ...header } = JSON.parse(text.toString()) as
+        & Header
+        & { readonly description: Description };
+      if (header.format !== 3 || header.source !== source) return undefined;
+      const parts = allocate(description);
+      let at = 8 + length;
+      if ((await file.stat()).size !== parts.reduce((sum, part) => sum + part.byteLength, at)) {
+        return undefined;
+      }
+      for (const part of parts) {
+        await readFully(file, bytesOf(part), at);
+        at += part.byteLength;
+      }
+      if (checksum(JSON.stringify(description), parts) !== header.sha256) return undefined;
+      return { stamp: header.stamp, description, parts };
     } finally {
       await file.close();
     }
   } catch {
-    // A cache that is missing, unreadable or damaged only costs decoding again.
+    // A cache that is missing, unreadable or damaged only costs reading the pictures again.
     return undefined;
   }
 }
@@ -104,20 +111,65 @@ async function readFully(file: FileHandle, into: Buffer, at: number): Promise<vo
   }
 }
 
+/** Keeps something of a source. Not being able to is no error. */
+async function writeKept(
+  key: CacheKey,
+  description: unknown,
+  parts: readonly Part[],
+): Promise<boolean> {
+  const header: Header = {
+    format: 3,
+    ...key,
+    sha256: checksum(JSON.stringify(description), parts),
+  };
+  const text = Buffer.from(JSON.stringify({ ...header, description }));
+  const lead = Buffer.alloc(8);
+  lead.writeBigUInt64LE(BigInt(text.length));
+  try {
+    const path = pathOf(key.source);
+    await makeFolder(dirname(path));
+    await writeFileAtomic(path, Buffer.concat([lead, text, ...parts.map(bytesOf)]));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** What is known of decoded pictures beside their bytes. */
+type DatasetDescription = Pick<Dataset, "name" | "count" | "height" | "width"> & {
+  readonly classes: string[];
+  readonly skipped: SkippedPicture[];
+};
+
+/** A decoded data set that was kept. */
+export interface Cached extends Pick<CacheKey, "stamp"> {
+  readonly dataset: Dataset;
+}
+
+/** The data set kept of a source, or undefined when there is none that is whole. */
+export async function readCached(source: string): Promise<Cached | undefined> {
+  const kept = await readKept<DatasetDescription>(
+    source,
+    ({ count, height, width, name }) => [
+      allocatePixels(count, height, width, name),
+      new Int32Array(count),
+    ],
+  );
+  if (kept === undefined) return undefined;
+  const { skipped, ...description } = kept.description;
+  const [pixels, labels] = kept.parts as [Uint8Array, Int32Array];
+  const whole = { ...description, channels: 3, pixels, labels } as const;
+  return { stamp: kept.stamp, dataset: skipped.length > 0 ? { ...whole, skipped } : whole };
+}
+
 /** Above this, decoding again costs less than the disk. */
 const LARGEST_CACHED = 2 ** 30;
-
-/** Milliseconds after which an unfinished file is nobody's: other runs write to this folder too. */
-const ABANDONED = 3_600_000;
 
 /** Keeps a decoded data set; true when it was written. Not being able to is no error. */
 export async function writeCached(key: CacheKey, dataset: Dataset): Promise<boolean> {
   const { name, count, height, width, pixels, labels } = dataset;
   if (pixels.length > LARGEST_CACHED) return false;
-  const header: Header = {
-    format: 2,
-    ...key,
-    sha256: checksum(pixels, labels),
+  const description: DatasetDescription = {
     name,
     count,
     height,
@@ -125,16 +177,36 @@ export async function writeCached(key: CacheKey, dataset: Dataset): Promise<bool
     classes: [...dataset.classes],
     skipped: [...dataset.skipped ?? []],
   };
-  const text = Buffer.from(JSON.stringify(header));
-  const lead = Buffer.alloc(8);
-  lead.writeBigUInt64LE(BigInt(text.length));
-  try {
-    const path = pathOf(key.source);
-    await makeFolder(dirname(path));
-    await sweepUnfinished(dirname(path), ABANDONED);
-    await writeFileAtomic(path, Buffer.concat([lead, text, bytesOf(pixels), bytesOf(labels)]));
-    return true;
-  } catch {
-    return false;
-  }
+  return await writeKept(key, description, [pixels, labels]);
+}
+
+/** What is known of pictures that are decoded when they are needed. */
+export interface Measures {
+  /** Of all after scaling and cropping. */
+  readonly size: Extent;
+  /** `[count, 2]`: width and height of each as it is. */
+  readonly extents: Int32Array;
+  /** Those that cannot be read. */
+  readonly unread: readonly SkippedPicture[];
+}
+
+/** Measures of a source and files of so many pictures that are kept under its stamp. */
+export async function readMeasures(
+  { source, stamp }: CacheKey,
+  count: number,
+): Promise<Measures | undefined> {
+  const kept = await readKept<Omit<Measures, "extents">>(
+    `${source}\0measures`,
+    () => [new Int32Array(count * 2)],
+  );
+  if (kept?.stamp !== stamp) return undefined;
+  return { ...kept.description, extents: kept.parts[0] as Int32Array };
+}
+
+/** Keeps measures. Not being able to is no error. */
+export async function writeMeasures(
+  { source, stamp }: CacheKey,
+  { extents, ...description }: Measures,
+): Promise<void> {
+  await writeKept({ source: `${source}\0measures`, stamp }, description, [extents]);
 }

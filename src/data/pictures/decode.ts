@@ -5,6 +5,7 @@ import type { Extent } from "./geometry.ts";
 import { SmallJpegDecoder, smallPlainSize } from "./jpeg.js";
 import { readJpegStructure } from "./jpeg_structure.ts";
 import { foreignReason, kindOf } from "./kind.ts";
+import { PixelBudget } from "./pixel_budget.ts";
 import { readPngStructure } from "./png_structure.ts";
 
 /** A decoded picture: `[height, width, 3]`, RGB. */
@@ -52,12 +53,17 @@ const sharpOn = async (bytes: Uint8Array): Promise<Sharp> =>
  */
 export class PictureDecoder {
   readonly #jpeg = new SmallJpegDecoder();
+  readonly #budget = new PixelBudget(MOST_PIXELS);
 
   /** @throws Error saying why the file cannot be decoded. */
   async decode(bytes: Uint8Array): Promise<Picture> {
     const small = await this.#jpeg.decode(bytes);
     if (small) return small;
     const opened = await this.#open(bytes);
+    return await this.#budget.spend(opened, () => this.#decodeLarge(opened));
+  }
+
+  async #decodeLarge(opened: Opened): Promise<Picture> {
     try {
       return await decodeBySharp(opened);
     } catch (cause) {

@@ -1,6 +1,13 @@
 /** Image folders: `train/<class>/*.jpg` and `test/` or `val/`, as a directory or a tar. */
 import type { RunOptions } from "../../progress.ts";
-import { readCached, writeCached } from "../pictures/cache.ts";
+import {
+  type CacheKey,
+  type Measures,
+  readCached,
+  readMeasures,
+  writeCached,
+  writeMeasures,
+} from "../pictures/cache.ts";
 import { type FolderPart, labelledPaths } from "./class_folders.ts";
 import { allocatePixels, type Dataset, type PictureSet } from "../dataset.ts";
 import { PictureDecoder } from "../pictures/decode.ts";
@@ -37,7 +44,7 @@ export interface ImageFolderOptions extends RunOptions, Framing {
   readonly labelled?: boolean;
   /** Called with the classes before any picture is read; what it throws ends the reading. */
   readonly accept?: (found: Pick<PictureSet, "name" | "classes">) => void;
-  /** Keep the decoded pictures for the next time (cache.ts); on by default. */
+  /** Keep what was found in the pictures for the next time (cache.ts); on by default. */
   readonly cache?: boolean;
 }
 
@@ -118,28 +125,39 @@ async function loadFolder(
   return { ...known, ...size, pixels: pixels.subarray(0, left.length * bytes) };
 }
 
-/** All pictures measured, to be decoded when they are needed. */
-async function measureFolder(
-  folder: FolderPictures,
-  stamp: string,
-  options: ImageFolderOptions,
-): Promise<PictureSet> {
+/** Looks at every picture: its size, and whether it can be decoded. */
+async function measure(folder: FolderPictures, options: ImageFolderOptions): Promise<Measures> {
   const decoder = new PictureDecoder();
   const common = new CommonSize(folder);
   const extents = new Int32Array(folder.paths.length * 2);
   const run = { ...options, stage: "checking pictures" };
-  const skipped = await forEachPicture(folder, run, async (bytes, index) => {
+  const unread = await forEachPicture(folder, run, async (bytes, index) => {
     const extent = await decoder.measure(bytes);
     common.require(index, extent);
     extents.set([extent.width, extent.height], index * 2);
   });
   const { size } = common;
-  requireAny(folder, size, skipped);
-  const { left, ...known } = remaining(folder, skipped);
+  requireAny(folder, size, unread);
+  return { size, extents, unread };
+}
+
+/** All pictures measured, now or by an earlier run, to be decoded when they are needed. */
+async function measuredFolder(
+  folder: FolderPictures,
+  key: CacheKey,
+  options: ImageFolderOptions,
+): Promise<PictureSet> {
+  const { strict, cache = true } = options;
+  const kept = cache ? await readMeasures(key, folder.paths.length) : undefined;
+  const isKept = kept !== undefined && !(strict && kept.unread.length > 0);
+  const measures = isKept ? kept : await measure(folder, options);
+  if (cache && !isKept) await writeMeasures(key, measures);
+  const { size, extents, unread } = measures;
+  const { left, ...known } = remaining(folder, unread);
   return {
     ...known,
     ...size,
-    source: streamFolder(folder, stamp, extents, size),
+    source: streamFolder(folder, key.stamp, extents, size),
     positions: Int32Array.from(left),
   };
 }
@@ -197,7 +215,8 @@ export async function readImageFolder(
   }
   const first = await firstExtent(folder);
   if (areLarge(folder, first)) {
-    return await measureFolder(folder, stamp ?? await stampOf(folder), options);
+    const key = { source, stamp: stamp ?? await stampOf(folder) };
+    return await measuredFolder(folder, key, options);
   }
   const dataset = await loadFolder(folder, first, options);
   if (stamp !== undefined) await writeCached({ source, stamp }, dataset);
