@@ -25,6 +25,7 @@ import { reportPage } from "../report/page.ts";
 import type { Report } from "../report/report.ts";
 import { reportTable } from "../report/table.ts";
 import { stageName } from "../report/tables.ts";
+import { epochText } from "../report/training.ts";
 import { requireFit } from "../training/evaluate.ts";
 import { type Console, openConsole } from "./terminal/console.ts";
 import { forecast } from "./terminal/meter.ts";
@@ -76,6 +77,8 @@ export async function runPrune(
             : forecast(seconds, atMost),
         ),
       onNote: (sentence) => console.warn(sentence),
+      onEpoch: (record) =>
+        console.stage(`epoch ${record.epoch} of ${options.epochs}`, epochText(record)),
     });
     console.stage("latency");
     const timed = performance.now();

@@ -10,8 +10,7 @@ import { loadAddon } from "../native/binding.ts";
 import type { RunOptions } from "../progress.ts";
 import { activationMetadata } from "../pruning/answer.ts";
 import { columns, count, percent } from "../report/columns.ts";
-import { epochName, scored, trainingSentences } from "../report/training.ts";
-import type { EpochRecord } from "../training/checkpoint.ts";
+import { epochName, epochText, scored, trainingSentences } from "../report/training.ts";
 import { evaluate, type TimedEvaluation } from "../training/evaluate.ts";
 import type { Distillation, TrainOptions, TrainResult } from "../training/options.ts";
 import { mixingOf } from "../training/mix.ts";
@@ -88,15 +87,6 @@ export async function runTrain(
   } finally {
     console.close();
   }
-}
-
-function epochText({ loss, validation, averaged, learningRate }: EpochRecord): string {
-  return [
-    `training loss ${loss.toFixed(4)}`,
-    ...(validation ? [`held-out ${scored(validation)}`] : []),
-    ...(averaged ? [`moving average ${scored(averaged)}`] : []),
-    `learning rate ${Number(learningRate.toPrecision(3))}`,
-  ].join("; ");
 }
 
 function trainingOptions(

@@ -3,6 +3,7 @@
 import type { Normalisation, PictureSet } from "../data/dataset.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { RunOptions } from "../progress.ts";
+import type { EpochRecord } from "../training/checkpoint.ts";
 import { identityOf } from "../training/identity.ts";
 import { mixingOf } from "../training/mix.ts";
 import type { TrainOptions, TrainResult } from "../training/options.ts";
@@ -22,6 +23,7 @@ export interface FineTuningInput {
 export interface FineTuningRun extends RunOptions {
   readonly store: StageStore;
   readonly onNote?: (sentence: string) => void;
+  readonly onEpoch?: (record: EpochRecord) => void;
 }
 
 /** The run's recipe. */

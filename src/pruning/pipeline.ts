@@ -58,6 +58,8 @@ export interface PruneRunOptions extends RunOptions {
   readonly onStage?: (start: StageStart) => void;
   /** Told, in a sentence each, what people should know before the end. */
   readonly onNote?: (sentence: string) => void;
+  /** Told of every epoch of fine-tuning, and of the control's, as it ends. */
+  readonly onEpoch?: (record: EpochRecord) => void;
 }
 
 /** Accuracy on both sets at one moment. */

@@ -25,6 +25,8 @@ export interface Tried {
   /** Share of the class that most pictures belong to: what always answering it gets right. */
   readonly chance: number;
   readonly nearChance: boolean;
+  /** Pictures that it gave no number for. */
+  readonly unanswered?: number;
 }
 
 /** Another way of preparing pictures, in the options that ask for it, and what it gives. */
@@ -175,7 +177,8 @@ export class Plausibility implements Disposable {
   #judged(answers: Int32Array): Tried {
     const labels = this.#sample.labels.subarray(0, answers.length);
     const correct = answers.reduce((sum, answer, i) => sum + (answer === labels[i] ? 1 : 0), 0);
-    return judge(correct, labels, this.#classes);
+    const unanswered = answers.reduce((sum, answer) => sum + (answer < 0 ? 1 : 0), 0);
+    return { ...judge(correct, labels, this.#classes), ...(unanswered > 0 ? { unanswered } : {}) };
   }
 
   /** The class with the largest logit for every picture, -1 where none is. */
@@ -232,6 +235,10 @@ export function chanceSentence(name: string, found: Tried, diagnosis: Diagnosis)
   const finding = `${name} gets ${correct} of ${total} training pictures right ` +
     `(${percent(correct / total)}), where guessing gets ${percent(chance)}`;
   const { better: [best, ...others], tried, renumbered } = diagnosis;
+  if (found.unanswered !== undefined && best === undefined) {
+    return `${name} has no finite answer to ${found.unanswered} of ${total} training pictures: check ` +
+      `its weights, and that --mean and --std are those it was trained with.`;
+  }
   if (best !== undefined && best.correct / total >= (renumbered ?? 0)) {
     const also = others.slice(0, 2)
       .map((other) => `, ${other.options} ${percent(other.correct / total)}`).join("");

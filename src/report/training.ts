@@ -74,3 +74,13 @@ export function epochName(
 ) {
   return `${averaged ? "the moving average at " : ""}epoch ${epoch} of ${of}`;
 }
+
+/** How an epoch went: "training loss 1.2043; held-out top-1 61.20%, loss 1.1032; learning rate 0.02". */
+export function epochText({ loss, validation, averaged, learningRate }: EpochRecord): string {
+  return [
+    `training loss ${loss.toFixed(4)}`,
+    ...(validation ? [`held-out ${scored(validation)}`] : []),
+    ...(averaged ? [`moving average ${scored(averaged)}`] : []),
+    `learning rate ${Number(learningRate.toPrecision(3))}`,
+  ].join("; ");
+}

@@ -105,6 +105,20 @@ describe("what helps", () => {
     expect(chanceSentence("colours", found, diagnosis)).toMatch(/100\.0% once.*--labels/);
   });
 
+  it("is the weights where answers are not finite", async () => {
+    const graph = colourNetwork();
+    const { shape, data } = graph.parameters.get("linear.weight")!;
+    const parameters = new Map(graph.parameters)
+      .set("linear.weight", { shape, data: data.map((_, i) => i % 2 === 0 ? 3e38 : -3e38) });
+    const large: Normalisation = { mean: [0, 0, 0], std: [0.001, 0.001, 0.001] };
+    const { found, diagnosis } = await diagnosed({ ...graph, parameters }, large);
+    expect(found.unanswered).toBeGreaterThan(0);
+    expect(chanceSentence("colours", found, diagnosis))
+      .toMatch(
+        /^colours has no finite answer to \d+ of 120 training pictures: check its weights, /,
+      );
+  });
+
   it("is nothing for a model that knows nothing", async () => {
     const graph = colourNetwork();
     const parameters = new Map(graph.parameters);

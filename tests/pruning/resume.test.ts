@@ -95,6 +95,27 @@ function expectSame({ pruned: on }: Run, { pruned: scratch }: Run): void {
 /** Steps whose weights are made again rather than stored. */
 const UNSTORED = ["compensation", "re-estimation"];
 
+describe("fine-tuning in a run", () => {
+  it("that diverges leaves what surgery made, and tells every epoch there was", async () => {
+    const epochs: number[] = [], notes: string[] = [];
+    // Beyond any rate that the probe comes down to.
+    const options = { ...OPTIONS, learningRate: 1e9, clip: 0, out: join(folder, "ruined") };
+    const pruned = await prune(input, options, {
+      onNote: (note) => notes.push(note),
+      onEpoch: ({ epoch }) => epochs.push(epoch),
+    });
+    const { outcome, written, measured, keptSteps, history } = pruned;
+    expect(outcome!.best).toMatchObject({ epoch: 0, ...outcome!.start });
+    expect(outcome!.learningRate).toBeLessThan(outcome!.askedRate);
+    expect(written).toEqual({ moment: keptSteps.at(-1) ?? "afterCut" });
+    expect(measured.has("bestEpoch")).toBe(false);
+    const { heldOut } = measured.get(written.moment)!;
+    expect({ top1: heldOut.top1, loss: heldOut.loss }).toEqual(outcome!.start);
+    expect(notes[0]).toMatch(/^A learning rate of 1000000000 ruins this network within /);
+    expect(epochs).toEqual(history.map(({ epoch }) => epoch));
+  });
+});
+
 describe("--resume", () => {
   it("takes all of a finished run", async () => {
     const { on, scratch } = await both({});
