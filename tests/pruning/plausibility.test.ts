@@ -106,10 +106,17 @@ describe("what helps", () => {
   });
 
   it("is the weights where answers are not finite", async () => {
-    const graph = colourNetwork();
-    const { shape, data } = graph.parameters.get("linear.weight")!;
+    const builder = new GraphBuilder("colours", [3, SIDE, SIDE], 0);
+    const pooled = builder.flatten("flatten", builder.globalAveragePool("pool", builder.input));
+    const graph = builder.finish(builder.linear("second", builder.linear("first", pooled, 3), 3));
+    const filled = (of: (i: number) => number) => ({
+      shape: [3, 3],
+      data: Float32Array.from({ length: 9 }, (_, i) => of(i)),
+    });
+    // Infinities, then their differences.
     const parameters = new Map(graph.parameters)
-      .set("linear.weight", { shape, data: data.map((_, i) => i % 2 === 0 ? 3e38 : -3e38) });
+      .set("first.weight", filled(() => 3e38))
+      .set("second.weight", filled((i) => i % 2 === 0 ? 1 : -1));
     const large: Normalisation = { mean: [0, 0, 0], std: [0.001, 0.001, 0.001] };
     const { found, diagnosis } = await diagnosed({ ...graph, parameters }, large);
     expect(found.unanswered).toBeGreaterThan(0);
