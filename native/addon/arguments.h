@@ -54,7 +54,10 @@ auto guarded(Napi::Env env, const Body& body) {
 }
 
 [[noreturn]] inline void refuse_argument(const Napi::CallbackInfo& info, const char* expected) {
-  throw Napi::TypeError::New(info.Env(), std::string("Expected ") + expected + ".");
+  Napi::TypeError error =
+      Napi::TypeError::New(info.Env(), std::string("Expected ") + expected + ".");
+  error.Set("code", Napi::String::New(info.Env(), "program-invalid"));
+  throw error;
 }
 
 // The bytes of a typed array; valid until JavaScript runs again.
@@ -62,6 +65,8 @@ inline std::span<const std::byte> bytes_argument(const Napi::CallbackInfo& info,
                                                  const Napi::Value& value) {
   if (!value.IsTypedArray()) refuse_argument(info, "a typed array");
   const auto array = value.As<Napi::TypedArray>();
+  // Another thread may change a SharedArrayBuffer while it is copied, and Node-API gives no pointer.
+  if (!array.Get("buffer").IsArrayBuffer()) refuse_argument(info, "memory that is not shared");
   const auto* const start = static_cast<const std::byte*>(array.ArrayBuffer().Data());
   return {start + array.ByteOffset(), array.ByteLength()};
 }

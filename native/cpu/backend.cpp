@@ -5,6 +5,7 @@
 #include <array>
 
 #include "cpu/convolution/pack.h"
+#include "cpu/convolution/shape.h"
 #include "cpu/convolution/winograd/forward.h"
 #include "cpu/kernels.h"
 #include "error.h"
@@ -38,6 +39,7 @@ class CpuBackend final : public Backend {
   std::unique_ptr<Kernel> kernel(const Program& program, const Instruction& instruction,
                                  const Entry& entry) const override {
     if (is_convolution(instruction.op)) {
+      ConvolutionShape::parse(instruction.ints);  // whoever serves it
       if (auto kernel = fast_convolution(program, instruction, entry)) return kernel;
     }
     return kFactories[static_cast<size_t>(instruction.op)]({program, instruction, entry});
@@ -51,6 +53,7 @@ class CpuBackend final : public Backend {
                                          " numbers to describe packed weights, found " +
                                          std::to_string(ints.size()) + ".");
     }
+    ConvolutionShape::parse(ints);
     if (engine_ == Engine::automatic) {
       const int64_t bytes = winograd_packed_bytes(ints);
       if (bytes >= 0) return bytes;

@@ -18,3 +18,16 @@ export function codedError(thrown: unknown): unknown {
   if (typeof code !== "string") return thrown;
   return new SecateurError(code as ErrorCode, thrown.message, { cause: thrown });
 }
+
+/**
+ * Throws "program-invalid" for a view of shared memory: another thread may change it while it is
+ * copied, so native code does not take it. `what` names it in the sentence.
+ */
+export function requireOwnMemory(data: ArrayBufferView, what: string): void {
+  if (!(data.buffer instanceof SharedArrayBuffer)) return;
+  throw new SecateurError(
+    "program-invalid",
+    `Expected memory of its own for ${what}, found a view of a SharedArrayBuffer; give a copy of ` +
+      `it, such as slice() makes.`,
+  );
+}

@@ -7,7 +7,7 @@ import type { OperationName } from "../program/operations.ts";
 import type { CpuFeatures, Engine, NativeSession, SessionMemory } from "./addon.ts";
 import { loadAddon } from "./binding.ts";
 import { encodeProgram } from "./encode.ts";
-import { coded, codedError } from "./native_errors.ts";
+import { coded, codedError, requireOwnMemory } from "./native_errors.ts";
 
 /** What values are exchanged as: bf16 values as Float32Array, bytes as Uint8Array. */
 export type TypedArray = Float32Array | Int32Array | Float64Array | Uint8Array;
@@ -82,7 +82,7 @@ export class Session {
   /**
    * Copies a whole value in, before what is asked for next. f32 numbers round to nearest even
    * where the value is bf16. Throws "program-invalid" for an unknown value, another type or
-   * number of elements, a value in the slice arena, or a disposed session.
+   * number of elements, shared memory, a value in the slice arena, or a disposed session.
    */
   write(value: string, data: TypedArray): void {
     const index = this.#value(value);
@@ -196,6 +196,7 @@ function requireMatch(value: Value, data: TypedArray): void {
         `found ${Object.prototype.toString.call(data).slice(8, -1)}.`,
     );
   }
+  requireOwnMemory(data, `value "${value.name}"`);
   if (data.length !== totalElements(value)) {
     const images = value.images === 0 ? "" : `${value.images} x `;
     throw new SecateurError(

@@ -3,6 +3,7 @@ import { prunableGroups } from "../../src/graph/channels.ts";
 import { costOf } from "../../src/graph/cost.ts";
 import { cutGraph, cutShapes, parameterCuts } from "../../src/graph/cut.ts";
 import { shapesOf } from "../../src/graph/shapes.ts";
+import { GraphBuilder } from "../../src/models/builder.ts";
 import { createModel } from "../../src/models/models.ts";
 
 describe("cost", () => {
@@ -17,6 +18,21 @@ describe("cost", () => {
     const cost = costOf(createModel("resnet20", { classes: 10 }));
     expect(cost.macs).toBe(40_551_040);
     expect(cost.parameters).toBe(269_722);
+  });
+});
+
+describe("padding", () => {
+  const padded = (extent: number, channels: number, padding: number, dilation = 1) => {
+    const builder = new GraphBuilder("padded", [channels, extent, extent], 0);
+    return builder.convolution("conv", builder.input, { out: 1, kernel: 3, padding, dilation });
+  };
+
+  it("is taken at sizes that filters need, and refused far beyond", () => {
+    expect(() => padded(33, 2048, 36, 36)).not.toThrow();
+    expect(() => padded(1, 3, 16)).not.toThrow();
+    expect(() => padded(4096, 16, 1)).not.toThrow();
+    expect(() => padded(5, 3, 262_145)).toThrow(/has padding 262145, .*of a filter's size/);
+    expect(() => padded(32, 3, 4096)).toThrow(/makes \[3, 8224, 8224\] of \[3, 32, 32\]/);
   });
 });
 

@@ -9,7 +9,9 @@ import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { SecateurError } from "../../src/errors.ts";
 import { encodeProgram } from "../../src/native/encode.ts";
-import { cpuFeatures, Session, type TypedArray } from "../../src/native/session.ts";
+import { loadAddon } from "../../src/native/binding.ts";
+import { choleskySolve, numericalRanks } from "../../src/native/linear_algebra.ts";
+import { cpuFeatures, packedBytes, Session, type TypedArray } from "../../src/native/session.ts";
 import { addonPath } from "../../src/native/setup/sources.ts";
 import type { Program } from "../../src/program/program.ts";
 import { batchNormProgram, programOf, reluProgram } from "../support/programs.ts";
@@ -227,6 +229,37 @@ describe("refusals", () => {
     expect((await rejection(session.read("between"))).message).toMatch(/slice arena/);
     expect(() => session.write("between", new Float32Array(16))).toThrow(/slice arena/);
   });
+
+  it("refuses shared memory wherever it takes numbers", async () => {
+    const shared = <T>(make: (buffer: SharedArrayBuffer) => T) => make(new SharedArrayBuffer(64));
+    const floats = shared((buffer) => new Float32Array(buffer));
+    const doubles = shared((buffer) => new Float64Array(buffer));
+    using session = Session.open(reluProgram(4, 4), { threads });
+    const refusal = { code: "program-invalid", message: /SharedArrayBuffer; give a copy/ };
+    const refused = async (call: () => unknown) => {
+      const error = await Promise.resolve().then(call).then(() => undefined, (thrown) => thrown);
+      expect(error).toMatchObject({ code: refusal.code });
+      expect(error.message).toMatch(refusal.message);
+    };
+    await refused(() => session.write("x", floats));
+    await refused(() => session.run("main", { feeds: { x: floats } }));
+    await refused(() => numericalRanks(floats, 1, 4, 4));
+    await refused(() => choleskySolve(doubles, new Float64Array(2), 2, 1, 0));
+    await refused(() => choleskySolve(new Float64Array(4), doubles, 2, 4, 0));
+    // Whoever calls the addon itself gets a code as well.
+    const ranks = () => loadAddon().ranks(floats, 1, 4, 4);
+    expect(ranks).toThrow(expect.objectContaining({ code: "program-invalid" }));
+    session.write("x", floats.slice());
+  });
+
+  it.each([[262_145, 0], [0, 262_145], [4096, 4096]])(
+    "refuses a convolution whose padding is beyond sense: %s, %s",
+    (top, left) => {
+      const [height, width] = [5 + 2 * top, 5 + 2 * left];
+      const ints = [5, 5, 3, height - 2, width - 2, 1, 3, 3, 1, 1, top, left, 1, 1, 1];
+      expect(() => packedBytes([...ints, 0, 0, 1])).toThrow(/padding and dilation of a sensible/);
+    },
+  );
 
   it("refuses instructions no kernel fits, naming every layer", () => {
     const program = programOf(

@@ -14,6 +14,11 @@ namespace {
 constexpr int64_t kLargest = 1 << 20;
 // Of one padded picture, in elements.
 constexpr int64_t kLargestPicture = int64_t{1} << 28;
+// What padding may make of a picture: what a large map with wide dilations has (33 x 33 x 2048 padded
+// by 36 takes 2^24.4), or a few times what it has itself; and of a side, in filters and pictures.
+// src/graph draws the same line.
+constexpr int64_t kLargestPadded = int64_t{1} << 25;
+constexpr int64_t kMostGrowth = 4;
 
 const char* const kNames[] = {"in_height",       "in_width",       "in_channels",  "out_height",
                               "out_width",       "out_channels",   "kernel_height", "kernel_width",
@@ -64,6 +69,29 @@ void fit_picture(PaddedPicture& picture, const Extents& source) {
     picture.width = picture.copied_width = source.width;
   }
   check_picture(picture);
+}
+
+// Refuses padding far beyond what a filter can need: it would take memory and time for zeros.
+void check_padding(const ConvolutionShape& s) {
+  const int64_t reach_height = s.dilation_height * (s.kernel_height - 1) + 1;
+  const int64_t reach_width = s.dilation_width * (s.kernel_width - 1) + 1;
+  const int64_t height = (s.out_height - 1) * s.stride_height + reach_height;
+  const int64_t width = (s.out_width - 1) * s.stride_width + reach_width;
+  const int64_t most =
+      std::max(kLargestPadded, kMostGrowth * s.in_height * s.in_width * s.in_channels);
+  const bool holds =
+      height <= most && width <= most / height && height * width <= most / s.in_channels;
+  const int64_t tallest = kMostGrowth * (s.in_height + reach_height);
+  const int64_t widest = kMostGrowth * (s.in_width + reach_width);
+  if (holds && s.pad_top <= tallest && height - s.pad_top - s.in_height <= tallest &&
+      s.pad_left <= widest && width - s.pad_left - s.in_width <= widest) {
+    return;
+  }
+  throw Error("program-invalid", "expected padding and dilation of a sensible size, found " +
+                                     std::to_string(height) + " x " + std::to_string(width) +
+                                     " pixels read of a picture of " +
+                                     std::to_string(s.in_height) + " x " +
+                                     std::to_string(s.in_width) + ".");
 }
 
 Extents input_of(const ConvolutionShape& s) { return {s.in_height, s.in_width, s.in_channels}; }
@@ -140,6 +168,7 @@ ConvolutionShape ConvolutionShape::parse(std::span<const int64_t> ints) {
     throw Error("program-invalid", "expected a filter of at most " + std::to_string(kLargest) +
                                        " taps, found " + std::to_string(shape.taps()) + ".");
   }
+  check_padding(shape);
   return shape;
 }
 

@@ -3,6 +3,7 @@ import {
   type ChannelRules,
   expectParameter,
   expectPicture,
+  expectSanePadding,
   type NodeOf,
   type Operator,
   windowExtent,
@@ -56,6 +57,8 @@ export const convolution: Operator<Convolution> = {
       throw new Error(`has ${groups} groups, which do not divide its ${out} output channels`);
     }
     if (node.bias !== undefined) expectParameter(parameters, node.bias, [out]);
+    const reach = (axis: 0 | 1) => dilation[axis] * (kernel[axis] - 1) + 1;
+    expectSanePadding([channels, height, width], padding, [reach(0), reach(1)]);
     const rows = windowExtent(height, kernel[0], stride[0], padding[0], padding[2], dilation[0]);
     const columns = windowExtent(width, kernel[1], stride[1], padding[1], padding[3], dilation[1]);
     return [out, rows, columns];

@@ -87,6 +87,32 @@ export function windowExtent(
   return Math.floor((input + before + after - dilation * (kernel - 1) - 1) / stride) + 1;
 }
 
+/** Numbers that a padded picture may have, or so many times those of the picture itself. */
+const LARGEST_PADDED = 2 ** 25;
+const MOST_GROWTH = 4;
+
+/**
+ * Throws a clause where padding (top, left, bottom, right) makes far more of a picture than a filter
+ * that spans `reach` (rows, columns) can need: it takes memory and time for zeros. Native code draws
+ * the line at the same place.
+ */
+export function expectSanePadding(
+  [channels, height, width]: readonly [number, number, number],
+  [top, left, bottom, right]: readonly number[],
+  reach: readonly [number, number] = [Infinity, Infinity],
+): void {
+  const padded = [channels, height + top + bottom, width + left + right];
+  const numbers = padded.reduce((product, extent) => product * extent, 1);
+  const most = Math.max(LARGEST_PADDED, MOST_GROWTH * channels * height * width);
+  const fits = Math.max(top, bottom) <= MOST_GROWTH * (height + reach[0]) &&
+    Math.max(left, right) <= MOST_GROWTH * (width + reach[1]);
+  if (numbers <= most && fits) return;
+  throw new Error(
+    `has padding ${[top, left, bottom, right].join(", ")}, which makes [${padded.join(", ")}] of ` +
+      `[${channels}, ${height}, ${width}]; padding is expected to be of a filter's size`,
+  );
+}
+
 /** Throws a clause unless the shape is [channels, height, width]. */
 export function expectPicture(shape: Shape): readonly [number, number, number] {
   if (shape.length !== 3) {

@@ -1,8 +1,15 @@
-import { channelwise, expectPicture, type NodeOf, type Operator } from "./operator.ts";
+import {
+  channelwise,
+  expectPicture,
+  expectSanePadding,
+  type NodeOf,
+  type Operator,
+} from "./operator.ts";
 
 /** Zero padding of height and width. */
 export const pad = channelwise<NodeOf<"pad">>(({ padding }, input) => {
   const [channels, height, width] = expectPicture(input);
+  expectSanePadding([channels, height, width], padding);
   return [channels, height + padding[0] + padding[2], width + padding[1] + padding[3]];
 });
 
