@@ -69,7 +69,7 @@ function planOf(graph: Graph, removals: readonly Removal[]): PeerPlan {
     rounds: 1,
     seed: 1,
     cutFlops: 0.5,
-    pruningRatio: 0.5,
+    pruning: { ratio: 0.5 },
     cost: { before: count(graph), after, below: after },
     layers,
   };

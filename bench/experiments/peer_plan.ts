@@ -40,9 +40,13 @@ const peerPlan = z.object({
   /** Pictures that gradients were taken on. */
   images: z.number().optional(),
   cutFlops: z.number(),
-  pruningRatio: z.number(),
+  /** Torch-Pruning's ratio, and the higher one that some of its groups got where it ranks locally. */
+  pruning: z.object({
+    ratio: z.number(),
+    raised: z.object({ ratio: z.number(), groups: z.number(), of: z.number() }).optional(),
+  }),
   /**
-   * Before and after, and with the next smaller ratio, which does not meet the budget. `macs` are
+   * Before and after, and one step of the search less, which does not meet the budget. `macs` are
    * those of convolutions and linear layers, of `flops` that Torch-Pruning counts.
    */
   cost: z.object({ before: cost, after: cost, below: cost }),

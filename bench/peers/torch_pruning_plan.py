@@ -3,7 +3,8 @@
     python torch_pruning_plan.py --model resnet56 --weights FILE --criterion group-l2 --out PLAN
 
 Its own pruner chooses and cuts, at the smallest pruning ratio that takes the asked share of the
-multiply-accumulates away. Which channels went is read from the groups it yields, round after round,
+multiply-accumulates away; ranked within layers, where one ratio more takes a channel of every layer
+at once, only as many layers as it needs, evenly spread, get it. Which channels went is read from the groups it yields, round after round,
 and held against the weights of the network it leaves. bench/experiments/peer_plan.ts reads PLAN.
 """
 
@@ -134,20 +135,40 @@ def layers_of(model):
     }
 
 
-def prune(original, example, chosen, ratio, drawn):
-    """A copy pruned by Torch-Pruning at a ratio, its cost, and the channels that stayed."""
+def evenly(items, count):
+    """`count` of the items, evenly spread."""
+    return [
+        item for index, item in enumerate(items)
+        if (index + 1) * count // len(items) > index * count // len(items)
+    ]
+
+
+def prunable(model, example, ignored):
+    """The first layer of every group that may lose channels."""
+    graph = torch_pruning.DependencyGraph().build_dependency(model, example)
+    return [group[0].dep.target.module for group in graph.get_all_groups(ignored)]
+
+
+def prune(original, example, chosen, ratio, drawn, raised=(0.0, 0)):
+    """A copy pruned by Torch-Pruning at a ratio, its cost, and the channels that stayed.
+
+    `raised` is a second ratio and how many groups get it.
+    """
     torch.manual_seed(chosen.seed)
     model = copy.deepcopy(original)
     kept = Channels(model)
     ignored = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     if chosen.scope == "inner":
         ignored += layers_of_streams(model, example)
+    layers = prunable(model, example, ignored)
+    second, count = raised
     pruner = torch_pruning.pruner.BasePruner(
         model,
         example,
         CRITERIA[chosen.criterion](),
         global_pruning=chosen.ranking == "global",
         pruning_ratio=ratio,
+        pruning_ratio_dict={layer: second for layer in evenly(layers, count)},
         iterative_steps=chosen.rounds,
         ignored_layers=ignored,
     )
@@ -161,30 +182,45 @@ def prune(original, example, chosen, ratio, drawn):
             kept.remove(group, pruner.DG, names)
             group.prune()
     kept.check(model)
-    return costs(model, example), kept, pruner.initial_total_channels
+    return costs(model, example), kept, pruner.initial_total_channels, len(layers)
+
+
+def smallest(last, first_below, attempt, most):
+    """The smallest number up to `last` whose attempt meets the budget, it, and the one before it."""
+    low, high, found, below = 0, last, None, first_below
+    while high - low > 1 or found is None:
+        middle = high if high - low == 1 else (low + high) // 2
+        tried = attempt(middle)
+        if tried[0]["macs"] <= most:
+            high, found = middle, tried
+        elif middle == last:
+            return None
+        else:
+            low, below = middle, tried
+    return high, found, below
 
 
 def search(original, example, chosen, drawn):
-    """The smallest ratio, to a step, that meets the budget: what it keeps, and the ratio below."""
+    """What is kept at the smallest ratio, to a step, that meets the budget, and at which."""
     if drawn is not None:
         take_gradients(original, drawn)  # the same in the first round of every ratio
     before = costs(original, example)
     most = (1 - chosen.cut_flops) * before["macs"]
-    everything = prune(original, example, chosen, 0.0, drawn)
-    steps = max(everything[2], LEAST_STEPS)
-    low, high = 0, steps
-    found, below = None, everything
-    while high - low > 1:
-        middle = (low + high) // 2
-        tried = prune(original, example, chosen, middle / steps, drawn)
-        if tried[0]["macs"] <= most:
-            high, found = middle, tried
-        else:
-            low, below = middle, tried
-    if found is None:
+    whole = prune(original, example, chosen, 0.0, drawn)
+    steps, groups = max(whole[2], LEAST_STEPS), whole[3]
+    at = lambda step: prune(original, example, chosen, step / steps, drawn)
+    result = smallest(steps - 1, whole, at, most)
+    if result is None:
         raise SystemExit(f"Torch-Pruning cannot cut {chosen.cut_flops} of {chosen.model} so")
-    after, kept, _ = found
-    return {"ratio": high / steps, "before": before, "after": after, "below": below[0]}, kept
+    step, found, below = result
+    ratios = {"ratio": step / steps}
+    if chosen.ranking == "local":
+        low, high = (step - 1) / steps, step / steps
+        partly = lambda count: prune(original, example, chosen, low, drawn, (high, count))
+        count, found, below = smallest(groups, below, partly, most)
+        ratios = {"ratio": low, "raised": {"ratio": high, "groups": count, "of": groups}}
+    cost = {"before": before, "after": found[0], "below": below[0]}
+    return ratios, cost, found[1]
 
 
 def main():
@@ -198,7 +234,7 @@ def main():
         )
     example = torch.zeros(1, *shape)
     drawn = pictures(chosen.pictures, chosen.images, chosen.seed) if chosen.pictures else None
-    cost, kept = search(model, example, chosen, drawn)
+    ratios, cost, kept = search(model, example, chosen, drawn)
     public = public_names(model)
     plan = {
         "versions": {"torch-pruning": version("torch-pruning"), "torch": torch.__version__},
@@ -210,8 +246,8 @@ def main():
         "seed": chosen.seed,
         **({"images": len(drawn[1])} if drawn else {}),
         "cutFlops": chosen.cut_flops,
-        "pruningRatio": cost["ratio"],
-        "cost": {name: cost[name] for name in ("before", "after", "below")},
+        "pruning": ratios,
+        "cost": cost,
         "layers": [
             {"name": public[name], "channels": len(kept.original[name]), "kept": out}
             for name, out in kept.out.items()
