@@ -50,7 +50,9 @@ export { Session } from "./native/session.ts";
 
 export { concentrate, concentrationOf, type Fusion } from "./concentration/concentration.ts";
 export { responseEntropy } from "./concentration/entropy.ts";
-export { type Budget, solveRatios } from "./ratios/solve.ts";
+export type { Budget, Ratios } from "./ratios/budget.ts";
+export { solveKnapsack } from "./ratios/knapsack.ts";
+export { solveShares } from "./ratios/shares.ts";
 export { measureSites } from "./concentration/statistics.ts";
 
 export { type Estimate, estimateShapley, type Game } from "./shapley/estimate.ts";

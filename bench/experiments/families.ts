@@ -15,7 +15,7 @@ import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { solveRatios } from "../../src/ratios/solve.ts";
+import { solveShares } from "../../src/ratios/shares.ts";
 import { calibrationBatches, calibrationSet } from "../../src/data/batches/calibration.ts";
 import { type Dataset, loaded, normalisations } from "../../src/data/dataset.ts";
 import { openDataset } from "../../src/data/sources/source.ts";
@@ -74,7 +74,7 @@ interface Budgeted {
 
 function cutTo(graph: Graph, groups: readonly ChannelGroup[], cut: number, roundTo = 1) {
   const budget = { kind: "flops", cut } as const;
-  const ratios = solveRatios(graph, groups, groups.map(() => 1), { budget, roundTo });
+  const ratios = solveShares(graph, groups, groups.map(() => 1), { budget, roundTo });
   const removals = removalsBy("l1", graph, groups, ratios.kept, seed);
   return { ratios, removals, cut: cutGraph(graph, removals) };
 }

@@ -16,7 +16,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { concentrate, concentrationOf } from "../../src/concentration/concentration.ts";
-import { solveRatios } from "../../src/ratios/solve.ts";
+import { solveShares } from "../../src/ratios/shares.ts";
 import { measureSites } from "../../src/concentration/statistics.ts";
 import { calibrationSet } from "../../src/data/batches/calibration.ts";
 import { normalisations } from "../../src/data/dataset.ts";
@@ -56,10 +56,10 @@ const sites = await measureSites(graph, groups, calibrationSet(training, 2048, 1
   normalisation,
 });
 const concentration = concentrationOf(graph, groups, concentrate(sites));
-const widths = solveRatios(graph, groups, concentration.map((one) => one.concentration), {
+const widths = solveShares(graph, groups, concentration.map((one) => one.concentration), {
   budget,
 });
-const uniform = solveRatios(graph, groups, groups.map(() => 1), { budget });
+const uniform = solveShares(graph, groups, groups.map(() => 1), { budget });
 
 interface Row {
   readonly seed: number;

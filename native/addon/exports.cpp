@@ -4,7 +4,9 @@
 #include <napi.h>
 
 #include "addon/arguments.h"
+#include "addon/background.h"
 #include "addon/linear_algebra.h"
+#include "addon/reproduction_object.h"
 #include "addon/session_object.h"
 #include "cpu/backend.h"
 #include "cpu_features.h"
@@ -40,8 +42,10 @@ Napi::Value cpu_features(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object define_exports(Napi::Env env, Napi::Object target) {
+  secateur::Background::install(env);
   target.Set("sourceHash", Napi::String::New(env, SECATEUR_SOURCE_HASH));
   target.Set("Session", secateur::SessionObject::define(env));
+  target.Set("Reproduction", secateur::ReproductionObject::define(env));
   target.Set("packedBytes", Napi::Function::New<packed_bytes>(env, "packedBytes"));
   target.Set("cpuFeatures", Napi::Function::New<cpu_features>(env, "cpuFeatures"));
   target.Set("choleskySolve",

@@ -1,10 +1,11 @@
 #include "addon/linear_algebra.h"
 
 #include <cstring>
-#include <optional>
+#include <utility>
 #include <vector>
 
 #include "addon/arguments.h"
+#include "addon/background.h"
 #include "aligned_memory.h"
 #include "linear_algebra/cholesky.h"
 #include "rank/rank.h"
@@ -25,52 +26,25 @@ std::vector<double> doubles_argument(const Napi::CallbackInfo& info, const Napi:
   return numbers;
 }
 
-class CholeskyWorker : public Napi::AsyncWorker {
- public:
-  explicit CholeskyWorker(const Napi::CallbackInfo& info)
-      : Napi::AsyncWorker(info.Env()),
-        deferred_(Napi::Promise::Deferred::New(info.Env())),
-        gram_(doubles_argument(info, info[0])),
-        rhs_(doubles_argument(info, info[1])),
-        n_(int_argument(info, info[2])),
-        m_(int_argument(info, info[3])),
-        ridge_(info[4].ToNumber().DoubleValue()) {}
-
-  Napi::Promise promise() const { return deferred_.Promise(); }
-
-  void Execute() override {
-    try {
-      cholesky_solve(gram_, rhs_, n_, m_, ridge_);
-    } catch (...) {
-      failure_ = current_failure();
-    }
-  }
-
-  void OnOK() override {
-    if (failure_) {
-      deferred_.Reject(failure_->in(Env()).Value());
-      return;
-    }
-    auto solution = Napi::Float64Array::New(Env(), rhs_.size());
-    std::memcpy(solution.Data(), rhs_.data(), rhs_.size() * sizeof(double));
-    deferred_.Resolve(solution);
-  }
-
- private:
-  Napi::Promise::Deferred deferred_;
-  std::vector<double> gram_, rhs_;
-  int64_t n_, m_;
-  double ridge_;
-  std::optional<Failure> failure_;
-};
+Napi::Value wrap(Napi::Env env, const std::vector<double>& from) {
+  auto array = Napi::Float64Array::New(env, from.size());
+  if (!from.empty()) std::memcpy(array.Data(), from.data(), from.size() * sizeof(double));
+  return array;
+}
 
 }  // namespace
 
 Napi::Value cholesky_solve_async(const Napi::CallbackInfo& info) {
-  auto* const worker = new CholeskyWorker(info);  // deletes itself when done
-  const Napi::Promise promise = worker->promise();
-  worker->Queue();
-  return promise;
+  auto gram = doubles_argument(info, info[0]), rhs = doubles_argument(info, info[1]);
+  const int64_t n = int_argument(info, info[2]), m = int_argument(info, info[3]);
+  const double ridge = info[4].ToNumber().DoubleValue();
+  return promised<std::vector<double>>(
+      info.Env(),
+      [gram = std::move(gram), rhs = std::move(rhs), n, m, ridge]() mutable {
+        cholesky_solve(gram, rhs, n, m, ridge);
+        return std::move(rhs);
+      },
+      wrap);
 }
 
 Napi::Value ranks(const Napi::CallbackInfo& info) {

@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import process from "node:process";
-import { solveRatios } from "../ratios/solve.ts";
+import { solveShares } from "../ratios/shares.ts";
 import { contractMetadata, type InputContract, normalisationOf } from "../data/contract.ts";
 import { SecateurError } from "../errors.ts";
 import { makeFolder, writeFileAtomic } from "../formats/atomic.ts";
@@ -167,7 +167,7 @@ function requirePossible(graph: Graph, options: PruneOptions): void {
   const { groups, caps } = constrainedGroups(graph, options);
   const { budget, roundTo } = options;
   // Whether a budget can be met does not depend on concentration.
-  solveRatios(graph, groups, groups.map(() => 1), { budget, caps, roundTo });
+  solveShares(graph, groups, groups.map(() => 1), { budget, caps, roundTo });
 }
 
 /** Throws "check-failed" for a model that does no better than guessing, unless `force`. */

@@ -41,11 +41,34 @@ export interface NativeSession {
   dispose(): void;
 }
 
+/** A layer that reads players' channels, n unknowns and m outputs. */
+export interface NativeConsumer {
+  /** [n, n], symmetric. */
+  readonly covariance: Float64Array;
+  /** [m, n] */
+  readonly weights: Float64Array;
+  /** [n]: the player whose channel an unknown belongs to, -1 where it stays. */
+  readonly owners: Int32Array;
+}
+
+/** See native/linear_algebra/reproduction.h; work runs on pool threads, one piece at a time. */
+export interface NativeReproduction {
+  walk(walks: Int32Array, depth: number, threads: number): Promise<Float64Array<ArrayBuffer>>;
+  remove(players: Int32Array): Promise<Float64Array<ArrayBuffer>>;
+  eliminate(count: number): Promise<{ players: Int32Array; costs: Float64Array<ArrayBuffer> }>;
+  cancel(): void;
+}
+
 /** Everything thrown or rejected natively is an Error with a `code` of ErrorCode. */
 export interface Addon {
   /** Digest of the sources the addon was built from; `binding.ts` compares it. */
   readonly sourceHash: string;
   readonly Session: new (program: Uint8Array, threads: number, engine: Engine) => NativeSession;
+  readonly Reproduction: new (
+    consumers: readonly NativeConsumer[],
+    players: number,
+    ridge: number,
+  ) => NativeReproduction;
   packedBytes(ints: readonly number[], engine: Engine): number;
   /**
    * Numerical rank of each of `count` row-major rows x cols matrices: singular values above

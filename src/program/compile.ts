@@ -9,13 +9,13 @@ import { allocate } from "./memory/allocate.ts";
 import { Draft, type DraftEntry, type DraftInstruction } from "./draft.ts";
 import {
   buildCoalitions,
-  buildEquations,
   buildForward,
   buildStatistics,
   buildStep,
   type Built,
   type Context,
 } from "./entries.ts";
+import { buildEquations, buildMoments } from "./equations.ts";
 import type { PackedBytes } from "./passes/pack.ts";
 import type { Precision } from "./precision.ts";
 import type { Compiled, EntryRequest } from "./requests.ts";
@@ -28,6 +28,7 @@ export type {
   EntryRequest,
   EquationsRequest,
   ForwardRequest,
+  MomentsRequest,
   StatisticsRequest,
   StepRequest,
 } from "./requests.ts";
@@ -56,6 +57,8 @@ function build(context: Context, request: EntryRequest): readonly Built[] {
       return buildCoalitions(context, request);
     case "equations":
       return [buildEquations(context, request)];
+    case "moments":
+      return [buildMoments(context, request)];
   }
 }
 

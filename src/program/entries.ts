@@ -12,14 +12,13 @@ import { composeGathers } from "./passes/gathers.ts";
 import { insertGates, sinkGates, tap } from "./passes/instrument.ts";
 import { lower, type Lowered } from "./lower/lower.ts";
 import { lossOf } from "./loss.ts";
-import { type LowerOptions, nhwc, present } from "./lower/lowering.ts";
+import { type LowerOptions, present } from "./lower/lowering.ts";
 import { hoist, pack, type PackedBytes } from "./passes/pack.ts";
 import { imageTypeOf, type Precision } from "./precision.ts";
 import { rematerialise } from "./passes/rematerialise.ts";
 import type {
   CoalitionsRequest,
   CompiledEntry,
-  EquationsRequest,
   ForwardRequest,
   StatisticsRequest,
   StepRequest,
@@ -51,7 +50,7 @@ export interface Built {
   readonly compiled: CompiledEntry;
 }
 
-function lowerFor(
+export function lowerFor(
   context: Context,
   entry: string,
   images: number,
@@ -64,7 +63,7 @@ function lowerFor(
 }
 
 /** Composes gathers and fuses, keeping the pinned values. */
-function optimize(
+export function optimize(
   draft: Draft,
   instructions: readonly DraftInstruction[],
   pinned: ReadonlySet<string>,
@@ -73,7 +72,7 @@ function optimize(
 }
 
 /** Packs, hoists and wraps up; `wanted` stays readable after a run. */
-function finish(
+export function finish(
   context: Context,
   name: string,
   images: number,
@@ -97,7 +96,7 @@ function selfContained(
   };
 }
 
-const NOTHING = {
+export const NOTHING = {
   values: new Map<string, string>(),
   ranks: new Map<string, string>(),
   means: new Map<string, string>(),
@@ -287,56 +286,4 @@ export function buildCoalitions(context: Context, request: CoalitionsRequest): B
     });
   }
   return built;
-}
-
-/** Normal equations of one layer, accumulated. */
-export function buildEquations(context: Context, request: EquationsRequest): Built {
-  const { draft } = context;
-  const { name, images, layer } = request;
-  const lowered = lowerFor(context, name, images, "running");
-  const solved = lowered.instructions.find((instruction) =>
-    instruction.layer === layer && instruction.op === "convolution"
-  );
-  if (solved === undefined) {
-    throw new SecateurError(
-      "program-invalid",
-      `${name} asks for the equations of ${layer}, which is no convolution or linear layer of ` +
-        `${context.graph.name}.`,
-    );
-  }
-  const { relu: _relu, ...geometry } = solved.attributes;
-  const { groups, in_channels, out_channels, out_height, out_width } = geometry;
-  const unknowns = (in_channels / groups) * geometry.kernel_height * geometry.kernel_width + 1;
-  const sums = (kind: string, shape: number[]) =>
-    draft.value({ name: `${kind}/${layer}`, dtype: "f64", shape, images: 0, place: "state" });
-  const gram = sums("gram", [groups, unknowns, unknowns]);
-  const cross = sums("cross", [groups, unknowns, out_channels / groups]);
-  const shape = nhwc(out_height, out_width, out_channels);
-  const target = draft.value({
-    name: `target/${images}x${shape.join("x")}`,
-    dtype: "f32",
-    shape,
-    images,
-    place: "feeds",
-  });
-  const equations: DraftInstruction = {
-    op: "normal_equations",
-    inputs: { x: solved.inputs.x, target },
-    outputs: { gram, cross },
-    attributes: { ...geometry, accumulate: 1 },
-    layer,
-  };
-  const alive = removeDead(draft, [...lowered.instructions, equations], [gram, cross]);
-  const instructions = optimize(draft, alive, new Set());
-  return {
-    ...finish(context, name, images, instructions, []),
-    compiled: {
-      name,
-      images,
-      feeds: { images: lowered.images, target, gates: new Map() },
-      gram,
-      cross,
-      ...NOTHING,
-    },
-  };
 }

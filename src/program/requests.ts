@@ -88,6 +88,21 @@ export interface EquationsRequest {
   readonly images: number;
   /** Name of the graph node. */
   readonly layer: string;
+  /** A value of the output's shape that is added to the targets, channels times their stretch. */
+  readonly beside?: { readonly value: string; readonly stretch: Float32Array };
+}
+
+/**
+ * Second moments of everything that least squares of the named layers reads, and of the channels of
+ * the named values with every cell a sample; summed over all runs since they were last written.
+ */
+export interface MomentsRequest {
+  readonly kind: "moments";
+  readonly name: string;
+  readonly images: number;
+  /** Convolutions and linear layers. */
+  readonly layers: readonly string[];
+  readonly values: readonly string[];
 }
 
 export type EntryRequest =
@@ -95,7 +110,8 @@ export type EntryRequest =
   | StepRequest
   | StatisticsRequest
   | CoalitionsRequest
-  | EquationsRequest;
+  | EquationsRequest
+  | MomentsRequest;
 
 /** Names of the values an entry reads and leaves; absent where it has none. */
 export interface CompiledEntry {
@@ -135,6 +151,8 @@ export interface CompiledEntry {
   /** f64 [groups, n + 1, n + 1] and [groups, n + 1, out / groups], n = in / groups * kernel area. */
   readonly gram?: string;
   readonly cross?: string;
+  /** As gram, by layer or value (whose n is its channels). */
+  readonly moments?: ReadonlyMap<string, string>;
   /** Updated parameters and their optimizer state, which starts at zero. */
   readonly optimizerState: ReadonlyMap<string, readonly string[]>;
   /** Moving averages by parameter; they start at zero, so whoever averages writes them first. */

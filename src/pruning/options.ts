@@ -1,5 +1,5 @@
 import type { Fusion } from "../concentration/concentration.ts";
-import type { Budget } from "../ratios/solve.ts";
+import type { Budget } from "../ratios/budget.ts";
 import type { Scope } from "../graph/channels.ts";
 import type { Worth } from "../shapley/game.ts";
 import type { DTypeChoice } from "../native/loaded_model.ts";

@@ -6,7 +6,8 @@
 
 import { concentrate, concentrationOf } from "../concentration/concentration.ts";
 import type { GroupConcentration, SiteStatistics } from "../concentration/concentration.ts";
-import { type Ratios, solveRatios } from "../ratios/solve.ts";
+import type { Ratios } from "../ratios/budget.ts";
+import { solveShares } from "../ratios/shares.ts";
 import { measureSites } from "../concentration/statistics.ts";
 import { calibrationBatches, calibrationSet } from "../data/batches/calibration.ts";
 import { type Dataset, loaded, type Normalisation, type PictureSet } from "../data/dataset.ts";
@@ -233,7 +234,7 @@ class PruningRun {
     const { ratios: rule, fusion, rankWeight, budget, roundTo } = this.#options;
     const options = { budget, caps, roundTo };
     if (rule === "uniform") {
-      return { ratios: solveRatios(graph, groups, groups.map(() => 1), options) };
+      return { ratios: solveShares(graph, groups, groups.map(() => 1), options) };
     }
     const { rankImages, entropyImages, seed } = this.#options;
     const store = this.#store.with({ groups: outline(groups), rankImages, entropyImages, seed });
@@ -255,7 +256,7 @@ class PruningRun {
     );
     const concentration = concentrationOf(graph, groups, concentrate(sites, fusion, rankWeight));
     const figures = concentration.map((group) => group.concentration);
-    return { concentration, ratios: solveRatios(graph, groups, figures, options) };
+    return { concentration, ratios: solveShares(graph, groups, figures, options) };
   }
 
   async #estimates(graph: Graph, groups: readonly ChannelGroup[], kept: readonly number[]) {

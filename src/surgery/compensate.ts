@@ -1,44 +1,77 @@
 /**
- * Least-squares compensation: every layer that lost input channels gets the weights that best
- * reproduce its original outputs from what is left (as in He et al., "Channel pruning for
+ * Least-squares compensation: every layer whose inputs are no longer what they were gets the weights
+ * that best give back what is wanted of it from what is left (as in He et al., "Channel pruning for
  * accelerating very deep neural networks", arXiv 1707.06168, and ThiNet, arXiv 1707.06342).
  *
  * Layers go in topological order; a layer's inputs are those of the network already compensated
- * before it. Centred, the intercept goes into the bias or the running mean of the batch norm that
- * follows. The ridge pulls towards the surviving weights, so that few samples change little.
+ * before it, so that each makes up for what those before it could not. Layers behind the first cut
+ * are solved anew even where they lost nothing themselves. Centred, the intercept goes into the bias
+ * or the running mean of the batch norm that follows.
  */
 
 import { type CalibrationBatch, calibrationBatches } from "../data/batches/calibration.ts";
 import type { Dataset, Normalisation } from "../data/dataset.ts";
 import type { Removal } from "../graph/cut.ts";
-import type { ConvolutionNode, Graph, LinearNode } from "../graph/graph.ts";
+import type { Graph, Node } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import { type ComputeOptions, LoadedModel } from "../native/loaded_model.ts";
-import { choleskySolve } from "../native/linear_algebra.ts";
-import type { RunOptions } from "../progress.ts";
-import type { Tensor } from "../tensor.ts";
+import { type RunOptions, stopIfAsked } from "../progress.ts";
+import { elementCount, type Tensor } from "../tensor.ts";
+import { solveLayer, type Sums } from "./least_squares.ts";
+import { type Layer, type Sum, sumBehind, targetFrom } from "./targets.ts";
 
-/** Ridge relative to the mean diagonal of the centred Gram matrix. */
-const RIDGE = 1e-3;
-/** Equations for each unknown weight. */
+/** Equations for each unknown weight, at least. */
 const SAMPLES_PER_UNKNOWN = 10;
+/** Input pixels that every layer sees at least, so that pictures vary: 1,024 pictures of 32 x 32. */
+const PIXELS = 2 ** 20;
+const LEAST_IMAGES = 128;
+/** Bytes of the original's values that are kept at once. */
+const TARGET_BYTES = 2 ** 28;
+/** Bytes of inputs that are kept ready; beyond, they are made each time they are needed. */
+const INPUT_BYTES = 2 ** 29;
 
 export interface CompensateOptions extends RunOptions, Omit<ComputeOptions, "dtype"> {
   readonly normalisation: Normalisation;
-  /** Images per batch; default 128. */
+  /** Images per batch; by default 128, fewer of large pictures. */
   readonly batch?: number;
 }
 
-type Layer = ConvolutionNode | LinearNode;
+const isLayer = (node: Node): node is Layer => node.op === "convolution" || node.op === "linear";
 
-/** Layers with weights that read channels of a group that lost any, in topological order. */
-function affectedLayers(graph: Graph, removals: readonly Removal[]): Layer[] {
+/** Where a layer's intercept goes: its bias, or the running mean of the batch norm after it. */
+function interceptHome(graph: Graph, layer: Layer) {
+  if (layer.bias !== undefined) return { parameter: layer.bias, sign: 1, replaces: true };
+  const readers = graph.nodes.filter((node) => node.inputs.includes(layer.output));
+  const [norm] = readers;
+  if (readers.length !== 1 || norm.op !== "batch_norm") return undefined;
+  return { parameter: norm.mean, sign: -1, replaces: false };
+}
+
+/**
+ * Layers with weights that lost inputs, or whose inputs come from such layers, in topological order;
+ * those that use the same weights together, where the last of them stands. Layers whose intercept has
+ * nowhere to go are left out.
+ */
+function affectedLayers(graph: Graph, removals: readonly Removal[]): Layer[][] {
   const consumers = new Set(
     removals.flatMap(({ group, removed }) => [...removed].length > 0 ? group.consumers : []),
   );
-  return graph.nodes.filter((node): node is Layer =>
-    consumers.has(node.name) && (node.op === "convolution" || node.op === "linear")
-  );
+  const changed = new Set<string>();
+  const byWeight = new Map<string, Layer[]>();
+  for (const node of graph.nodes) {
+    if (!consumers.has(node.name) && !node.inputs.some((value) => changed.has(value))) continue;
+    changed.add(node.output);
+    if (!isLayer(node)) continue;
+    const uses = [...byWeight.get(node.weight) ?? [], node];
+    byWeight.delete(node.weight);
+    byWeight.set(node.weight, uses);
+  }
+  const used = (weight: string) =>
+    graph.nodes.filter((node) => isLayer(node) && node.weight === weight).length;
+  return [...byWeight].filter(([weight, uses]) =>
+    // Weights that another layer needs as they are stay so.
+    uses.length === used(weight) && uses.every((layer) => interceptHome(graph, layer) !== undefined)
+  ).map(([, uses]) => uses);
 }
 
 /** Channels of each value that stay. */
@@ -70,136 +103,164 @@ function selectChannels(data: Float32Array, channels: number, kept: readonly num
   return out;
 }
 
-/** Sums of one group of a layer, extended by a constant 1: see normal_equations. */
-interface Equations {
-  /** [n + 1, n + 1] */
-  readonly gram: Float64Array;
-  /** [n + 1, out] */
-  readonly cross: Float64Array;
-  readonly unknowns: number;
-  readonly out: number;
+/** What a layer is solved for, and how many batches it sees. */
+interface Task {
+  readonly layer: Layer;
+  readonly sum?: Sum;
+  /** The original's value that the target is made of. */
+  readonly wanted: string;
+  readonly batches: number;
+  readonly bytes: number;
 }
 
-/** Subtracts means, so that weights are solved apart from the intercept. */
-function centre({ gram, cross, unknowns: n, out }: Equations) {
-  const count = gram[(n + 1) * (n + 1) - 1];
-  const centredGram = new Float64Array(n * n);
-  const centredCross = new Float64Array(n * out);
-  for (let i = 0; i < n; i++) {
-    const mean = gram[i * (n + 1) + n] / count;
-    for (let j = 0; j < n; j++) {
-      centredGram[i * n + j] = gram[i * (n + 1) + j] - mean * gram[j * (n + 1) + n];
-    }
-    for (let o = 0; o < out; o++) {
-      centredCross[i * out + o] = cross[i * out + o] - mean * cross[n * out + o];
-    }
-  }
-  return { centredGram, centredCross, count };
-}
-
-/** New weights [out, n] and intercepts [out] of one group, given the surviving weights. */
-async function solveGroup(equations: Equations, weights: Float32Array) {
-  const { unknowns: n, out, gram, cross } = equations;
-  const { centredGram, centredCross, count } = centre(equations);
-  // Solve for the change: (G + ridge) delta = cross - G w.
-  for (let i = 0; i < n; i++) {
-    for (let o = 0; o < out; o++) {
-      let known = 0;
-      for (let j = 0; j < n; j++) known += centredGram[i * n + j] * weights[o * n + j];
-      centredCross[i * out + o] -= known;
-    }
-  }
-  // Inputs that never vary, as behind saturated activations, leave the intercept alone to solve.
-  const varies = centredGram.some((figure, index) => index % (n + 1) === 0 && figure > 0);
-  const change = varies
-    ? await choleskySolve(centredGram, centredCross, n, out, RIDGE)
-    : new Float64Array(n * out);
-  const solved = new Float32Array(out * n);
-  const intercepts = new Float64Array(out);
-  for (let o = 0; o < out; o++) {
-    let predicted = 0;
-    for (let i = 0; i < n; i++) {
-      const weight = weights[o * n + i] + change[i * out + o];
-      solved[o * n + i] = weight;
-      predicted += weight * gram[i * (n + 1) + n];
-    }
-    intercepts[o] = (cross[n * out + o] - predicted) / count;
-  }
-  return { solved, intercepts };
-}
-
-/** Solves a layer from its summed equations. */
-async function solveLayer(layer: Layer, weight: Tensor, gram: Float64Array, cross: Float64Array) {
-  const groups = layer.op === "convolution" ? layer.groups : 1;
-  const out = weight.shape[0] / groups;
-  const n = weight.data.length / weight.shape[0];
-  const data = new Float32Array(weight.data.length);
-  const intercepts = new Float64Array(weight.shape[0]);
-  for (let group = 0; group < groups; group++) {
-    const equations: Equations = {
-      gram: gram.subarray(group * (n + 1) ** 2, (group + 1) * (n + 1) ** 2),
-      cross: cross.subarray(group * (n + 1) * out, (group + 1) * (n + 1) * out),
-      unknowns: n,
-      out,
-    };
-    const at = group * out * n;
-    const result = await solveGroup(equations, weight.data.subarray(at, at + out * n));
-    data.set(result.solved, at);
-    intercepts.set(result.intercepts, group * out);
-  }
-  return { weight: { shape: weight.shape, data }, intercepts };
-}
-
-/** Where a layer's intercept goes: its bias, or the running mean of the batch norm after it. */
-function interceptHome(graph: Graph, layer: Layer) {
-  if (layer.bias !== undefined) return { parameter: layer.bias, sign: 1, replaces: true };
-  const readers = graph.nodes.filter((node) => node.inputs.includes(layer.output));
-  const [norm] = readers;
-  if (readers.length !== 1 || norm.op !== "batch_norm") return undefined;
-  return { parameter: norm.mean, sign: -1, replaces: false };
-}
-
-/** Parameters of the compensated layer, or none when its intercept has nowhere to go. */
-async function compensated(
-  cut: Graph,
-  layer: Layer,
-  parameters: ReadonlyMap<string, Tensor>,
-  sums: { gram: Float64Array; cross: Float64Array },
-): Promise<Map<string, Tensor>> {
-  const home = interceptHome(cut, layer);
-  if (home === undefined) return new Map();
-  const solved = await solveLayer(layer, parameters.get(layer.weight)!, sums.gram, sums.cross);
-  const old = parameters.get(home.parameter)!;
-  // A batch norm sees y - mean, so an intercept added before it is a mean lowered by as much. The
-  // targets are original outputs, so the original running mean is what it is lowered from.
-  const data = Float32Array.from(
-    old.data,
-    (value, o) => home.replaces ? solved.intercepts[o] : value + home.sign * solved.intercepts[o],
-  );
-  return new Map([
-    [layer.weight, solved.weight],
-    [home.parameter, { shape: old.shape, data }],
-  ]);
-}
-
-/** Batches that give every unknown enough equations, at most all. */
-function enoughBatches(
-  cut: Graph,
-  layer: Layer,
-  batches: readonly CalibrationBatch[],
-): readonly CalibrationBatch[] {
+/** Batches that give every unknown enough equations and show enough pictures, at most all. */
+function batchesFor(cut: Graph, layer: Layer, images: number, available: number): number {
   const [, ...cells] = shapesOf(cut).get(layer.output)!;
   const weight = cut.parameters.get(layer.weight)!;
   const unknowns = weight.data.length / weight.shape[0] + 1;
-  const perImage = cells.reduce((product, extent) => product * extent, 1);
-  const images = SAMPLES_PER_UNKNOWN * unknowns / perImage;
-  // At least two batches, so that a layer of few weights still sees varied pictures.
-  return batches.slice(0, Math.max(2, Math.ceil(images / batches[0].labels.length)));
+  const enough = SAMPLES_PER_UNKNOWN * unknowns / elementCount(cells);
+  const [, height, width] = cut.input.shape;
+  const varied = Math.max(LEAST_IMAGES, PIXELS / (height * width));
+  return Math.min(available, Math.max(2, Math.ceil(Math.max(enough, varied) / images)));
 }
+
+function tasksOf(
+  original: Graph,
+  cut: Graph,
+  steps: readonly (readonly Layer[])[],
+  images: number,
+  available: number,
+): Task[] {
+  const shapes = shapesOf(original);
+  return steps.flatMap((uses, step) => {
+    const pending = new Set(steps.slice(step).flat().map(({ name }) => name));
+    return uses.map((layer): Task => {
+      const sum = uses.length === 1 ? sumBehind(cut, layer, pending) : undefined;
+      const wanted = sum?.output ?? layer.output;
+      const batches = batchesFor(cut, layer, images, available);
+      const bytes = 4 * elementCount(shapes.get(wanted)!) * images * batches;
+      return { layer, ...(sum ? { sum } : {}), wanted, batches, bytes };
+    });
+  });
+}
+
+/** The original's values, a few layers at a time: in one pass as many as fit the memory for them. */
+class Originals {
+  readonly #model: LoadedModel;
+  readonly #chunks: readonly (readonly Task[])[];
+  readonly #batches: readonly CalibrationBatch[];
+  #held = new Map<string, Float32Array[]>();
+
+  constructor(
+    original: Graph,
+    tasks: readonly Task[],
+    batches: readonly CalibrationBatch[],
+    images: number,
+    compute: ComputeOptions,
+  ) {
+    const chunks: Task[][] = [];
+    let bytes = Infinity;
+    for (const task of tasks) {
+      if (bytes + task.bytes > TARGET_BYTES) {
+        chunks.push([]);
+        bytes = 0;
+      }
+      chunks.at(-1)!.push(task);
+      bytes += task.bytes;
+    }
+    this.#chunks = chunks;
+    this.#batches = batches;
+    this.#model = LoadedModel.open(
+      original,
+      chunks.map((chunk, index) => ({
+        kind: "forward",
+        name: `chunk/${index}`,
+        images,
+        fetch: [...new Set(chunk.map(({ wanted }) => wanted))],
+      })),
+      compute,
+    );
+  }
+
+  /** A task's value in the original, batch by batch. */
+  async of(task: Task, { signal }: RunOptions): Promise<readonly Float32Array[]> {
+    const known = this.#held.get(task.wanted);
+    if (known && known.length >= task.batches) return known;
+    const index = this.#chunks.findIndex((chunk) => chunk.includes(task));
+    const chunk = this.#chunks[index];
+    const entry = this.#model.entry(`chunk/${index}`);
+    this.#held = new Map(chunk.map(({ wanted }) => [wanted, []]));
+    for (let batch = 0; batch < Math.max(...chunk.map(({ batches }) => batches)); batch++) {
+      const wanted = new Set(
+        chunk.filter(({ batches }) => batch < batches).map((one) => one.wanted),
+      );
+      const names = [...wanted].map((value) => [value, entry.values.get(value)!] as const);
+      const result = await this.#model.run(entry.name, {
+        feeds: { [entry.feeds.images!]: this.#batches[batch].images },
+        fetch: names.map(([, name]) => name),
+        ...(signal ? { signal } : {}),
+      });
+      for (const [value, name] of names) this.#held.get(value)!.push(result[name] as Float32Array);
+    }
+    return this.#held.get(task.wanted)!;
+  }
+
+  [Symbol.dispose](): void {
+    this.#model.dispose();
+  }
+}
+
+/** The parameters that a solved step changes. */
+async function solved(
+  cut: Graph,
+  uses: readonly Layer[],
+  parameters: ReadonlyMap<string, Tensor>,
+  sums: readonly Sums[],
+): Promise<Map<string, Tensor>> {
+  const [{ weight, ...first }] = uses;
+  const groups = first.op === "convolution" ? first.groups : 1;
+  const solution = await solveLayer(parameters.get(weight)!, groups, sums);
+  const changed = new Map([[weight, solution.weight]]);
+  const homes = uses.map((layer) => interceptHome(cut, layer)!);
+  for (const { parameter, sign, replaces } of homes) {
+    const shared = homes.flatMap((home, use) => home.parameter === parameter ? [use] : []);
+    const old = parameters.get(parameter)!;
+    // A batch norm sees y - mean, so an intercept added before it is a mean lowered by as much. The
+    // targets are original outputs, so the original running mean is what it is lowered from.
+    const data = Float32Array.from(old.data, (value, o) => {
+      const intercept = shared.reduce((sum, use) => sum + solution.intercepts[use][o], 0) /
+        shared.length;
+      return replaces ? intercept : value + sign * intercept;
+    });
+    changed.set(parameter, { shape: old.shape, data });
+  }
+  return changed;
+}
+
+/** Batches whose inputs are made once, where memory allows. */
+function readyBatches(dataset: Dataset, images: number, normalisation: Normalisation) {
+  const batches = calibrationBatches(dataset, images, normalisation);
+  const bytes = 4 * 3 * dataset.height * dataset.width * images;
+  const held = new Map<number, Float32Array>();
+  return batches.map((batch, index): CalibrationBatch => ({
+    get images() {
+      const known = held.get(index);
+      if (known) return known;
+      const made = batch.images;
+      if ((held.size + 1) * bytes <= INPUT_BYTES) held.set(index, made);
+      return made;
+    },
+    labels: batch.labels,
+  }));
+}
+
+const defaultBatch = ({ height, width }: Dataset): number =>
+  Math.max(16, Math.min(128, Math.floor(2 ** 21 / (height * width))));
 
 /**
  * The cut graph with compensated weights. `removals` is what turned `original` into `cut`; the
- * pictures are used unaugmented, from the first on.
+ * pictures are used unaugmented, from the first on. Convolutions may take Winograd's method: what it
+ * loses is far below what is compensated.
  */
 export async function compensate(
   original: Graph,
@@ -209,53 +270,57 @@ export async function compensate(
   options: CompensateOptions,
 ): Promise<Graph> {
   const { normalisation, signal, onProgress } = options;
-  const layers = affectedLayers(cut, removals);
-  const images = Math.min(options.batch ?? 128, dataset.count);
-  const batches = calibrationBatches(dataset, images, normalisation);
+  const steps = affectedLayers(cut, removals);
+  if (steps.length === 0) return cut;
+  const images = Math.min(options.batch ?? defaultBatch(dataset), dataset.count);
+  const batches = readyBatches(dataset, images, normalisation);
   const kept = keptChannels(original, removals);
-  const compute: ComputeOptions = { ...options, dtype: "f32" };
-  using teacher = LoadedModel.open(
-    original,
-    layers.map(({ name, output }) => ({ kind: "forward", name, images, fetch: [output] })),
-    compute,
+  const shapes = shapesOf(original);
+  const compute: ComputeOptions = { ...options, dtype: "f32-fast" };
+  const tasks = tasksOf(original, cut, steps, images, batches.length);
+  using originals = new Originals(original, tasks, batches, images, compute);
+  const targets = new Map(
+    tasks.flatMap(({ layer, sum, wanted }) =>
+      sum ? [[layer.name, targetFrom(sum, kept(wanted).length, cut.parameters)]] : []
+    ),
   );
   using student = LoadedModel.open(
     cut,
-    layers.map(({ name }) => ({ kind: "equations", name, images, layer: name })),
+    tasks.map(({ layer: { name }, sum }) => ({
+      kind: "equations",
+      name,
+      images,
+      layer: name,
+      ...(sum ? { beside: { value: sum.other, stretch: targets.get(name)!.stretch } } : {}),
+    })),
     compute,
   );
-  const parameters = new Map(cut.parameters);
-  for (const [index, layer] of layers.entries()) {
-    const target = teacher.entry(layer.name);
+  const sumsOf = async (task: Task): Promise<Sums> => {
+    const { layer, wanted } = task;
     const entry = student.entry(layer.name);
-    const channels = shapesOf(original).get(layer.output)![0];
-    for (const batch of enoughBatches(cut, layer, batches)) {
-      const value = target.values.get(layer.output)!;
-      const wanted = await teacher.run(layer.name, {
-        feeds: { [target.feeds.images!]: batch.images },
-        fetch: [value],
-        ...(signal ? { signal } : {}),
-      });
+    const values = await originals.of(task, options);
+    for (const [index, batch] of batches.slice(0, task.batches).entries()) {
+      stopIfAsked(signal);
+      const selected = selectChannels(values[index], shapes.get(wanted)![0], kept(wanted));
+      const target = targets.get(layer.name)?.feed(selected) ?? selected;
       await student.run(layer.name, {
-        feeds: {
-          [entry.feeds.images!]: batch.images,
-          [entry.feeds.target!]: selectChannels(
-            wanted[value] as Float32Array,
-            channels,
-            kept(layer.output),
-          ),
-        },
+        feeds: { [entry.feeds.images!]: batch.images, [entry.feeds.target!]: target },
       });
     }
-    const sums = {
+    return {
       gram: await student.session.read(entry.gram!) as Float64Array,
       cross: await student.session.read(entry.cross!) as Float64Array,
     };
-    const changed = await compensated(cut, layer, parameters, sums);
+  };
+  const parameters = new Map(cut.parameters);
+  for (const [index, uses] of steps.entries()) {
+    const sums: Sums[] = [];
+    for (const layer of uses) sums.push(await sumsOf(tasks.find((one) => one.layer === layer)!));
+    const changed = await solved(cut, uses, parameters, sums);
     for (const [name, tensor] of changed) parameters.set(name, tensor);
     student.write(changed);
     const done = index + 1;
-    onProgress?.({ stage: "compensation", done, total: layers.length, unit: "layers" });
+    onProgress?.({ stage: "compensation", done, total: steps.length, unit: "layers" });
   }
   return { ...cut, parameters };
 }

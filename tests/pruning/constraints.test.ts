@@ -1,7 +1,7 @@
 /** --keep and --max-ratio: which groups they mean, and what they do to the cut. */
 
 import { describe, expect, it } from "vitest";
-import { solveRatios } from "../../src/ratios/solve.ts";
+import { solveShares } from "../../src/ratios/shares.ts";
 import { prunableGroups } from "../../src/graph/channels.ts";
 import { createModel } from "../../src/models/models.ts";
 import { constrainedGroups } from "../../src/pruning/constraints.ts";
@@ -50,7 +50,7 @@ describe("largest shares", () => {
       .toEqual([0.25, 0.5, 0.9]);
     expect(cap("layer3.0.conv1")).toBe(0.95);
     expect(constraints.maxRatio["layer1.0.conv1"]).toBe(0.25);
-    const kept = solveRatios(graph, groups, groups.map(() => 1), {
+    const kept = solveShares(graph, groups, groups.map(() => 1), {
       budget: { kind: "flops", cut: 0.6 },
       caps,
     }).kept;

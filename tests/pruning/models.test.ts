@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { solveRatios } from "../../src/ratios/solve.ts";
+import { solveShares } from "../../src/ratios/shares.ts";
 import { allocatePixels, type Dataset, normalisations } from "../../src/data/dataset.ts";
 import { encodeOnnx } from "../../src/formats/onnx/export/export.ts";
 import { runInOnnxRuntime } from "../../src/formats/onnx/runtime.ts";
@@ -32,7 +32,7 @@ const { forward } = await readReferences();
 /** Half the FLOPs less, the same share of every group, the first channels of each staying. */
 function halved(graph: Graph) {
   const groups = prunableGroups(graph, "all");
-  const ratios = solveRatios(graph, groups, groups.map(() => 1), {
+  const ratios = solveShares(graph, groups, groups.map(() => 1), {
     budget: { kind: "flops", cut: 0.5 },
   });
   const removals = groups.map((group, index) => ({

@@ -1,7 +1,7 @@
 /** Options of `prune`, and what they mean together. */
 
 import { type Fusion, FUSIONS } from "../../concentration/concentration.ts";
-import type { Budget } from "../../ratios/solve.ts";
+import type { Budget } from "../../ratios/budget.ts";
 import { SecateurError } from "../../errors.ts";
 import { DEFAULT_OPSET, OLDEST_WRITTEN_OPSET } from "../../formats/onnx/export/export.ts";
 import { NEWEST_OPSET } from "../../formats/onnx/read/reader.ts";

@@ -1,6 +1,6 @@
 /** Everything that must hold of pruning one random network. */
 
-import { solveRatios } from "../../../src/ratios/solve.ts";
+import { solveShares } from "../../../src/ratios/shares.ts";
 import { SecateurError } from "../../../src/errors.ts";
 import { type ChannelGroup, channelGroups, prunableGroups } from "../../../src/graph/channels.ts";
 import { costOf } from "../../../src/graph/cost.ts";
@@ -150,7 +150,7 @@ function meetsBudget(
     })));
   let ratios;
   try {
-    ratios = solveRatios(graph, groups, concentration, { budget });
+    ratios = solveShares(graph, groups, concentration, { budget });
   } catch (thrown) {
     const refused = thrown instanceof SecateurError && thrown.code === "budget-impossible";
     if (!refused) throw thrown;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { concentrate, fuse } from "../../src/concentration/concentration.ts";
-import { solveRatios } from "../../src/ratios/solve.ts";
+import { solveShares } from "../../src/ratios/shares.ts";
 import { prunableGroups } from "../../src/graph/channels.ts";
 import { costOf } from "../../src/graph/cost.ts";
 import { cutGraph } from "../../src/graph/cut.ts";
@@ -14,7 +14,7 @@ describe("budget", () => {
   for (const kind of ["flops", "parameters"] as const) {
     for (const cut of [0.1, 0.3, 0.455, 0.7]) {
       it(`removes ${cut} of the ${kind} within one channel step`, () => {
-        const { kept, allowed, reached, step } = solveRatios(graph, groups, uneven, {
+        const { kept, allowed, reached, step } = solveShares(graph, groups, uneven, {
           budget: { kind, cut },
         });
         const removals = groups.map((group, i) => ({
@@ -30,7 +30,7 @@ describe("budget", () => {
   }
 
   it("keeps more where concentration is higher", () => {
-    const ratios = solveRatios(graph, groups, groups.map((_, i) => i === 3 ? 3 : 1), {
+    const ratios = solveShares(graph, groups, groups.map((_, i) => i === 3 ? 3 : 1), {
       budget: { kind: "flops", cut: 0.5 },
     });
     const shares = ratios.kept.map((kept, i) => kept / groups[i].players.length);
@@ -39,7 +39,7 @@ describe("budget", () => {
   });
 
   it("keeps multiples with roundTo", () => {
-    const { kept } = solveRatios(graph, groups, uneven, {
+    const { kept } = solveShares(graph, groups, uneven, {
       budget: { kind: "flops", cut: 0.4 },
       roundTo: 8,
     });
@@ -47,7 +47,7 @@ describe("budget", () => {
   });
 
   it("says so when it cannot be met", () => {
-    expect(() => solveRatios(graph, groups, uneven, { budget: { kind: "flops", cut: 0.995 } }))
+    expect(() => solveShares(graph, groups, uneven, { budget: { kind: "flops", cut: 0.995 } }))
       .toThrow(/removes only 9\d\.\d%/);
   });
 });
