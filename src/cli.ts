@@ -6,7 +6,7 @@ import { enterTypedFolder } from "./commands/terminal/folder.ts";
 import { interruption } from "./commands/terminal/interruption.ts";
 import { standardError, standardOutput } from "./commands/terminal/streams.ts";
 import { declareOptions, type OptionTable } from "./commands/options/parse.ts";
-import { EVALUATE_OPTIONS, INSPECT_OPTIONS } from "./commands/options/model.ts";
+import { EVALUATE_OPTIONS, INSPECT_OPTIONS, PROFILE_OPTIONS } from "./commands/options/model.ts";
 import { PRUNE_OPTIONS } from "./commands/options/prune.ts";
 import { JSON_OPTION } from "./commands/options/shared.ts";
 import { TRAIN_OPTIONS } from "./commands/options/train.ts";
@@ -44,6 +44,11 @@ const ACTIONS: Readonly<
     about: "layers, channel groups and cost of a model",
     table: INSPECT_OPTIONS,
     load: async () => (await import("./commands/inspect.ts")).runInspect,
+  },
+  profile: {
+    about: "time a model's layers at every width, for budgets in time",
+    table: PROFILE_OPTIONS,
+    load: async () => (await import("./commands/profile.ts")).runProfile,
   },
   doctor: {
     about: "what was found on this machine",

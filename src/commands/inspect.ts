@@ -1,58 +1,26 @@
 /** `inspect`: layers, channel groups and cost of a model. */
 
-import { described, type InputContract } from "../data/contract.ts";
+import { described } from "../data/contract.ts";
 import { channelGroups } from "../graph/channels.ts";
 import { costOf } from "../graph/cost.ts";
 import type { Graph, Node } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
-import { createModel } from "../models/models.ts";
 import { columns, count, figures, words } from "../report/columns.ts";
-import { type Console, openConsole } from "./terminal/console.ts";
+import { openConsole } from "./terminal/console.ts";
 import { INSPECT_OPTIONS } from "./options/model.ts";
-import { classesOf, graphOf, isOnnx, readSource } from "./inputs/model.ts";
-import { type OptionValues, parseOptions } from "./options/parse.ts";
-
-type InspectValues = OptionValues<typeof INSPECT_OPTIONS>;
+import { architectureOf } from "./inputs/architecture.ts";
+import { parseOptions } from "./options/parse.ts";
 
 /** Runs the command with commander's options. */
 export async function runInspect(raw: Readonly<Record<string, unknown>>): Promise<void> {
   const values = parseOptions(INSPECT_OPTIONS, raw);
   const console = openConsole(values.json);
-  const { graph, contract } = await inspected(values, console);
+  const { graph, contract } = await architectureOf(values, console);
   const found = describe(graph);
   console.result({ ...found, ...(contract === undefined ? {} : { contract }) });
   console.text(...printed(found));
   if (contract !== undefined) console.text(`Pictures become its input by ${described(contract)}.`);
 }
-
-interface Inspected {
-  readonly graph: Graph;
-  readonly contract?: InputContract;
-}
-
-async function inspected(values: InspectValues, console: Console): Promise<Inspected> {
-  const { model, weights, classes, size } = values;
-  const given = size === undefined ? {} : { shape: [3, size, size] };
-  if (model !== undefined && weights === undefined && !isOnnx(model)) {
-    const small = createModel(model, { classes: CIFAR_CLASSES, ...given });
-    const usual = small.input.shape[1] < LARGE ? CIFAR_CLASSES : IMAGENET_CLASSES;
-    return { graph: createModel(model, { classes: classes ?? usual, ...given }) };
-  }
-  const source = await readSource(values, console);
-  if ("graph" in source) return source;
-  const { input: { shape } } = createModel(source.model, { classes: CIFAR_CLASSES, ...given });
-  return {
-    graph: graphOf(source, {
-      classes: classes ?? classesOf(source, shape) ?? CIFAR_CLASSES,
-      shape,
-    }),
-  };
-}
-
-/** Classes that models are published for, by the size of their pictures. */
-const CIFAR_CLASSES = 10;
-const IMAGENET_CLASSES = 1000;
-const LARGE = 64;
 
 /** What `inspect` finds; plain data for JSON. */
 function describe(graph: Graph) {

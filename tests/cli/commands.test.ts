@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readOnnx } from "../../src/formats/onnx/read/read.ts";
+import { readTable } from "../../src/latency/table.ts";
 import { writeCommandFiles } from "../support/command_files.ts";
 import {
   denoProgram,
@@ -52,6 +53,30 @@ describe.skipIf(missing)("commands", () => {
     const [found] = eventsOf(out);
     expect(found).toMatchObject({ event: "result", macs: 125_485_696, parameters: 853_018 });
     expect(code).toBe(0);
+  });
+
+  it("profile writes a table of layer times, once measured at once", async () => {
+    const env = { SECATEUR_CACHE: join(folder, "profile-cache") };
+    const profile = "profile --weights model.safetensors --round-to 16 --threads 1 --dtype f32";
+    const { code, out, err } = await run(`${profile} --out times/table.json`, { env });
+    expect(err).toMatch(/^Layer times: .* in secateur, f32, 1 picture per pass, 1 thread\n/);
+    expect(out).toMatch(/^layer +in +out +ms/);
+    expect(out).toMatch(/ms with 50% of the channels; .*\n\nWrote times\/table\.json\.\n$/);
+    expect(code).toBe(0);
+    const table = await readTable(join(folder, "times/table.json"));
+    expect(table).toMatchObject({ runtime: "secateur", dtype: "f32", batch: 1, threads: 1 });
+    const again = await run(`${profile} --json --out times/again.json`, { env });
+    expect(eventsOf(again.out).at(-1)).toMatchObject({ event: "result", batch: 1, threads: 1 });
+    expect((await readTable(join(folder, "times/again.json"))).curves).toEqual(table.curves);
+  });
+
+  it("profile wants a runtime that there is, and a place to write to", async () => {
+    const unknown = await run("profile --model resnet8 --runtime tensorrt");
+    expect(unknown.err).toMatch(/^Expected --runtime to be one of secateur, onnxruntime, got /);
+    expect(unknown.code).toBe(2);
+    const blocked = await run("profile --model resnet8 --out model.safetensors/table.json");
+    expect(blocked.err).toMatch(/^model\.safetensors: .*\n$/);
+    expect(blocked.code).toBe(1);
   });
 
   it("help lists the options and their defaults", async () => {

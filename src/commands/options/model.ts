@@ -1,6 +1,7 @@
 /** Options of the commands that look at a model without changing it. */
 
-import { oneOf, whole } from "./values.ts";
+import { RUNTIMES } from "../../latency/runtime.ts";
+import { oneOf, text, whole } from "./values.ts";
 import {
   COMPUTE_OPTIONS,
   DATA_OPTIONS,
@@ -29,7 +30,8 @@ export const EVALUATE_OPTIONS = {
   ...JSON_OPTION,
 } as const;
 
-export const INSPECT_OPTIONS = {
+/** Which architecture. */
+export const ARCHITECTURE_OPTIONS = {
   ...MODEL_OPTIONS,
   classes: {
     schema: whole(1, 1_000_000).optional(),
@@ -41,5 +43,32 @@ export const INSPECT_OPTIONS = {
     value: "pixels",
     help: "height and width of the pictures --model takes (default the model's own)",
   },
+} as const;
+
+export const INSPECT_OPTIONS = { ...ARCHITECTURE_OPTIONS, ...JSON_OPTION } as const;
+
+export const PROFILE_OPTIONS = {
+  ...ARCHITECTURE_OPTIONS,
+  runtime: {
+    schema: oneOf(...RUNTIMES).default("secateur"),
+    value: "name",
+    help: `what will run the model: ${RUNTIMES.join(" or ")} (default secateur)`,
+  },
+  batch: {
+    schema: whole(1, 65536).default(1),
+    value: "images",
+    help: "pictures per pass (default 1)",
+  },
+  roundTo: {
+    schema: whole(1, 1024).default(1),
+    value: "count",
+    help: "time multiples of this many channels (default 1)",
+  },
+  out: {
+    schema: text("a file").default("latency.json"),
+    value: "file",
+    help: "where the table is written (default latency.json)",
+  },
+  ...COMPUTE_OPTIONS,
   ...JSON_OPTION,
 } as const;
