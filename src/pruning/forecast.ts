@@ -46,7 +46,21 @@ export function shapleyPasses(
   return images * passes.reduce((sum, one) => sum + one, 0);
 }
 
-/** Forward passes that training amounts to, for a model of `share` of the original's MACs. */
-export function trainingPasses(images: number, epochs: number, share: number): number {
-  return STEP_PER_FORWARD * images * epochs * share;
+/** What training amounts to, in pictures and in a model. */
+export interface TrainingExtent {
+  readonly epochs: number;
+  /** Training pictures of an epoch, and held-out ones that are evaluated after it. */
+  readonly images: number;
+  readonly heldOut: number;
+  /** MACs of the model as a share of those of the model whose passes are counted. */
+  readonly share: number;
+  /** Whether that model is the teacher, which answers every training picture too. */
+  readonly teacher: boolean;
+}
+
+/** Forward passes of one image that training amounts to. */
+export function trainingPasses(extent: TrainingExtent): number {
+  const { epochs, images, heldOut, share, teacher } = extent;
+  const trained = STEP_PER_FORWARD * share + (teacher ? 1 : 0);
+  return epochs * (images * trained + heldOut * share);
 }

@@ -13,6 +13,7 @@ import { calibrationBatches, calibrationSet } from "../data/batches/calibration.
 import { type Dataset, loaded, type Normalisation, type PictureSet } from "../data/dataset.ts";
 import { digestOfPictures } from "../data/digest.ts";
 import type { ChannelGroup } from "../graph/channels.ts";
+import { costOf } from "../graph/cost.ts";
 import { cutGraph, type Removal } from "../graph/cut.ts";
 import { digestOfGraph } from "../graph/digest.ts";
 import type { Graph } from "../graph/graph.ts";
@@ -196,12 +197,14 @@ class PruningRun {
 
   async #evaluate(graph: Graph, dataset: PictureSet, stage: string): Promise<Evaluation> {
     const { normalisation } = this.#input;
-    const { loss, top1, top5, correct, total } = await evaluate(graph, dataset, {
+    const { loss, top1, top5, correct, total, seconds } = await evaluate(graph, dataset, {
       ...this.#compute,
       ...this.#run,
       normalisation,
       stage,
     });
+    // Of the passes alone: in a short stage, compiling and loading take longer than they do.
+    if (graph === this.#input.graph) this.#passSeconds = seconds / total;
     return { loss, top1, top5, correct, total };
   }
 
@@ -227,7 +230,8 @@ class PruningRun {
     const measured = await this.#measureOnce("baseline", graph);
     this.#measured.set("original", measured);
     const { seconds } = this.#stages.at(-1)!;
-    this.#passSeconds = seconds / images;
+    // A stored result has no other figure.
+    if (this.#passSeconds === 0) this.#passSeconds = seconds / images;
   }
 
   async #ratios(graph: Graph, groups: readonly ChannelGroup[], caps: readonly number[]) {
@@ -368,9 +372,15 @@ class PruningRun {
     graph: Graph,
     moments: readonly [last: string, best: string],
   ): Promise<TrainResult | undefined> {
-    const { epochs } = this.#options;
+    const { epochs, distill } = this.#options;
     if (epochs === 0) return undefined;
-    const passes = trainingPasses(this.#input.training.count, epochs, 1);
+    const passes = trainingPasses({
+      epochs,
+      images: this.#input.training.count,
+      heldOut: this.#input.heldOut.count,
+      share: costOf(graph).macs / costOf(this.#input.graph).macs,
+      teacher: distill > 0,
+    });
     const seconds = passes * this.#passSeconds;
     this.#run.onStage?.({ stage, ...(seconds > 0 ? { seconds } : {}) });
     const result = await fineTune(stage, graph, this.#input, this.#options, {

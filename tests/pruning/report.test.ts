@@ -10,6 +10,7 @@ import { measureLatency, timingOf } from "../../src/report/latency.ts";
 import { reportPage } from "../../src/report/page.ts";
 import type { Report, Results } from "../../src/report/report.ts";
 import { checkSentence, latencySentence, reportTable } from "../../src/report/table.ts";
+import { trainingPasses } from "../../src/pruning/forecast.ts";
 import { reportFixture } from "../support/report_fixture.ts";
 
 const report = reportFixture();
@@ -301,6 +302,36 @@ describe("progress", () => {
     now = 100_000;
     expect(meter.line(progress(1000))).toBe("train: 100%, 10 images/s, done");
     expect(meter.line(progress(1000))).toBe(undefined);
+  });
+
+  it("forgets how a stage began: the time left is that of its own recent speed", () => {
+    let now = 0;
+    const meter = new Meter(10_000, () => now);
+    const at = (done: number) => ({ ...progress(done), total: 7000 });
+    meter.pace(at(0));
+    // A first minute at 1 picture a second, while pictures are decoded and caches fill; then 10.
+    for (let second = 10; second <= 60; second += 10) {
+      now = 1000 * second;
+      expect(meter.pace(at(second))?.rate).toBe(1);
+    }
+    let pace;
+    for (let second = 70; second <= 120; second += 10) {
+      now = 1000 * second;
+      pace = meter.pace(at(60 + 10 * (second - 60)));
+    }
+    // The stage's average is 5.5 a second, which would have the rest take twice as long.
+    expect(pace).toEqual({ rate: 10, secondsLeft: (7000 - 660) / 10 });
+    now = 754_000;
+    expect(meter.pace(at(7000))?.rate).toBeCloseTo(7000 / 754);
+  });
+
+  it("forecasts training by its own work: the cut model's, the teacher's and the evaluations'", () => {
+    const extent = { epochs: 10, images: 1000, heldOut: 100, share: 0.5, teacher: false };
+    const passes = trainingPasses(extent);
+    expect(trainingPasses({ ...extent, share: 1 })).toBe(2 * passes);
+    expect(trainingPasses({ ...extent, epochs: 20 })).toBe(2 * passes);
+    expect(trainingPasses({ ...extent, teacher: true })).toBe(passes + 10 * 1000);
+    expect(trainingPasses({ ...extent, heldOut: 200 })).toBe(passes + 10 * 100 * 0.5);
   });
 
   it("says nothing of stages that end within a second", () => {

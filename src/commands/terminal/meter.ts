@@ -35,12 +35,21 @@ export function figure(value: number): string {
   return value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(1) : value.toPrecision(3);
 }
 
+/** Where a stage stood, and when. */
+interface Mark {
+  readonly done: number;
+  readonly work: number;
+  readonly at: number;
+}
+
 /** Follows stages, one after the other, and says when there is something new to show. */
 export class Meter {
   readonly #interval: number;
   readonly #now: () => number;
   #stage = "";
-  #first = { done: 0, work: 0, at: 0 };
+  #first: Mark = { done: 0, work: 0, at: 0 };
+  /** Where the stage stood at reports of its later half, oldest first. */
+  #marks: Mark[] = [];
   #shown = 0;
   #ended = false;
 
@@ -56,6 +65,7 @@ export class Meter {
     if (stage !== this.#stage) {
       this.#stage = stage;
       this.#first = { done, work: work.done, at: now };
+      this.#marks = [this.#first];
       this.#shown = now;
       this.#ended = false;
       if (done < total) return undefined;
@@ -65,13 +75,26 @@ export class Meter {
     this.#ended = done >= total;
     if (done < total && now - this.#shown < this.#interval) return undefined;
     this.#shown = now;
-    const elapsed = now - this.#first.at;
-    const made = done - this.#first.done, worked = work.done - this.#first.work;
-    if (elapsed < SETTLING || made <= 0 || worked <= 0) return {};
+    const mark = { done, work: work.done, at: now };
+    const from = done < total ? this.#since(mark) : this.#first;
+    const elapsed = now - from.at, made = done - from.done, worked = work.done - from.work;
+    if (now - this.#first.at < SETTLING || made <= 0 || worked <= 0) return {};
     return {
       rate: made / elapsed * 1000,
       secondsLeft: (work.total - work.done) / worked * elapsed / 1000,
     };
+  }
+
+  /**
+   * The report that pace is reckoned from, and notes a new one: halfway back to the stage's start, so
+   * that how it began is forgotten: caches that were cold, pictures decoded for the first time, other
+   * work on the machine.
+   */
+  #since(mark: Mark): Mark {
+    const halfway = (this.#first.at + mark.at) / 2;
+    while (this.#marks.length > 1 && this.#marks[1].at <= halfway) this.#marks.shift();
+    this.#marks.push(mark);
+    return this.#marks[0];
   }
 
   /**
