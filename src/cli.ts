@@ -4,6 +4,7 @@ import { Command, CommanderError } from "commander";
 import process from "node:process";
 import { enterTypedFolder } from "./commands/terminal/folder.ts";
 import { interruption } from "./commands/terminal/interruption.ts";
+import { onStarterGone } from "./commands/terminal/starter.ts";
 import { standardError, standardOutput } from "./commands/terminal/streams.ts";
 import { declareOptions, type OptionTable } from "./commands/options/parse.ts";
 import { EVALUATE_OPTIONS, INSPECT_OPTIONS, PROFILE_OPTIONS } from "./commands/options/model.ts";
@@ -60,7 +61,7 @@ const ACTIONS: Readonly<
   },
 };
 
-/** An abort signal for Ctrl-C and SIGTERM. */
+/** An abort signal for Ctrl-C and SIGTERM, here or to the npx that started this. */
 function interruptions(): AbortSignal {
   const { signal, interrupt } = interruption(
     (line) => standardError.write(`\n${line}\n`),
@@ -68,6 +69,10 @@ function interruptions(): AbortSignal {
   );
   process.on("SIGINT", interrupt);
   process.on("SIGTERM", interrupt);
+  onStarterGone(() => {
+    standardError.write("\nWhat started this run has ended.");
+    interrupt();
+  });
   return signal;
 }
 

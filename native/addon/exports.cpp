@@ -3,6 +3,7 @@
 
 #include <napi.h>
 
+#include "addon/ancestry.h"
 #include "addon/arguments.h"
 #include "addon/background.h"
 #include "addon/linear_algebra.h"
@@ -48,6 +49,7 @@ Napi::Object define_exports(Napi::Env env, Napi::Object target) {
   target.Set("Reproduction", secateur::ReproductionObject::define(env));
   target.Set("packedBytes", Napi::Function::New<packed_bytes>(env, "packedBytes"));
   target.Set("cpuFeatures", Napi::Function::New<cpu_features>(env, "cpuFeatures"));
+  target.Set("ancestry", Napi::Function::New<secateur::ancestry>(env, "ancestry"));
   target.Set("choleskySolve",
              Napi::Function::New<secateur::cholesky_solve_async>(env, "choleskySolve"));
   target.Set("ranks", Napi::Function::New<secateur::ranks>(env, "ranks"));

@@ -76,6 +76,8 @@ export interface Addon {
    */
   ranks(data: Float32Array, count: number, rows: number, cols: number): Int32Array;
   cpuFeatures(): CpuFeatures;
+  /** Ids of the process that started this one and of the one that started that; 0 where unknown. */
+  ancestry(): readonly number[];
   /** Solves (gram + ridge * mean(diagonal) * I) X = rhs [n, m], on a pool thread. */
   choleskySolve(
     gram: Float64Array,

