@@ -291,6 +291,28 @@ describe("decoding", () => {
     await expect(decoder.decode(header(0, 5))).rejects.toThrow(/no pixels/);
   });
 
+  it("is bounded in parts: a file of nothing but headers is no work", async () => {
+    const decoder = new PictureDecoder();
+    const scans = Buffer.concat([
+      Buffer.of(0xff, 0xd8),
+      Buffer.alloc(4 * 2 ** 20, Buffer.of(0xff, 0xda, 0, 2)),
+      Buffer.of(0xff, 0xd9),
+    ]);
+    const whole = Buffer.from(fixture("plain.png"));
+    const empty = Buffer.alloc(12);
+    empty.write("IDAT", 4);
+    empty.writeUInt32BE(crc32(Buffer.from("IDAT")), 8);
+    const chunks = Buffer.concat([
+      whole.subarray(0, 33),
+      Buffer.alloc(12 * 300_000, empty),
+      whole.subarray(33),
+    ]);
+    const started = performance.now();
+    await expect(decoder.measure(scans)).rejects.toThrow(/more segments/);
+    await expect(decoder.measure(chunks)).rejects.toThrow(/more chunks/);
+    expect(performance.now() - started).toBeLessThan(5000);
+  });
+
   it("holds few large pictures at once and all in turn", async () => {
     const budget = new PixelBudget(100);
     const under: number[] = [];

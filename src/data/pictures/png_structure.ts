@@ -18,6 +18,8 @@ export interface PngStructure extends Extent {
 const SIGNATURE = 8;
 /** Length, type and checksum around a chunk's data. */
 const AROUND = 12;
+/** Of pixels: writers put some thousand bytes into each. */
+const MOST_CHUNKS = 200_000;
 const ESSENTIAL = ["IHDR", "PLTE", "IDAT", "IEND"];
 
 /**
@@ -37,6 +39,7 @@ export function readPngStructure(bytes: Uint8Array): PngStructure {
     }
     const type = file.toString("latin1", at + 4, at + 8);
     if (ESSENTIAL.includes(type)) kept.push(file.subarray(at, end));
+    if (kept.length > MOST_CHUNKS) throw new Error("it has more chunks than any picture needs");
     if (type === "IEND") return { ...headerOf(kept[1]), essence: Buffer.concat(kept) };
     at = end;
   }

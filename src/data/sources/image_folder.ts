@@ -208,14 +208,14 @@ export async function readImageFolder(
   const cached = options.cache !== false;
   // Together, since one waits for the disk.
   const [kept, stamp] = cached
-    ? await Promise.all([readCached(source), stampOf(folder)])
+    ? await Promise.all([readCached(source), stampOf(folder, options)])
     : [undefined, undefined];
   if (kept && kept.stamp === stamp && !(options.strict && kept.dataset.skipped)) {
     return kept.dataset;
   }
   const first = await firstExtent(folder);
   if (areLarge(folder, first)) {
-    const key = { source, stamp: stamp ?? await stampOf(folder) };
+    const key = { source, stamp: stamp ?? await stampOf(folder, options) };
     return await measuredFolder(folder, key, options);
   }
   const dataset = await loadFolder(folder, first, options);
@@ -224,8 +224,11 @@ export async function readImageFolder(
 }
 
 /** Taken before pictures are read, so that one that changes meanwhile is noticed the next time. */
-function stampOf({ store, paths, leftOut }: FolderPictures): Promise<string> {
-  return store.stamp([...paths, ...leftOut].map(({ path }) => path));
+function stampOf(
+  { store, paths, leftOut }: FolderPictures,
+  options: RunOptions,
+): Promise<string> {
+  return store.stamp([...paths, ...leftOut].map(({ path }) => path), options);
 }
 
 async function openFolder(

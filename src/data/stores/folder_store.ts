@@ -6,6 +6,7 @@ import { open, readdir, readFile, realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { reasonOf } from "../../errors.ts";
+import { stopIfAsked } from "../../progress.ts";
 import { type OpenStore, type PictureStore, requireSize } from "./store.ts";
 import { type LinkTarget, type Tree, type TreeChild, walk } from "./walk.ts";
 
@@ -108,12 +109,15 @@ export async function openFolderStore(root: string): Promise<PictureStore> {
     ...await walk(disk, identity),
     name: root,
     identity,
-    async stamp(paths) {
+    async stamp(paths, { signal, onProgress } = {}) {
       const hash = createHash("sha256");
       for (let first = 0; first < paths.length; first += STAMPED_AT_ONCE) {
         const some = paths.slice(first, first + STAMPED_AT_ONCE);
         hash.update(some.map((path) => stampLine(root, path)).join(""));
+        const done = first + some.length;
+        onProgress?.({ stage: "looking for changes", done, total: paths.length, unit: "files" });
         await setImmediate();
+        stopIfAsked(signal);
       }
       return hash.digest("hex");
     },

@@ -1,4 +1,5 @@
 /** What an image folder's files are to those who read them, wherever they are. */
+import type { RunOptions } from "../../progress.ts";
 import type { Listing } from "./walk.ts";
 
 /** Files by path relative to the root, with "/" between folders. */
@@ -7,8 +8,8 @@ export interface PictureStore extends Listing {
   readonly name: string;
   /** Unique on this machine, for caching. */
   readonly identity: string;
-  /** Changes when any of `paths` does. */
-  stamp(paths: readonly string[]): Promise<string>;
+  /** Changes when any of `paths` does. @throws SecateurError `cancelled`. */
+  stamp(paths: readonly string[], options?: RunOptions): Promise<string>;
   /** Where a file's bytes are, for those who read it themselves. */
   locate(path: string): PicturePlace;
   /** Opens the files for reading; what is open holds at most one file of the system's. */
