@@ -172,6 +172,11 @@ describe("an image folder", () => {
       await expect(reading).rejects.toMatchObject({ code });
       await expect(reading).rejects.toThrow(part);
     }
+    const splits = await writeFiles(join(folder, "splits"), twoClasses);
+    await expect(readImageFolder(splits, "whole")).rejects.toThrow(
+      /its folders are splits \("test", "train"\): name one/,
+    );
+    await expect(openDataset("pictures", "test")).rejects.toThrow(/would be imagefolder:pictures/);
     await mkdir(join(folder, "empty"));
     await expect(readImageFolder(join(folder, "empty"), "train")).rejects.toThrow("no folders");
   });

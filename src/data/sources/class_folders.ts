@@ -119,11 +119,23 @@ function splitFolder(listing: FolderListing, split: "train" | "test", agree: boo
   return folder;
 }
 
-/** The folder whose folders are classes: the top, or a single folder in which all of them lie. */
+/**
+ * The folder whose folders are classes: the top, or a single folder in which all of them lie. Throws
+ * "data-mismatch" for a folder of splits.
+ */
 function wholeFolder(listing: FolderListing): string {
   const tops = childFolders(listing, "");
   const inner = tops.length === 1 ? childFolders(listing, `${tops[0]}/`) : [];
-  return inner.length > 0 ? `${tops[0]}/` : "";
+  const [folder, classes] = inner.length > 0 ? [`${tops[0]}/`, inner] : ["", tops];
+  const splits: readonly string[] = [...SPLIT_FOLDERS.train, ...SPLIT_FOLDERS.test];
+  if (classes.length < 2 || !classes.every((name) => splits.includes(name))) return folder;
+  throw new SecateurError(
+    "data-mismatch",
+    `Expected one folder per class in ${listing.name}, but its folders are splits ` +
+      `(${
+        classes.map(quoted).join(", ")
+      }): name one of them, or the whole with --data imagefolder:.`,
+  );
 }
 
 /** Which pictures of a folder are meant, and what is asked of its classes. */

@@ -25,10 +25,7 @@ export interface OpenDatasetOptions extends ImageFolderOptions {
 }
 
 function unknownSpec(spec: string): SecateurError {
-  const looksLikePath = spec.includes("/") || spec.endsWith(".tar");
-  const guess = looksLikePath && !/^[a-z0-9]+:/.test(spec)
-    ? ` (an image folder would be imagefolder:${spec})`
-    : "";
+  const guess = /^[a-z0-9]+:/.test(spec) ? "" : ` (an image folder would be imagefolder:${spec})`;
   return new SecateurError(
     "option-invalid",
     `Expected data as one of ${DATA_SPECS.join(", ")}, got "${spec}"${guess}.`,
