@@ -1,5 +1,6 @@
 /** Commands where nobody listens, where others write, and where they were typed elsewhere. */
 
+import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -87,6 +88,15 @@ describe.skipIf(missing)("paths", () => {
     },
     300_000,
   );
+
+  it("mean so for deno task itself, from any folder", () => {
+    const task = ["task", "--quiet", "--config", join(ROOT, "deno.json"), "inspect", "--json"];
+    const cwd = join(folder, "pictures");
+    const args = [...task, "--weights", "../model.safetensors"];
+    const { stdout, status } = spawnSync(denoProgram()!, args, { cwd, encoding: "utf8" });
+    expect(JSON.parse(stdout)).toMatchObject({ event: "result", model: "resnet8" });
+    expect(status).toBe(0);
+  });
 
   it("are refused in a sentence when that folder is gone", async () => {
     const gone = { ...typed, env: { ...typed.env, INIT_CWD: join(folder, "gone") } };

@@ -3,7 +3,17 @@
 import { Buffer } from "node:buffer";
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, truncate, writeFile } from "node:fs/promises";
+import {
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  truncate,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -292,6 +302,10 @@ describe("CIFAR-10 fetched", () => {
     execFileSync("tar", ["-czf", "archive.tar.gz", "cifar-10-batches-bin"], { cwd: source });
     const archive = await readFile(join(source, "archive.tar.gz"));
     const target = join(folder, "fetched");
+    // Of a run that was killed while it unpacked, a day ago.
+    const left = join(target, `.cifar-10-batches-bin.${crypto.randomUUID()}.tmp`);
+    await mkdir(left, { recursive: true });
+    await utimes(left, new Date(Date.now() - 86_400_000), new Date(Date.now() - 86_400_000));
     const server = new TestServer(archive);
     await server.run(async (url) => {
       const asked = { download: { url, md5: md5(archive) } };

@@ -9,15 +9,21 @@ import {
   rm,
   symlink,
   truncate,
+  utimes,
   writeFile,
 } from "node:fs/promises";
 import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import process from "node:process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { SecateurError } from "../../src/errors.ts";
-import { makeFolder, writeFileAtomic } from "../../src/formats/atomic.ts";
+import {
+  besideOf,
+  makeFolder,
+  sweepUnfinished,
+  writeFileAtomic,
+} from "../../src/formats/atomic.ts";
 
 let folder = "";
 beforeAll(async () => {
@@ -85,6 +91,26 @@ describe("writeFileAtomic", () => {
     expect((await refusal(makeFolder(join(home, "file/folder")))).message)
       .toContain("not a folder");
     expect((await readdir(home)).sort()).toEqual(["file", "folder"]);
+  });
+
+  it("sweeps what killed writers left, and nothing else", async () => {
+    const home = await mkdtemp(join(folder, "sweep-"));
+    const [file, staged, recent] = ["model", "model.onnx", "cache"].map((name) =>
+      besideOf(join(home, name))
+    );
+    const others = [".x.tmp", "model.tmp", `.y.${crypto.randomUUID()}`, crypto.randomUUID()];
+    for (const name of others) await writeFile(join(home, name), "not ours");
+    await writeFile(file, "half");
+    await mkdir(staged);
+    await writeFile(join(staged, "model.onnx.data"), "half");
+    await writeFile(recent, "half");
+    const before = new Date(Date.now() - 7_200_000);
+    for (const path of [file, staged]) await utimes(path, before, before);
+    await sweepUnfinished(home, 3_600_000);
+    expect((await readdir(home)).sort()).toEqual([basename(recent), ...others].sort());
+    await sweepUnfinished(home);
+    expect((await readdir(home)).sort()).toEqual(others.sort());
+    await sweepUnfinished(join(home, "none"));
   });
 
   it("makes folders, and is content with one that exists", async () => {

@@ -1,12 +1,18 @@
 /** CIFAR-10 from its author's page, fetched only when asked for. */
 import { createReadStream, createWriteStream } from "node:fs";
 import { mkdir, open, readdir, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import { pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
 import { reasonOf, SecateurError } from "../../errors.ts";
-import { makeFolder, outliveFileSizeLimit, unwritable } from "../../formats/atomic.ts";
+import {
+  besideOf,
+  makeFolder,
+  outliveFileSizeLimit,
+  sweepUnfinished,
+  unwritable,
+} from "../../formats/atomic.ts";
 import type { RunOptions } from "../../progress.ts";
 import { cacheFolder } from "../pictures/cache.ts";
 import { download } from "./download.ts";
@@ -27,11 +33,14 @@ export function defaultCifarFolder(): string {
   return join(cacheFolder(), "cifar10");
 }
 
+/** Milliseconds after which what was being unpacked is nobody's: others may be at it right now. */
+const ABANDONED = 3_600_000;
+
 /** Unpacks the batch files of the archive into `target`, which must not exist. */
 async function unpack(archive: string, target: string): Promise<void> {
-  const beside = `${target}.${process.pid}`;
-  const tar = `${beside}.tar`;
+  const beside = besideOf(target), tar = besideOf(`${target}.tar`);
   outliveFileSizeLimit();
+  await sweepUnfinished(dirname(target), ABANDONED);
   try {
     await pipeline(createReadStream(archive), createGunzip(), createWriteStream(tar));
     await mkdir(beside);

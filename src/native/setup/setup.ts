@@ -9,14 +9,16 @@ import { closeSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { reasonOf, SecateurError } from "../../errors.ts";
+import { printable } from "../../printable.ts";
 import { buildAddon, isFresh, openLog } from "./build.ts";
 import { installPackages, rightsHere, runCommand } from "./install.ts";
 import { requirePlatform } from "./platform.ts";
 import { ROOT } from "./sources.ts";
 import { findProgram, findToolchain, missingPackages, type Toolchain } from "./toolchain.ts";
 
-function say(line: string): void {
-  process.stderr.write(`secateur: ${line}\n`);
+/** Lines may quote a compiler, and that what it reads. */
+function say(lines: string): void {
+  process.stderr.write(`secateur: ${lines.split("\n").map(printable).join("\n")}\n`);
 }
 
 /** Throws "addon-missing" when something the set-up itself uses is absent. */
