@@ -169,7 +169,7 @@ describe.skipIf(missing)("commands", () => {
     const refusals: [string, RegExp][] = [
       [
         "--teacher weights.safetensors",
-        /weights without their model: name it with --teacher-model/,
+        /weights without their model; .*give --teacher-model resnet8/,
       ],
       ["--teacher-model resnet8", /^Expected --teacher beside --teacher-model/],
       ["--distill 0.5", /^Expected --teacher beside --distill/],

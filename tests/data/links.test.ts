@@ -174,7 +174,7 @@ describe("a hundred thousand class folders", () => {
     const started = performance.now();
     const { paths, classes } = labelledPaths(listing, { part: "test" });
     // Comparing every class with every other took a hundred seconds and more.
-    expect(performance.now() - started).toBeLessThan(10_000);
+    expect(performance.now() - started).toBeLessThan(30_000);
     expect([paths.length, classes.length]).toEqual([100_000, 100_000]);
     expect(paths.every(({ path, label }) => path === `val/${classes[label]}/1.jpg`)).toBe(true);
   });

@@ -37,11 +37,15 @@ const AT_ONCE = 32;
 /** Folders that link to one another give more paths than any folder of pictures has. */
 const MOST_PATHS = 20_000_000;
 
+/** Folders within folders; nobody sorts pictures into more. */
+const DEEPEST = 64;
+
 /** A folder to be read. */
 interface Place {
   readonly path: string;
   readonly real: string;
   readonly isLinked: boolean;
+  readonly depth: number;
   readonly parent?: Place;
 }
 
@@ -69,24 +73,26 @@ const joined = (folder: string, name: string): string => folder === "" ? name : 
 
 /**
  * Lists everything below `root`, following links; one that leads back to a folder it lies in is
- * passed over, so that a loop ends. Throws what reading the tree throws.
+ * passed over, so that a loop ends. A folder too deep to be read counts as a file that cannot be.
+ * Throws what reading the tree throws.
  */
 export async function walk(tree: Tree, root: string): Promise<Listing> {
   const files: string[] = [], folders: string[] = [];
   const linked = new Map<string, string>(), unreadable = new Map<string, string>();
-  const places: Place[] = [{ path: "", real: root, isLinked: false }];
+  const places: Place[] = [{ path: "", real: root, isLinked: false, depth: 0 }];
 
   const take = (place: Place, { name, kind, target }: Resolved): void => {
     const path = joined(place.path, name);
     const real = target?.real ?? joined(place.real, name);
     const isLinked = place.isLinked || kind === "link";
     const own = target?.kind ?? kind;
-    if (own === "folder") {
+    if (own === "folder" && place.depth < DEEPEST) {
       if (isWithin(place, real)) return;
       folders.push(path);
-      places.push({ path, real, isLinked, parent: place });
+      places.push({ path, real, isLinked, depth: place.depth + 1, parent: place });
     } else {
       files.push(path);
+      if (own === "folder") unreadable.set(path, `it is a folder below ${DEEPEST} others`);
       if (own === "link") unreadable.set(path, "it is a link that leads nowhere");
       if (own === "other") unreadable.set(path, "it is no regular file");
     }
