@@ -7,6 +7,7 @@ import { CommanderError } from "commander";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
+import { enterTypedFolder } from "../src/commands/terminal/folder.ts";
 import { reasonOf, SecateurError } from "../src/errors.ts";
 import { makeFolder, writeFileAtomic } from "../src/formats/atomic.ts";
 import { ROOT } from "../src/native/setup/sources.ts";
@@ -133,6 +134,7 @@ async function run(command: BenchCommand): Promise<void> {
 
 if (import.meta.main) {
   try {
+    enterTypedFolder();
     await withOptions(process.argv.slice(2), run);
   } catch (thrown) {
     if (!(thrown instanceof CommanderError && thrown.exitCode === 0)) {
