@@ -42,6 +42,8 @@ export const trainingPosition = z.object({
   best: bestWeights.optional(),
   /** Highest top-1 on validation pictures so far. */
   highest: z.number().optional(),
+  /** The start has been scored and the rate tried. */
+  begun: z.boolean(),
   /** What the probe left of the learning rate. */
   rateShare: z.number(),
   /** Epochs and warm-up that the schedule was laid out for; more than once where a run was extended. */

@@ -40,6 +40,7 @@ export class TrainingRun implements Disposable {
       lossSum: 0,
       images: 0,
       history: [],
+      begun: false,
       rateShare: 1,
       planned: [planOf(options)],
     };
@@ -55,8 +56,8 @@ export class TrainingRun implements Disposable {
   }
 
   async run(): Promise<TrainResult> {
-    const resumed = this.#options.resume && await this.#restore();
-    if (!resumed) await this.#begin();
+    if (this.#options.resume) await this.#restore();
+    if (!this.#position.begun) await this.#orStop(() => this.#begin());
     while (this.#position.epoch < this.#options.epochs && !this.#position.diverged) {
       await this.#epoch();
     }
@@ -88,6 +89,16 @@ export class TrainingRun implements Disposable {
     return this.#best.size > 0 ? this.#best : this.#graph.parameters;
   }
 
+  /** What `work` gives; a stop within it leaves a checkpoint, as one between steps does. */
+  async #orStop<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (thrown) {
+      if (!(thrown instanceof SecateurError) || thrown.code !== "cancelled") throw thrown;
+      return await this.#stop();
+    }
+  }
+
   /** Scores the starting weights, which compete with every epoch, and tries the rate. */
   async #begin(): Promise<void> {
     const { validation, probe } = this.#options;
@@ -103,6 +114,7 @@ export class TrainingRun implements Disposable {
       this.#options.onStart?.(start);
     }
     if (probe) await this.#probe();
+    this.#position = { ...this.#position, begun: true };
   }
 
   /** Lowers the peak rate while a few steps at it ruin the network. */
@@ -111,9 +123,11 @@ export class TrainingRun implements Disposable {
     const steps = probeSteps(epochs * this.#batches.stepsPerEpoch);
     let share = 1;
     for (let tried = 0; tried < TRIES; tried++) {
-      const ruined = await this.#ruins(asked * share, steps);
-      this.#network.restart();
-      if (!ruined) break;
+      try {
+        if (!await this.#ruins(asked * share, steps)) break;
+      } finally {
+        this.#network.restart();
+      }
       share *= LOWERED;
     }
     this.#position = { ...this.#position, rateShare: share };
@@ -151,7 +165,7 @@ export class TrainingRun implements Disposable {
       if (signal?.aborted) await this.#stop();
     }
     const { lossSum, images, history } = this.#position;
-    const scores = await this.#scores(epoch + 1);
+    const scores = await this.#orStop(() => this.#scores(epoch + 1));
     if (scores === undefined) return await this.#save();
     const record: EpochRecord = {
       epoch: epoch + 1,
@@ -313,11 +327,11 @@ export class TrainingRun implements Disposable {
     );
   }
 
-  /** Whether there was something to go on from. */
-  async #restore(): Promise<boolean> {
+  /** Goes on from the checkpoint, if there is one. */
+  async #restore(): Promise<void> {
     const { checkpoint, epochs, onNote } = this.#options;
     const state = checkpoint && await readCheckpoint(checkpoint, this.#identity);
-    if (!state) return false;
+    if (!state) return;
     const { position } = state;
     const before = position.planned.at(-1)!, now = planOf(this.#options);
     if (before.epochs === epochs && before.warmup !== now.warmup) {
@@ -337,7 +351,7 @@ export class TrainingRun implements Disposable {
     const extended = before.epochs !== epochs;
     this.#position = extended ? { ...position, planned: [...position.planned, now] } : position;
     this.#best = state.best;
-    if (position.diverged) return true;
+    if (position.diverged) return;
     this.#network.write(state.parameters, state.optimizer, state.averages);
     if (extended) {
       onNote?.(
@@ -347,6 +361,5 @@ export class TrainingRun implements Disposable {
           `weights will not be quite those of ${epochs} epochs in one go.`,
       );
     }
-    return true;
   }
 }

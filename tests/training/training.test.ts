@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { calibrationBatches } from "../../src/data/batches/calibration.ts";
-import { normalisations } from "../../src/data/dataset.ts";
+import { type Dataset, normalisations, type PictureSet } from "../../src/data/dataset.ts";
 import { generateDataset } from "../../src/data/sources/generated.ts";
 import type { Graph } from "../../src/graph/graph.ts";
 import { LoadedModel } from "../../src/native/loaded_model.ts";
@@ -314,6 +314,22 @@ function logSoftmax(logits: Float32Array, classes: number): Float64Array {
   return out;
 }
 
+/** The same pictures, read when they are needed; `onRead` is called before. */
+function streamed(dataset: Dataset, onRead: () => void = () => {}): PictureSet {
+  const { pixels, ...rest } = dataset;
+  const size = dataset.height * dataset.width * 3;
+  const read = (positions: Int32Array) => {
+    onRead();
+    const read = new Uint8Array(positions.length * size);
+    positions.forEach((position, i) =>
+      read.set(pixels.subarray(position * size, (position + 1) * size), i * size)
+    );
+    return Promise.resolve(read);
+  };
+  const positions = Int32Array.from({ length: dataset.count }, (_, i) => i);
+  return { ...rest, source: { identity: dataset.name, read }, positions };
+}
+
 /** What training says of an evaluation. */
 const scoreOf = ({ loss, top1 }: { loss: number; top1: number }) => ({ loss, top1 });
 
@@ -357,6 +373,38 @@ describe("a stopped run", () => {
     expect(outcome(await stopAndResume(options, 7))).toEqual(whole);
     const plain = outcome(await train(smallNetwork(), { ...QUICK, distillation }));
     expect(plain.last).not.toEqual(whole.last);
+  });
+
+  it("goes on to the same bytes from a stop before its first step, and within an evaluation", async () => {
+    const options: TrainOptions = { ...QUICK, probe: true, average: 0.9 };
+    const moments = ["start", "probe", "evaluation"] as const;
+    for (const moment of moments) {
+      const checkpoint = join(folder, `stopped-in-${moment}.safetensors`);
+      const controller = new AbortController();
+      let reads = 0;
+      const validation = streamed(QUICK.validation, () => {
+        // The start, then the weights and the average of each epoch.
+        if (moment === "evaluation" && ++reads === 3) controller.abort();
+      });
+      const interrupted = train(smallNetwork(), {
+        ...options,
+        validation,
+        checkpoint,
+        signal: controller.signal,
+        onStart: () => moment === "start" && controller.abort(),
+        onProgress: ({ stage }) =>
+          moment === "probe" && stage === "rate probe" && controller.abort(),
+      });
+      await expect(interrupted, moment).rejects.toMatchObject({ code: "cancelled" });
+      await expect(interrupted).rejects.toThrow(/go on with --resume\.$/);
+      const resumed = await train(smallNetwork(), {
+        ...options,
+        validation: streamed(QUICK.validation),
+        checkpoint,
+        resume: true,
+      });
+      expect(outcome(resumed), moment).toEqual(outcome(await train(smallNetwork(), options)));
+    }
   });
 
   it("goes on to the same bytes in bf16", async () => {
