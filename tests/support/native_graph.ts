@@ -2,6 +2,7 @@
 
 import type { Graph } from "../../src/graph/graph.ts";
 import { shapesOf } from "../../src/graph/shapes.ts";
+import type { Engine } from "../../src/native/addon.ts";
 import { LoadedModel } from "../../src/native/loaded_model.ts";
 import { toNhwc } from "./interpreted.ts";
 
@@ -39,12 +40,16 @@ function classifierOf(graph: Graph, shape: readonly number[]): Graph {
 export async function runNative(
   graph: Graph,
   images: readonly Float64Array[],
+  engine: Engine = "automatic",
 ): Promise<Float64Array> {
   const shape = shapesOf(graph).get(graph.output)!;
   const picture = shape.length === 3;
   const fetch = picture ? [graph.output] : [];
   const request = { kind: "forward", name: "forward", images: images.length, fetch } as const;
-  using model = LoadedModel.open(classifierOf(graph, shape), [request], { dtype: "f32" });
+  using model = LoadedModel.open(classifierOf(graph, shape), [request], {
+    dtype: "f32",
+    engine,
+  });
   const { feeds, logits, values } = model.entry("forward");
   const wanted = picture ? values.get(graph.output)! : logits!;
   const results = await model.run("forward", {
