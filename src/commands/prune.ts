@@ -10,7 +10,7 @@ import { writeModel } from "../formats/model_file.ts";
 import type { Graph } from "../graph/graph.ts";
 import { loadAddon } from "../native/binding.ts";
 import type { RunOptions } from "../progress.ts";
-import { activationMetadata, withOwnAnswer } from "../pruning/answer.ts";
+import { formMetadata, withOwnAnswer } from "../pruning/answer.ts";
 import { constrainedGroups } from "../pruning/constraints.ts";
 import { writeCheckedOnnx } from "../pruning/export.ts";
 import type { PruneOptions } from "../pruning/options.ts";
@@ -100,7 +100,7 @@ export async function runPrune(
       latency,
       stages: [{ name: "latency", seconds: (performance.now() - timed) / 1000 }],
     });
-    await writeResults(options.out, pruned, report, source.activation, values, console);
+    await writeResults(options.out, pruned, report, source.form, values, console);
   } finally {
     console.close();
   }
@@ -196,7 +196,7 @@ async function writeResults(
   folder: string,
   pruned: Pruned,
   report: Report,
-  activation: ModelSource["activation"],
+  form: ModelSource["form"],
   { opset, batchAxis }: Pick<SourceValues, "opset" | "batchAxis">,
   console: Console,
 ): Promise<void> {
@@ -205,11 +205,11 @@ async function writeResults(
   // First, because it refuses to write what another runtime computes otherwise.
   const metadata = contractMetadata(report.input);
   const version = report.provenance.version;
-  const written = { metadata, version, opset, batch: batchAxis, activation };
+  const written = { metadata, version, opset, batch: batchAxis, form };
   await writeCheckedOnnx(path("pruned.onnx"), withOwnAnswer(pruned.graph), written);
   await writeModel(path("pruned.safetensors"), pruned.graph, {
     ...metadata,
-    ...activationMetadata(activation),
+    ...formMetadata(form),
   });
   const { original, removals, constraints } = pruned;
   const plan = { schema: 1, ...planOf(original, removals, constraints) };

@@ -8,7 +8,7 @@ import type { Graph } from "../graph/graph.ts";
 import { createModel } from "../models/models.ts";
 import { loadAddon } from "../native/binding.ts";
 import type { RunOptions } from "../progress.ts";
-import { activationMetadata } from "../pruning/answer.ts";
+import { formMetadata } from "../pruning/answer.ts";
 import { columns, count, percent } from "../report/columns.ts";
 import { epochName, epochText, scored, trainingSentences } from "../report/training.ts";
 import { evaluate, type TimedEvaluation } from "../training/evaluate.ts";
@@ -81,7 +81,7 @@ export async function runTrain(
       : await tested(trained.last);
     const metadata = {
       ...contractMetadata(contractOf(plan, training)),
-      ...activationMetadata(source?.activation),
+      ...formMetadata(source?.form),
     };
     await writeResults(values.out, trained, { last, best }, metadata, console);
   } finally {

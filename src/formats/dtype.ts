@@ -43,8 +43,24 @@ export function bytesPerElement(dtype: DType): number {
   return ELEMENTS[dtype].bytes;
 }
 
-/** IEEE 754 binary16. */
-function fromHalf(bits: number): number {
+/** The bits of the nearest IEEE 754 binary16, of two equally near ones the even. */
+export function toHalf(value: number): number {
+  scratch.setFloat32(0, value);
+  const sign = scratch.getUint32(0) >>> 16 & 0x8000;
+  const size = Math.abs(Math.fround(value));
+  if (Number.isNaN(size)) return sign | 0x7e00;
+  if (size >= 65520) return sign | 0x7c00;
+  // Steps between neighbours; below 2^-14 they are all 2^-24.
+  const exponent = Math.max(-14, Math.floor(Math.log2(size || 1)));
+  const steps = size / 2 ** (exponent - 10);
+  const below = Math.floor(steps), over = steps - below;
+  const rounded = below + (over > 0.5 || (over === 0.5 && below % 2 === 1) ? 1 : 0);
+  // Steps from 1024 on carry into the exponent by themselves.
+  return sign | (size < 2 ** -14 ? rounded : (exponent + 14) * 1024 + rounded);
+}
+
+/** A number from the bits of an IEEE 754 binary16. */
+export function fromHalf(bits: number): number {
   const sign = bits & 0x8000 ? -1 : 1;
   const exponent = (bits >> 10) & 0x1f;
   const fraction = bits & 0x3ff;

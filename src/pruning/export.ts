@@ -1,7 +1,9 @@
 /** The pruned model as ONNX, shown to compute what it computes here. */
 
+import { type FileForm, withHalfWeights } from "../formats/onnx/file_form.ts";
 import { activated } from "../formats/onnx/final_activation.ts";
 import { runInOnnxRuntime } from "../formats/onnx/runtime.ts";
+import { encodeOnnx } from "../formats/onnx/export/export.ts";
 import { stageOnnx, type WriteOptions } from "../formats/onnx/export/write.ts";
 import { SecateurError } from "../errors.ts";
 import type { Graph } from "../graph/graph.ts";
@@ -12,6 +14,8 @@ import { elementCount } from "../tensor.ts";
 const IMAGES = 4;
 /** Largest difference allowed between two f32 engines, as a share of the largest logit. */
 const TOLERANCE = 1e-4;
+/** The same for files that compute in f16, whose steps are 1e-3 of a number. */
+const HALF_TOLERANCE = 2e-2;
 
 export interface CheckedExportOptions extends WriteOptions {
   readonly threads?: number;
@@ -25,12 +29,16 @@ export interface ExportCheck {
   readonly tolerance: number;
 }
 
-/** Random pictures, normal as normalised ones are, as [images][height][width][channels]. */
-function randomPictures(graph: Graph, images: number): Float32Array {
+/**
+ * Random pictures as [images][height][width][channels]: normal as normalised ones are, or bytes for
+ * files that take those.
+ */
+function randomPictures(graph: Graph, images: number, { input }: FileForm): Float32Array {
   const random = new RandomStream(0, `export ${graph.name}`);
+  const draw = () => random.normal();
   return Float32Array.from(
     { length: images * elementCount(graph.input.shape) },
-    () => random.normal(),
+    input === "u8" ? () => random.integer(256) : draw,
   );
 }
 
@@ -39,10 +47,10 @@ async function ownAnswers(
   graph: Graph,
   pictures: Float32Array,
   images: number,
-  { threads, activation }: CheckedExportOptions,
+  { threads, form }: CheckedExportOptions,
 ): Promise<Float64Array> {
   const logits = await ownLogits(graph, pictures, images, threads);
-  return activated(logits, logits.length / images, activation?.op);
+  return activated(logits, logits.length / images, form?.activation?.op);
 }
 
 async function ownLogits(
@@ -80,16 +88,30 @@ async function checked(
   options: CheckedExportOptions,
 ): Promise<ExportCheck> {
   const images = typeof options.batch === "number" ? options.batch : IMAGES;
-  const pictures = randomPictures(graph, images);
+  const { form = {} } = options;
+  const pictures = randomPictures(graph, images, form);
   const expected = await ownAnswers(graph, pictures, images, options);
-  const actual = await runInOnnxRuntime(model, pictures, graph.input.shape);
+  const actual = await runInOnnxRuntime(model, pictures, graph.input.shape, form);
   const difference = relativeDifference(actual, expected);
-  if (difference <= TOLERANCE) return { images, difference, tolerance: TOLERANCE };
+  const tolerance = form.half === true ? HALF_TOLERANCE : TOLERANCE;
+  if (difference <= tolerance) return { images, difference, tolerance };
   throw new SecateurError(
     "check-failed",
-    `${path}: expected onnxruntime to compute the same logits to ${TOLERANCE} of the largest, ` +
+    `${path}: expected onnxruntime to compute the same logits to ${tolerance} of the largest, ` +
       `but they differ by ${difference}; nothing was written, so report the model.`,
   );
+}
+
+/** The model that is checked: f16 does not cross into onnxruntime, so f32 goes in and comes out. */
+function runnable(
+  model: Uint8Array | string,
+  graph: Graph,
+  options: CheckedExportOptions,
+): [Uint8Array | string, Graph, CheckedExportOptions] {
+  const { input, output, ...rest } = options.form ?? {};
+  if (input !== "f16" && output !== "f16") return [model, graph, options];
+  const same = { ...options, form: { ...rest, ...(input === "u8" ? { input } : {}) } };
+  return [encodeOnnx(graph, same), graph, same];
 }
 
 /**
@@ -101,12 +123,13 @@ async function checked(
  */
 export async function writeCheckedOnnx(
   path: string,
-  graph: Graph,
+  given: Graph,
   options: CheckedExportOptions = {},
 ): Promise<ExportCheck> {
+  const graph = options.form?.half === true ? withHalfWeights(given) : given;
   const staged = await stageOnnx(path, graph, options);
   try {
-    const check = await checked(path, staged.model, graph, options);
+    const check = await checked(path, ...runnable(staged.model, graph, options));
     await staged.commit();
     return check;
   } finally {

@@ -248,7 +248,7 @@ describe.skipIf(missing)("commands", () => {
       expect(json("report.json").results.constraints).toEqual(constraints);
       const { notes } = await readOnnx(join(folder, "kept", "pruned.onnx"));
       expect(JSON.parse(notes.metadata.get("secateur.input")!)).toEqual(input);
-      expect(notes.activation).toEqual({ node: "prob", op: "Softmax", output: "p" });
+      expect(notes.form.activation).toEqual({ node: "prob", op: "Softmax", output: "p" });
 
       const evaluate = async (rest: string) => {
         const found = await run(`evaluate --data cifar10:cifar ${rest} --dtype f32`);

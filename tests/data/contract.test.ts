@@ -12,7 +12,7 @@ import {
   PRESETS,
   storedContract,
 } from "../../src/data/contract.ts";
-import { ACTIVATION_KEY, activationMetadata, storedActivation } from "../../src/pruning/answer.ts";
+import { FORM_KEY, formMetadata, storedForm } from "../../src/pruning/answer.ts";
 
 const own: InputContract = {
   resize: 72,
@@ -75,16 +75,13 @@ describe("what holds", () => {
   });
 });
 
-describe("a final activation", () => {
+describe("the form of a model's file", () => {
   it("comes back from metadata", () => {
-    const softmax = { op: "Softmax", node: "prob", output: "p" } as const;
-    const { [ACTIVATION_KEY]: text } = activationMetadata(softmax);
-    expect(storedActivation(text, "m")).toEqual(softmax);
-    // As it was stored before there were others.
-    expect(storedActivation('{"node":"prob","output":"p"}', "m")).toEqual(softmax);
-    expect(activationMetadata(undefined)).toEqual({});
-    expect(() => storedActivation('{"node":1}', "m.safetensors")).toThrow(
-      /^m\.safetensors: expected/,
-    );
+    const activation = { op: "Softmax", node: "prob", output: "p" } as const;
+    const form = { activation, inputLast: true, input: "u8", half: true } as const;
+    expect(storedForm(formMetadata(form)[FORM_KEY], "m")).toEqual(form);
+    expect(storedForm(undefined, "m")).toEqual({});
+    expect(formMetadata({})).toEqual({});
+    expect(() => storedForm('{"node":1}', "m.safetensors")).toThrow(/^m\.safetensors: expected/);
   });
 });

@@ -105,7 +105,7 @@ describe("a classifier's probabilities", () => {
   it.each(ENDINGS)("%s: taken off, and back in what is written", async (what, nodes, op, opset) => {
     const bytes = built({ nodes, tensors, ...(opset === undefined ? {} : { opset }) });
     const { graph, notes } = parseOnnx(bytes, "x.onnx");
-    expect(notes.activation).toMatchObject({ op, output: "y" });
+    expect(notes.form.activation).toMatchObject({ op, output: "y" });
     expect(graph.nodes.every((each) => each.op !== "softmax" && each.op !== "activation")).toBe(
       true,
     );
@@ -124,14 +124,14 @@ describe("a classifier's probabilities", () => {
     const theirs = await runOnnx(bytes, images, graph.input.shape);
     expect(largestDifference(expected, theirs)).toBeLessThan(1e-5);
     const path = join(folder, "written.onnx");
-    const check = await writeCheckedOnnx(path, graph, { activation: notes.activation! });
+    const check = await writeCheckedOnnx(path, graph, { form: notes.form });
     expect(check.difference).toBeLessThan(1e-5);
     const written = readFileSync(path);
     expect(largestDifference(await runOnnx(written, images, graph.input.shape), theirs))
       .toBeLessThan(1e-5);
     const { graph: outer } = fromBinary(ModelProtoSchema, written);
     expect([outer!.output[0].name, outer!.node.at(-1)!.opType]).toEqual(["y", op]);
-    expect(parseOnnx(written, "again").notes.activation).toEqual(notes.activation);
+    expect(parseOnnx(written, "again").notes.form).toEqual(notes.form);
   });
 
   const MIXED: readonly (readonly [string, readonly BuiltNode[]])[] = [
@@ -187,7 +187,7 @@ describe("a classifier's probabilities", () => {
       node("Gemm", ["m", "fc"], "y"),
     ];
     const { graph, notes } = parseOnnx(built({ nodes: gated, tensors }), "x.onnx");
-    expect(notes.activation ?? notes.mixedProbabilities).toBeUndefined();
+    expect(notes.form.activation ?? notes.mixedProbabilities).toBeUndefined();
     expect(graph.nodes.filter(({ op }) => op === "activation").length).toBe(1);
     const early = [
       ...pooled,
@@ -201,7 +201,7 @@ describe("a classifier's probabilities", () => {
   it.skipIf(dataFolder() === undefined)("of the network that kept them are taken off", () => {
     const path = join(dataFolder()!, "faults", "softmax_at_1x1.onnx");
     const { graph, notes } = parseOnnx(readFileSync(path), path);
-    expect(notes.activation).toEqual({ op: "Softmax", node: "/Softmax", output: "logits" });
+    expect(notes.form.activation).toEqual({ op: "Softmax", node: "/Softmax", output: "logits" });
     expect(graph.nodes.some(({ op }) => op === "softmax")).toBe(false);
   });
 });
@@ -266,7 +266,7 @@ describe("one number for two classes", () => {
 
   it("is what a checkpoint of one class is, too", () => {
     const one = createModel("resnet8", { classes: 1 });
-    const source = { source: "w", model: "resnet8", weights: new Map(one.parameters) };
+    const source = { source: "w", model: "resnet8", form: {}, weights: new Map(one.parameters) };
     const graph: Graph = graphOf(source, { classes: 2, shape: [3, 32, 32] });
     expect(withOwnAnswer(graph).nodes.at(-1)).toEqual(one.nodes.at(-1));
     expect(graph.nodes.at(-1)).toMatchObject({ op: "channel_map", from: [-1, 0] });

@@ -85,7 +85,7 @@ describe("ONNX import", () => {
     const { graph, notes } = await read("softmax_end");
     expect(graph.nodes.map(({ op }) => op)).toEqual(["linear"]);
     expect(graph.output).toBe("logits");
-    expect(notes.activation).toEqual({ node: "Softmax_y", op: "Softmax", output: "y" });
+    expect(notes.form.activation).toEqual({ node: "Softmax_y", op: "Softmax", output: "y" });
   });
 
   it("notes what the file says beside its graph", async () => {

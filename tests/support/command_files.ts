@@ -61,7 +61,7 @@ export async function writeCommandFiles(folder: string): Promise<void> {
   writeFileSync(join(folder, "text.txt"), "these are no weights");
   writeFileSync(join(folder, "cats.txt"), "tabby\nsiamese\n");
   const activation = { op: "Softmax", node: "prob", output: "p" } as const;
-  await writeOnnx(join(folder, "model.onnx"), model, { activation });
+  await writeOnnx(join(folder, "model.onnx"), model, { form: { activation } });
   await writeOnnx(join(folder, "folded.onnx"), foldedNetwork());
   cpSync(join(fixtures, "hostile-os-system-zip.pt"), join(folder, "hostile.pt"));
   writeSmallCifar(join(folder, "cifar"), 200, 100);

@@ -7,6 +7,7 @@ import { SecateurError } from "../../errors.ts";
 import { escaped, quoted } from "../../formats/bytes.ts";
 import { readCheckpoint } from "../../formats/checkpoint.ts";
 import { readModelFile } from "../../formats/model_file.ts";
+import type { FileForm } from "../../formats/onnx/file_form.ts";
 import type { FinalActivation } from "../../formats/onnx/final_activation.ts";
 import type { ImportNotes } from "../../formats/onnx/import/import.ts";
 import { readOnnx } from "../../formats/onnx/read/read.ts";
@@ -15,12 +16,7 @@ import { modelsOf } from "../../models/advice.ts";
 import { bindWeights } from "../../models/bind.ts";
 import { createModel, MODEL_NAMES } from "../../models/models.ts";
 import { namedFor, type NamedWeights } from "../../models/names.ts";
-import {
-  ACTIVATION_KEY,
-  answersWithOne,
-  storedActivation,
-  withTwoClasses,
-} from "../../pruning/answer.ts";
+import { answersWithOne, FORM_KEY, storedForm, withTwoClasses } from "../../pruning/answer.ts";
 import type { StateDict } from "../../tensor.ts";
 import type { Console } from "../terminal/console.ts";
 import type { OptionValues } from "../options/parse.ts";
@@ -40,8 +36,8 @@ interface ModelFacts {
   readonly source: string;
   /** How pictures become its input, where the file says so. */
   readonly contract?: InputContract;
-  /** What the file's model ends in and the graph does not. */
-  readonly activation?: FinalActivation;
+  /** What the file has around the graph. */
+  readonly form: FileForm;
   /** Why pictures with labels are of no use to it, as a sentence. */
   readonly noClassifier?: string;
 }
@@ -69,10 +65,15 @@ export const isOnnx = (path: string): boolean => path.toLowerCase().endsWith(".o
  * --model is needed or contradicts the file, and what reading checkpoints throws.
  */
 export async function readSource(
-  { model, weights }: ModelValues,
+  values: AskedModel,
   console: Pick<Console, "text">,
 ): Promise<ModelSource> {
-  if (model !== undefined && isOnnx(model)) return await readOnnxSource(model, weights, console);
+  const { model, weights } = values;
+  const open = openShape(values);
+  if (model !== undefined && isOnnx(model)) {
+    return await readOnnxSource(model, weights, open, console);
+  }
+  requireOnnx(values);
   if (model !== undefined) requireModelName(model);
   if (weights === undefined && model !== undefined) {
     throw new SecateurError(
@@ -82,13 +83,18 @@ export async function readSource(
   }
   const source = weights ?? EMBEDDED_WEIGHTS;
   const found = isOnnx(source)
-    ? await readOnnxSource(source, undefined, console)
+    ? await readOnnxSource(source, undefined, open, console)
     : await readOwnModel(source);
   if (found === undefined) {
     const weights = spoken(await readCheckpoint(source), source, console);
     if (model !== undefined) {
       const names = createModel(model, { classes: 1 }).parameters.keys();
-      return { source, model, weights: spoken(namedFor(names, weights), source, console) };
+      return {
+        source,
+        model,
+        form: {},
+        weights: spoken(namedFor(names, weights), source, console),
+      };
     }
     throw new SecateurError("option-invalid", withoutModel(source, weights));
   }
@@ -143,19 +149,55 @@ async function readOwnModel(source: string): Promise<GraphSource | undefined> {
   const model = await readModelFile(source);
   if (model === undefined) return undefined;
   const contract = storedContract(model.metadata[CONTRACT_KEY], source);
-  const activation = storedActivation(model.metadata[ACTIVATION_KEY], source);
+  const form = storedForm(model.metadata[FORM_KEY], source);
   return {
     source,
     graph: model.graph,
+    form,
     ...(contract === undefined ? {} : { contract }),
-    ...(activation === undefined ? {} : { activation }),
   };
+}
+
+/** What readSource is asked for: a model, and how large its pictures are. */
+export interface AskedModel {
+  readonly model?: string | undefined;
+  readonly weights?: string | undefined;
+  readonly inputShape?: readonly number[] | undefined;
+  readonly resize?: number | undefined;
+  readonly crop?: number | undefined;
+}
+
+/** What an ONNX file that leaves its extents open is read for. */
+interface OpenShape {
+  /** As asked for; contradicts a file of other extents. */
+  readonly asked?: Shape;
+  /** Where nothing is asked: what pictures are cropped or scaled to. */
+  readonly usual?: Shape;
+}
+
+function openShape({ inputShape, resize, crop }: AskedModel): OpenShape {
+  const side = crop ?? resize;
+  return {
+    ...(inputShape === undefined ? {} : { asked: inputShape }),
+    ...(side === undefined ? {} : { usual: [3, side, side] }),
+  };
+}
+
+/** Throws "option-invalid" for a shape that is asked of something else than an ONNX file. */
+function requireOnnx({ model, weights, inputShape }: AskedModel): void {
+  if (inputShape === undefined || isOnnx(weights ?? model ?? "")) return;
+  throw new SecateurError(
+    "option-invalid",
+    `Expected --input-shape beside an ONNX file that leaves extents open, got it beside ` +
+      `${weights ?? model ?? "the embedded default"}; leave it out.`,
+  );
 }
 
 /** An ONNX model, with the weights of a checkpoint where one is given. */
 async function readOnnxSource(
   path: string,
   checkpoint: string | undefined,
+  open: OpenShape,
   console: Pick<Console, "text">,
 ): Promise<GraphSource> {
   if (checkpoint !== undefined && isOnnx(checkpoint) && checkpoint !== path) {
@@ -165,10 +207,14 @@ async function readOnnxSource(
         `model too; leave one of them out.`,
     );
   }
-  const { graph, notes } = await readOnnx(path);
+  const { graph, notes } = await readOnnx(path, {
+    ...(open.asked === undefined ? {} : { shape: open.asked }),
+    ...(open.usual === undefined ? {} : { usualShape: open.usual }),
+  });
   for (const note of spokenNotes(path, notes)) console.text(note);
-  const contract = storedContract(notes.metadata.get(CONTRACT_KEY), path);
-  const { activation, mixedProbabilities: mixed } = notes;
+  const stored = storedContract(notes.metadata.get(CONTRACT_KEY), path);
+  const contract = stored ?? contractOfBytes(notes, graph);
+  const { form, mixedProbabilities: mixed } = notes;
   const bound = checkpoint === undefined || checkpoint === path
     ? graph
     : bindToOnnx(graph, notes, path, await checkpointFor(graph, checkpoint, console), checkpoint);
@@ -176,7 +222,7 @@ async function readOnnxSource(
     source: checkpoint ?? path,
     graph: bound,
     ...(contract === undefined ? {} : { contract }),
-    ...(activation === undefined ? {} : { activation }),
+    form,
     ...(mixed === undefined ? {} : {
       noClassifier: `${path}: expected a classifier that ends in logits, a softmax or a sigmoid, ` +
         `but its answer is put together from the probabilities of ${quoted(mixed)}, which losses ` +
@@ -185,9 +231,19 @@ async function readOnnxSource(
   };
 }
 
+/** Files that take bytes scale them themselves: their pictures are the numbers from 0 to 255. */
+function contractOfBytes({ form }: ImportNotes, graph: Graph): InputContract | undefined {
+  if (form.input !== "u8") return undefined;
+  const grey = graph.input.shape[0] === 1;
+  const step = 1 / 255;
+  return grey
+    ? { mean: [0], std: [step], channels: "grey" }
+    : { mean: [0, 0, 0], std: [step, step, step], channels: "rgb" };
+}
+
 /** What was understood of an ONNX file beyond its nodes. */
 function spokenNotes(path: string, notes: ImportNotes): string[] {
-  const { foldedBatchNorm, activation, producer, opset, trainingMode } = notes;
+  const { foldedBatchNorm, form: { activation }, producer, opset, trainingMode } = notes;
   const folded = `Batch norm was folded into ${foldedBatchNorm.length} of its convolutions when ` +
     `it was written; they are pruned and trained as they are.`;
   return [

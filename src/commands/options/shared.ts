@@ -1,7 +1,17 @@
 /** Options that several commands share. */
 
 import { availableParallelism } from "node:os";
-import { between, flag, oneOf, oneOfInstead, perColour, positive, text, whole } from "./values.ts";
+import {
+  between,
+  flag,
+  oneOf,
+  oneOfInstead,
+  perColour,
+  pictureShape,
+  positive,
+  text,
+  whole,
+} from "./values.ts";
 
 /** Which model. */
 export const MODEL_OPTIONS = {
@@ -15,6 +25,12 @@ export const MODEL_OPTIONS = {
     schema: text("a file").optional(),
     value: "file",
     help: "PyTorch or safetensors checkpoint, ONNX model, or a model that secateur wrote",
+  },
+  inputShape: {
+    schema: pictureShape().optional(),
+    value: "CxHxW",
+    help: "channels, height and width for an ONNX file that leaves them open, such as 3x224x224 " +
+      "(default: as --crop says, or else --resize)",
   },
 } as const;
 

@@ -20,6 +20,14 @@ export function whole(least: number, most: number) {
   return numeric(message, (value) => Number.isInteger(value) && value >= least && value <= most);
 }
 
+/** [channels, height, width], from "3x224x224". */
+export function pictureShape() {
+  const message = "channels, height and width, such as 3x224x224";
+  return z.string(message)
+    .regex(/^[1-9]\d{0,4}x[1-9]\d{0,4}x[1-9]\d{0,4}$/, message)
+    .transform((text) => text.split("x").map(Number));
+}
+
 /** A number within bounds. */
 export function between(least: number, most: number) {
   return numeric(`a number from ${least} to ${most}`, (value) => value >= least && value <= most);

@@ -2,6 +2,7 @@
 
 import { reasonOf, SecateurError } from "../../errors.ts";
 import type { Shape } from "../../graph/graph.ts";
+import type { FileForm } from "./file_form.ts";
 
 /** Pictures [images][height][width][channels] as the engine takes them, channels first. */
 function channelsFirst(pictures: Float32Array, shape: Shape): Float32Array {
@@ -16,9 +17,16 @@ function channelsFirst(pictures: Float32Array, shape: Shape): Float32Array {
   return out;
 }
 
+/** Pictures in the type that a file takes. */
+function typed(pictures: Float32Array, { input }: FileForm) {
+  if (input === "u8") return ["uint8", Uint8Array.from(pictures)] as const;
+  return ["float32", pictures] as const;
+}
+
 /**
  * The output of a model with one input, on the CPU, for pictures [images][height][width][channels];
- * `model` is its bytes or its path, `shape` one image's, channels first.
+ * `model` is its bytes or its path, `shape` one image's, channels first. `form` says how the file
+ * wants them: channels last, or as bytes, but not as f16. Answers are as the file gives them.
  * @throws SecateurError `platform-unsupported` where onnxruntime is not installed or does not load,
  * `check-failed` when it refuses or fails to run the model.
  */
@@ -26,6 +34,7 @@ export async function runInOnnxRuntime(
   model: Uint8Array | string,
   pictures: Float32Array,
   shape: Shape,
+  form: FileForm = {},
 ): Promise<Float32Array> {
   const { InferenceSession, Tensor } = await import("onnxruntime-node").catch((thrown) => {
     throw new SecateurError(
@@ -45,8 +54,12 @@ export async function runInOnnxRuntime(
       ? await InferenceSession.create(model, options)
       : await InferenceSession.create(model, options);
     try {
-      const data = channelsFirst(pictures, shape);
-      const input = new Tensor("float32", data, [images, ...shape]);
+      const [type, data] = typed(
+        form.inputLast === true ? pictures : channelsFirst(pictures, shape),
+        form,
+      );
+      const extents = form.inputLast === true ? [...shape.slice(1), shape[0]] : shape;
+      const input = new Tensor(type, data, [images, ...extents]);
       const results = await session.run({ [session.inputNames[0]]: input });
       return Float32Array.from(results[session.outputNames[0]].data as Float32Array);
     } finally {

@@ -5,15 +5,16 @@ import { SecateurError } from "../../../errors.ts";
 import type { Graph, Shape } from "../../../graph/graph.ts";
 import { shapesOf } from "../../../graph/shapes.ts";
 import { elementCount } from "../../../tensor.ts";
-import type { FinalActivation } from "../final_activation.ts";
+import type { DType } from "../../dtype.ts";
+import { toHalf } from "../../dtype.ts";
+import type { FileForm } from "../file_form.ts";
 import { codeOf } from "../read/array.ts";
-import { int, onnxNode } from "./node_proto.ts";
+import { aroundGraph } from "./around.ts";
 import { exportNode } from "./nodes.ts";
 import {
   type GraphProto,
   GraphProtoSchema,
   ModelProtoSchema,
-  type NodeProto,
   type TensorProto,
   TensorProtoSchema,
   type ValueInfoProto,
@@ -33,8 +34,8 @@ export interface ExportOptions {
   readonly batch?: number | string;
   /** Strings to store with the model (metadata_props). */
   readonly metadata?: Readonly<Record<string, string>>;
-  /** What the graph's logits go through to become the model's answer. */
-  readonly activation?: FinalActivation;
+  /** What the file has around the graph: layout, types, what logits go through; default nothing. */
+  readonly form?: FileForm;
   /** Version of this program, stored as the producer's. */
   readonly version?: string;
 }
@@ -88,15 +89,15 @@ class Weights {
   }
 }
 
-function bytesOf(array: Float32Array | BigInt64Array): Uint8Array {
+function bytesOf(array: Float32Array | BigInt64Array | Uint16Array): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
 }
 
 function tensor(
   name: string,
-  dtype: "f32" | "i64",
+  dtype: "f32" | "f16" | "i64",
   dims: readonly number[],
-  data: Float32Array | BigInt64Array,
+  data: Float32Array | BigInt64Array | Uint16Array,
 ): TensorProto {
   return create(TensorProtoSchema, {
     name,
@@ -106,7 +107,25 @@ function tensor(
   });
 }
 
-function valueInfo(name: string, shape: Shape, batch: number | string): ValueInfoProto {
+/** A tensor of real numbers, rounded to the type where that is f16. */
+function realTensor(
+  name: string,
+  dtype: "f32" | "f16",
+  dims: readonly number[],
+  data: Float32Array,
+): TensorProto {
+  return tensor(name, dtype, dims, dtype === "f32" ? data : Uint16Array.from(data, toHalf));
+}
+
+/** Type and extents of a value; `last` for pictures whose channels are the last axis. */
+function valueInfo(
+  name: string,
+  shape: Shape,
+  batch: number | string,
+  dtype: DType = "f32",
+  last = false,
+): ValueInfoProto {
+  const extents = last ? [...shape.slice(1), shape[0]] : shape;
   const extent = (dimValue: number) => ({
     value: { case: "dimValue" as const, value: BigInt(dimValue) },
   });
@@ -118,7 +137,7 @@ function valueInfo(name: string, shape: Shape, batch: number | string): ValueInf
     type: {
       value: {
         case: "tensorType",
-        value: { elemType: codeOf("f32"), shape: { dim: [images, ...shape.map(extent)] } },
+        value: { elemType: codeOf(dtype), shape: { dim: [images, ...extents.map(extent)] } },
       },
     },
   });
@@ -165,29 +184,19 @@ class FreshNames {
   }
 }
 
-/** The node behind the logits, under a name that no layer has. */
-function activationProto(
-  { op, node }: FinalActivation,
-  { nodes, output }: Graph,
-  answer: string,
-): NodeProto {
-  const name = new FreshNames(nodes.map((each) => each.name)).take(node);
-  const attributes = op === "Sigmoid" ? [] : [int("axis", 1)];
-  return onnxNode(op, { name, inputs: [output], output: answer }, attributes);
-}
-
 function graphProto(
   graph: Graph,
-  { batch = "N", opset = DEFAULT_OPSET, activation }: ExportOptions,
+  { batch = "N", opset = DEFAULT_OPSET, form = {} }: ExportOptions,
   weights: Weights,
 ): GraphProto {
   const shapes = shapesOf(graph);
   // Parameters give way to values of the same name.
   const fresh = new FreshNames(shapes.keys());
-  const answer = activation === undefined ? graph.output : fresh.take(activation.output);
+  const around = aroundGraph(graph, form, (wanted) => fresh.take(wanted));
+  const type = form.half === true ? "f16" : "f32";
   const renamed = new Map([...graph.parameters.keys()].map((name) => [name, fresh.take(name)]));
   const initializer = [...graph.parameters].map(([name, { shape, data }]) =>
-    weights.store(tensor(renamed.get(name)!, "f32", shape, data))
+    weights.store(realTensor(renamed.get(name)!, type, shape, data))
   );
   const integers = (wanted: string, values: readonly number[]) => {
     const name = fresh.take(wanted);
@@ -195,29 +204,38 @@ function graphProto(
     initializer.push(tensor(name, "i64", [values.length], data));
     return name;
   };
-  const numbers = (wanted: string, dims: readonly number[], values: readonly number[]) => {
+  const numbers = (
+    wanted: string,
+    dims: readonly number[],
+    values: readonly number[],
+    own: "f32" | "f16" = type,
+  ) => {
     const name = fresh.take(wanted);
-    initializer.push(tensor(name, "f32", dims, Float32Array.from(values)));
+    initializer.push(realTensor(name, own, dims, Float32Array.from(values)));
     return name;
   };
   const context = {
     opset,
-    shapes,
+    shapes: around.shapesOf(shapes),
     integers,
     numbers,
     parameter: (name: string) => renamed.get(name)!,
     value: (wanted: string) => fresh.take(wanted),
   };
-  const node = graph.nodes.flatMap((each) => exportNode(each, context));
-  if (activation !== undefined) node.push(activationProto(activation, graph, answer));
-  const between = graph.nodes.map(({ output }) => output).filter((name) => name !== answer);
+  const node = around.graph.nodes.flatMap((each) => exportNode(each, context));
+  const between = around.graph.nodes.map(({ output }) => output)
+    .filter((name) => name !== around.output);
   return create(GraphProtoSchema, {
     name: graph.name,
-    node,
+    node: [...around.before, ...node, ...around.behind],
     initializer,
-    input: [valueInfo(graph.input.name, graph.input.shape, batch)],
-    output: [valueInfo(answer, shapes.get(graph.output)!, batch)],
-    valueInfo: between.map((name) => valueInfo(name, shapes.get(name)!, batch)),
+    input: [
+      valueInfo(graph.input.name, graph.input.shape, batch, form.input, form.inputLast),
+    ],
+    output: [
+      valueInfo(around.output, shapes.get(graph.output)!, batch, form.output, form.outputLast),
+    ],
+    valueInfo: between.map((name) => valueInfo(name, context.shapes.get(name)!, batch, type)),
   });
 }
 

@@ -18,8 +18,16 @@ export interface ExportContext {
   readonly shapes: ReadonlyMap<string, Shape>;
   /** Adds an i64 vector as an initializer; returns its name. */
   integers(name: string, values: readonly number[]): string;
-  /** Adds an f32 tensor as an initializer; returns its name. */
-  numbers(name: string, shape: readonly number[], values: readonly number[]): string;
+  /**
+   * Adds a tensor of real numbers as an initializer, of the type that weights have, or of f32 where
+   * the operator asks for that; returns its name.
+   */
+  numbers(
+    name: string,
+    shape: readonly number[],
+    values: readonly number[],
+    type?: "f32",
+  ): string;
   /** The initializer of a parameter. */
   parameter(name: string): string;
   /** A name for a value between the nodes of one layer. */

@@ -42,7 +42,7 @@ export function exportResize(node: NodeOf<"resize">, context: ExportContext): No
     const enough = Math.floor(area[axis] * near) >= node.size[axis];
     return enough ? near : Math.fround(near * (1 + 2 ** -23));
   });
-  const name = context.numbers(`${node.name}.scales`, [4], [1, 1, ...scales]);
+  const name = context.numbers(`${node.name}.scales`, [4], [1, 1, ...scales], "f32");
   return onnxNode("Resize", { ...node, inputs: [...node.inputs, "", name] }, [
     text("mode", node.mode),
     text("coordinate_transformation_mode", node.coordinates),

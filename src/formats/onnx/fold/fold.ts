@@ -3,7 +3,7 @@
  * exporters leave behind is mostly arithmetic on shapes.
  */
 
-import type { DType } from "../../dtype.ts";
+import { type DType, fromHalf, toHalf } from "../../dtype.ts";
 import {
   dtypeOf,
   type HostArray,
@@ -120,10 +120,16 @@ const where: Fold = ({ inputs: [condition, a, b], allocate }) => {
 };
 
 const cast: Fold = ({ node, inputs: [source], allocate }) => {
-  const dtype = dtypeOf(node.attributes.int("to"));
-  if (dtype === undefined || dtype === "f16" || dtype === "bf16") {
+  const type = dtypeOf(node.attributes.int("to"));
+  if (type === undefined || type === "bf16") {
     throw new Refusal(`casts to element type ${node.attributes.int("to")}`);
   }
+  if (type === "f16") {
+    const halves = allocate("f32", source.shape);
+    source.data.forEach((value, i) => halves.data[i] = fromHalf(toHalf(value)));
+    return [halves];
+  }
+  const dtype = type;
   const out = allocate(dtype, source.shape);
   const whole = isFloat(source.dtype) && !isFloat(dtype) && dtype !== "bool";
   for (let i = 0; i < out.data.length; i++) {

@@ -37,7 +37,8 @@ function channelsOf(importer: Importer, { name }: FeatureValue): number {
 /** The axis of the file's shape along which channels lie, if one is. */
 function channelAxis(channels: number, { shape, view }: FeatureValue): number | undefined {
   if (view === "channels_last") return shape.length - 1;
-  return view !== "grouped" && shape[1] === channels ? 1 : undefined;
+  const elsewhere = view === "grouped" || view === "flat_last";
+  return !elsewhere && shape[1] === channels ? 1 : undefined;
 }
 
 /** A constant as one number, or one for every channel of a value that it is broadcast to. */

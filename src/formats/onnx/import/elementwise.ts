@@ -10,7 +10,7 @@ import { affineOf, emitAffine } from "./affine.ts";
 import { normalisedAxis } from "./moments.ts";
 import type { OnnxNode } from "../read/reader.ts";
 
-const FLOAT = 1;
+const FLOAT = 1, HALF = 10;
 
 /** Relu. */
 export function importRelu(importer: Importer, node: OnnxNode): void {
@@ -111,11 +111,11 @@ export function importIdentity(importer: Importer, node: OnnxNode): void {
   importer.alias(node, importer.viewed(node));
 }
 
-/** Cast to the type that values have already. */
+/** Cast between types of real numbers, all of which are f32 here. */
 export function importCast(importer: Importer, node: OnnxNode): void {
-  if (node.attributes.int("to") !== FLOAT) {
-    throw new Refusal(`casts to element type ${node.attributes.int("to")}`);
-  }
+  const type = node.attributes.int("to");
+  if (type !== FLOAT && type !== HALF) throw new Refusal(`casts to element type ${type}`);
+  if (type === HALF) importer.half = true;
   importer.alias(node, importer.viewed(node));
 }
 

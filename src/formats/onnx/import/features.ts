@@ -5,10 +5,11 @@ import type { HostArray } from "../read/array.ts";
 /**
  * How the file lays out a value that the graph has as [channels, height, width] or [features]:
  * channels_last [batch, height, width, channels]; grouped [batch, a, b, ...] with a * b channels;
- * reshaped, the same elements in the same order under a shape that differs in extents of 1; merged,
- * those of all images in one vector.
+ * flat_last, a picture flattened to [batch, height * width * channels], which the graph has with
+ * channels outermost; reshaped, the same elements in the same order under a shape that differs in
+ * extents of 1; merged, those of all images in one vector.
  */
-export type View = "channels_last" | "grouped" | "reshaped" | "merged";
+export type View = "channels_last" | "flat_last" | "grouped" | "reshaped" | "merged";
 
 /** A value computed from the model's input; `shape` is the file's and includes the batch. */
 export interface FeatureValue {
@@ -18,6 +19,8 @@ export interface FeatureValue {
   readonly shape: readonly number[];
   /** Undefined where the file's layout is the graph's. */
   readonly view?: View;
+  /** Of flat_last: height * width. */
+  readonly pixels?: number;
 }
 
 /** A value known while the model is read. */

@@ -9,7 +9,7 @@ import { putOffExpression } from "./expressions.ts";
 import { fold, folds } from "../fold/fold.ts";
 import { type Allocator, allocator, type Folding } from "../fold/folding.ts";
 import { putOffMoment } from "./moments.ts";
-import type { FinalActivation } from "../final_activation.ts";
+import type { FileForm } from "../file_form.ts";
 import { endingOf } from "./ending.ts";
 import { Importer, Names, OPEN_BATCH } from "./importer.ts";
 import { type FeatureValue } from "./features.ts";
@@ -31,8 +31,8 @@ export interface ImportNotes {
   readonly metadata: ReadonlyMap<string, string>;
   /** Convolutions whose batch norm was probably folded into them at export. */
   readonly foldedBatchNorm: readonly string[];
-  /** The final softmax or sigmoid that was left out, since graphs end in logits. */
-  readonly activation?: FinalActivation;
+  /** What the file has around the graph; a final softmax or sigmoid, as graphs end in logits. */
+  readonly form: FileForm;
   /** A softmax or sigmoid whose probabilities the answer is put together from: it has no logits. */
   readonly mixedProbabilities?: string;
   /** Nodes that the output does not need, left out. */
@@ -49,16 +49,50 @@ export interface Imported {
 export interface ImportOptions {
   /** [channels, height, width] of one image, for models that leave them open. */
   readonly shape?: Shape;
+  /** The same where neither the model nor `shape` says. */
+  readonly usualShape?: Shape;
   /** Inputs of the model to treat as constants. */
   readonly constants?: ReadonlyMap<string, HostArray>;
 }
 
-const FLOAT = 1;
+/** Types of pictures: ONNX's numbers of f32, of bytes and of f16. */
+const FLOAT = 1, BYTE = 2, HALF = 10;
 
 interface ModelInput {
   readonly input: OnnxValue;
+  /** As in the file; channels are its last axis if inputLast. */
   readonly shape: readonly number[];
+  readonly inputLast: boolean;
   readonly batch: number | string;
+}
+
+/** What leaves the axes of pictures as they are, before they are turned. */
+const KEEPING_AXES = new Set(["Add", "Cast", "Div", "Identity", "Mul", "Sub"]);
+
+/** Whether a model takes [batch, height, width, channels]: it turns its pictures at once. */
+function takesChannelsLast(
+  { nodes }: OnnxModel,
+  input: string,
+  extents: readonly (number | string)[],
+): boolean {
+  if (extents.length !== 4) return false;
+  const open = [input], seen = new Set(open);
+  for (let name = open.pop(); name !== undefined; name = open.pop()) {
+    for (const node of nodes) {
+      if (!node.inputs.includes(name)) continue;
+      const axes = node.op === "Transpose" && node.attributes.has("perm")
+        ? node.attributes.ints("perm").join()
+        : "";
+      if (axes === "0,3,1,2") return true;
+      // Of one channel, some exporters reshape: [batch, height, width, 1] to [batch, 1, height, width].
+      if (node.op === "Reshape" && extents[3] === 1 && extents[1] !== 1) return true;
+      const [next] = node.outputs;
+      if (!KEEPING_AXES.has(node.op) || seen.has(next)) continue;
+      seen.add(next);
+      open.push(next);
+    }
+  }
+  return false;
 }
 
 /** The model's one input with its extents; the batch is OPEN_BATCH where it is left open. */
@@ -74,29 +108,44 @@ function inputOf(model: OnnxModel, options: ImportOptions): ModelInput {
   }
   const [input] = inputs;
   const extents = input.shape ?? [];
-  if (input.elementType !== FLOAT || (extents.length !== 2 && extents.length !== 4)) {
+  const known = [FLOAT, BYTE, HALF].includes(input.elementType);
+  if (!known || (extents.length !== 2 && extents.length !== 4)) {
     throw refuse(
-      `expected the input ${quoted(input.name)} to be f32 [batch, channels, height, width] or ` +
-        `[batch, features], but it has ${extents.length} axes of element type ${input.elementType}`,
+      `expected the input ${quoted(input.name)} to be f32, f16 or u8 [batch, channels, height, ` +
+        `width] or [batch, features], but it has ${extents.length} axes of element type ` +
+        `${input.elementType}`,
       "export the model with such an input",
     );
   }
   const [batch, ...image] = extents;
-  const shape = image.map((extent, axis) => {
-    const given = options.shape?.[axis];
-    return typeof extent === "number" && extent > 0 ? extent : given ?? extent;
-  });
+  const inputLast = takesChannelsLast(model, input.name, extents);
+  const laidOut = (given: Shape | undefined) =>
+    given?.length !== image.length ? undefined : inputLast ? [...given.slice(1), given[0]] : given;
+  const asked = laidOut(options.shape), usual = laidOut(options.usualShape);
+  const shape = image.map((extent, axis) =>
+    typeof extent === "number" && extent > 0 ? extent : asked?.[axis] ?? usual?.[axis] ?? extent
+  );
+  const other = asked !== undefined && shape.some((extent, axis) => extent !== asked[axis]);
+  if (other) {
+    throw refuse(
+      `its input ${quoted(input.name)} is ${quoted(shape.join("x"))}, not ${
+        asked.join("x")
+      } as asked`,
+      "leave the shape out, or give it for extents that the model leaves open",
+    );
+  }
   const open = shape.find((extent): extent is string => typeof extent === "string");
   if (open !== undefined || shape.some((extent) => extent === 0)) {
     throw refuse(
       `expected the input ${quoted(input.name)} to have fixed extents behind the batch, but it ` +
         `leaves ${quoted(String(open ?? 0))} open`,
-      "give the size of the pictures or export the model for one size",
+      "give the size of the pictures with --input-shape CHANNELSxHEIGHTxWIDTH, such as 3x224x224",
     );
   }
   const images = typeof batch === "number" && batch > 0 ? batch : OPEN_BATCH;
   return {
     input,
+    inputLast,
     shape: [images, ...shape as number[]],
     batch: images === OPEN_BATCH ? String(batch) || "N" : images,
   };
@@ -276,7 +325,10 @@ function renameAnswer(nodes: readonly Node[], answer: string, wanted: string): N
 }
 
 /** The graph, and what was understood of its end. */
-type Finished = Pick<Imported, "graph"> & Pick<ImportNotes, "activation" | "mixedProbabilities">;
+type Finished =
+  & Pick<Imported, "graph">
+  & Pick<ImportNotes, "mixedProbabilities">
+  & Pick<FileForm, "activation" | "outputLast">;
 
 /**
  * Layers that the answer needs, with the answer under the name that the file gives it; that of a
@@ -284,7 +336,7 @@ type Finished = Pick<Imported, "graph"> & Pick<ImportNotes, "activation" | "mixe
  */
 function finish(importer: Importer, input: FeatureValue): Finished {
   const { model } = importer;
-  const answer = answerOf(importer).name;
+  const { name: answer, view } = answerOf(importer);
   const composed = composeNeighbours(
     neededLayers(importer.ordered(), answer),
     answer,
@@ -314,13 +366,29 @@ function finish(importer: Importer, input: FeatureValue): Finished {
   return {
     graph: {
       name: graphName(model),
-      input: { name: input.name, shape: input.shape.slice(1) },
+      input: { name: input.name, shape: importer.shapeOf(input.name) },
       output,
       nodes: [...nodes],
       parameters: neededParameters(nodes, importer.parameters),
     },
     ...(activation === undefined ? {} : { activation: { ...activation, output: wanted } }),
+    ...(view === "channels_last" && importer.shapeOf(answer).length === 3
+      ? { outputLast: true }
+      : {}),
     ...(mixed === undefined ? {} : { mixedProbabilities: mixed }),
+  };
+}
+
+/** The types of a file's input, output and weights, where they are not f32. */
+function formOf({ output }: OnnxModel, input: OnnxValue, half: boolean): FileForm {
+  const types = { [BYTE]: "u8", [HALF]: "f16" } as const;
+  const type = input.elementType === BYTE || input.elementType === HALF
+    ? types[input.elementType]
+    : undefined;
+  return {
+    ...(type === undefined ? {} : { input: type }),
+    ...(output.elementType === HALF ? { output: "f16" } : {}),
+    ...(half || type === "f16" ? { half: true } : {}),
   };
 }
 
@@ -336,13 +404,17 @@ function requireFinalLogarithms({ model, logarithms }: Importer, nodes: readonly
 
 /** As importModel, with shapes for so many images. */
 function importFor(model: OnnxModel, options: ImportOptions, given: ModelInput): Imported {
-  const { input, shape, batch } = given;
+  const { input, shape, batch, inputLast } = given;
   const importer = new Importer(
     model,
     shape[0],
     (owner, value) => lowered(owner, value, importAlone),
   );
-  const decode = (tensor: TensorProto) => arrayOf(tensor, model.source, model.external.get(tensor));
+  // What is computed here is computed in f32.
+  const decode = (tensor: TensorProto): HostArray => {
+    const array = arrayOf(tensor, model.source, model.external.get(tensor));
+    return array.dtype === "f16" || array.dtype === "bf16" ? { ...array, dtype: "f32" } : array;
+  };
   const refused = giveConstants(importer, options, decode);
   let stored = 0;
   for (const value of importer.values.values()) {
@@ -351,7 +423,7 @@ function importFor(model: OnnxModel, options: ImportOptions, given: ModelInput):
   const folder = { ...allocator(FREE_ELEMENTS + COPIES * stored), decode };
   let start: FeatureValue;
   try {
-    start = importer.give(input.name, shape);
+    start = importer.give(input.name, shape, inputLast ? "channels_last" : undefined);
   } catch (thrown) {
     if (!(thrown instanceof Refusal)) throw thrown;
     throw new SecateurError(
@@ -361,7 +433,7 @@ function importFor(model: OnnxModel, options: ImportOptions, given: ModelInput):
     );
   }
   requireSupported(model.source, [...refused, ...importNodes(importer, folder)]);
-  const { graph, ...end } = finish(importer, start);
+  const { graph, mixedProbabilities, ...end } = finish(importer, start);
   const { opset, irVersion, producer, metadata, unusedNodes } = model;
   return {
     graph,
@@ -372,7 +444,8 @@ function importFor(model: OnnxModel, options: ImportOptions, given: ModelInput):
       batch,
       metadata,
       foldedBatchNorm: foldedConvolutions(graph.nodes, graph.output),
-      ...end,
+      form: { ...formOf(model, input, importer.half), ...(inputLast ? { inputLast } : {}), ...end },
+      ...(mixedProbabilities === undefined ? {} : { mixedProbabilities }),
       unusedNodes,
       trainingMode: importer.trainingMode,
     },

@@ -65,6 +65,8 @@ export class Importer {
   readonly values = new Map<string, Value>();
   readonly nodes: Node[] = [];
   readonly parameters = new Map<string, Tensor>();
+  /** Whether values on the way are cast to f16. */
+  half = false;
   /** Whether a node asked for what it does in training, and got what it does at inference. */
   trainingMode = false;
   /** Layers of the graph that stand for a LogSoftmax, which only the end of a model may have. */
@@ -116,14 +118,16 @@ export class Importer {
   }
 
   /** Makes a value known that no node of the graph writes. */
-  give(onnxName: string, shape: readonly number[]): FeatureValue {
+  give(onnxName: string, shape: readonly number[], view?: "channels_last"): FeatureValue {
+    const [batch, height, width, channels] = shape;
     const value = this.#checked({
       kind: "feature",
       name: this.#valueNames.unique(onnxName),
-      shape,
+      shape: view === undefined ? shape : [batch, channels, height, width],
     });
-    this.values.set(onnxName, value);
-    return value;
+    const seen = view === undefined ? value : { ...value, shape, view };
+    this.values.set(onnxName, seen);
+    return seen;
   }
 
   /** The value of an input; undefined when it is left out. */
@@ -242,7 +246,7 @@ export class Importer {
     const made = this.emit(node, layer);
     const same = like.view === "reshaped" && made.shape.join() === like.shape.join();
     if (like.view === undefined || same) return made;
-    const value = { ...made, shape: like.shape, view: like.view };
+    const value = { ...like, name: made.name };
     this.values.set(node.outputs[0], value);
     return value;
   }

@@ -3,7 +3,7 @@
 import type { Tensor } from "../../../tensor.ts";
 import { type HostArray, Refusal, shown } from "../read/array.ts";
 import type { Importer } from "./importer.ts";
-import type { ConstantValue } from "./features.ts";
+import type { ConstantValue, FeatureValue } from "./features.ts";
 import type { OnnxNode } from "../read/reader.ts";
 
 /** [rows, columns] -> [columns, rows], times a factor. */
@@ -17,15 +17,48 @@ function transposed({ shape: [rows, columns], data }: HostArray, factor: number)
   return { shape: [columns, rows], data: out };
 }
 
-/** The weight of a linear layer as [out, in]. */
+/** [out, pixels * channels] -> [out, channels * pixels]. */
+function channelsOutermost({ shape, data }: Tensor, pixels: number): Tensor {
+  const [rows, columns] = shape;
+  const channels = columns / pixels;
+  const out = new Float32Array(data.length);
+  for (let at = 0; at < rows * columns; at += columns) {
+    for (let pixel = 0; pixel < pixels; pixel++) {
+      for (let c = 0; c < channels; c++) {
+        out[at + c * pixels + pixel] = data[at + pixel * channels + c];
+      }
+    }
+  }
+  return { shape, data: out };
+}
+
+/** What a linear layer reads: features, or a picture that was flattened with channels innermost. */
+function flatInput(importer: Importer, node: OnnxNode): FeatureValue {
+  const value = importer.viewed(node);
+  return value.view === "flat_last" ? value : importer.feature(node);
+}
+
+/** The weight of a linear layer as [out, in], for the order in which the graph has what it reads. */
 function linearWeight(
   importer: Importer,
   weight: ConstantValue,
   outFirst: boolean,
   factor: number,
+  { pixels, shape: [, features] }: FeatureValue,
 ): string {
   const { array } = weight;
   if (array.shape.length !== 2) throw new Refusal(`has weights of the shape ${shown(array.shape)}`);
+  if (pixels !== undefined && pixels > 1) {
+    if (array.shape[outFirst ? 1 : 0] !== features) {
+      throw new Refusal(`has weights of the shape ${shown(array.shape)} for ${features} features`);
+    }
+    return importer.parameter(weight, `of ${pixels} pixels ${outFirst} ${factor}`, () => {
+      const whole = outFirst
+        ? { shape: array.shape, data: Float32Array.from(array.data, (value) => factor * value) }
+        : transposed(array, factor);
+      return channelsOutermost(whole, pixels);
+    });
+  }
   if (outFirst && factor === 1) return importer.parameter(weight);
   if (!outFirst) {
     return importer.parameter(weight, `transposed ${factor}`, () => transposed(array, factor));
@@ -63,13 +96,13 @@ function biasOf(
 
 /** Gemm with constant weights. */
 export function importGemm(importer: Importer, node: OnnxNode): void {
-  const x = importer.feature(node);
+  const x = flatInput(importer, node);
   const { attributes } = node;
   if (attributes.int("transA", 0) !== 0) throw new Refusal("transposes its input");
   const weight = importer.requiredConstant(node, 1);
   const bias = importer.constant(node, 2);
   const outFirst = attributes.int("transB", 0) !== 0;
-  const name = linearWeight(importer, weight, outFirst, attributes.float("alpha", 1));
+  const name = linearWeight(importer, weight, outFirst, attributes.float("alpha", 1), x);
   const out = importer.parameters.get(name)!.shape[0];
   importer.emit(node, {
     op: "linear",
@@ -86,11 +119,11 @@ export function importMatMul(importer: Importer, node: OnnxNode): void {
   const x = importer.viewed(node);
   const weight = importer.requiredConstant(node, 1);
   if (x.view !== "channels_last") {
-    const inputs = [importer.feature(node).name];
+    const flat = flatInput(importer, node);
     importer.emit(node, {
       op: "linear",
-      inputs,
-      weight: linearWeight(importer, weight, false, 1),
+      inputs: [flat.name],
+      weight: linearWeight(importer, weight, false, 1, flat),
     });
     return;
   }

@@ -9,6 +9,7 @@ import type { OnnxNode } from "../read/reader.ts";
 
 /** Whether the elements of a value lie in the file as they do in the graph. */
 function inOrder({ shape, view }: FeatureValue): boolean {
+  if (view === "flat_last") return false;
   if (view !== "channels_last") return true;
   return elementCount(shape.slice(1, -1)) === 1 || shape.at(-1) === 1;
 }
@@ -46,6 +47,12 @@ export function reshape(importer: Importer, node: OnnxNode, shape: readonly numb
     if (groupsChannels(shape, graph)) {
       return importer.alias(node, { kind, name, shape, view: "grouped" });
     }
+  }
+  const pixels = elementCount(graph.slice(1));
+  const flat = importer.isBatched(shape) && shape.length === 2 && shape[1] === elementCount(graph);
+  if (x.view === "channels_last" && flat) {
+    const made = importer.emit(node, { op: "flatten", inputs: [x.name] });
+    return importer.alias(node, { ...made, shape, view: "flat_last", pixels });
   }
   throw new Refusal(
     `turns ${importer.described(x)} into ${importer.described({ shape })}`,

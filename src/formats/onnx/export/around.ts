@@ -1,0 +1,109 @@
+/** What a file has before and behind its graph: casts, turned axes, the last operator. */
+
+import type { Graph, Shape } from "../../../graph/graph.ts";
+import type { FileForm } from "../file_form.ts";
+import { codeOf } from "../read/array.ts";
+import type { NodeProto } from "../proto/onnx_pb.ts";
+import { int, ints, onnxNode } from "./node_proto.ts";
+
+/** Nodes around a graph, and the graph as it is between them. */
+export interface Around {
+  readonly before: readonly NodeProto[];
+  readonly graph: Graph;
+  readonly behind: readonly NodeProto[];
+  /** The value that is the file's answer. */
+  readonly output: string;
+  /** Shapes of the graph's values, what its first layers read included. */
+  readonly shapesOf: (shapes: ReadonlyMap<string, Shape>) => ReadonlyMap<string, Shape>;
+}
+
+type Step = readonly [op: string, name: string, attributes: NodeProto["attribute"]];
+
+const TURN_FIRST = [0, 3, 1, 2], TURN_LAST = [0, 2, 3, 1];
+
+/** Steps that turn what comes in into the graph's input. */
+function stepsBefore({ input, inputLast, half = false }: FileForm, name: string): Step[] {
+  const type = half ? "f16" : "f32";
+  const cast: Step[] = (input ?? "f32") === type
+    ? []
+    : [["Cast", `${name}/cast`, [int("to", codeOf(type))]]];
+  const turn: Step[] = inputLast === true
+    ? [["Transpose", `${name}/channels_first`, [ints("perm", TURN_FIRST)]]]
+    : [];
+  return [...cast, ...turn];
+}
+
+/** Steps that turn the graph's answer into the file's. */
+function stepsBehind({ activation, output, outputLast, half = false }: FileForm, name: string) {
+  const ends: Step[] = [];
+  if (activation !== undefined) {
+    const axis = activation.op === "Sigmoid" ? [] : [int("axis", 1)];
+    ends.push([activation.op, activation.node, axis]);
+  }
+  if (outputLast === true) {
+    ends.push(["Transpose", `${name}/channels_last`, [ints("perm", TURN_LAST)]]);
+  }
+  const type = output ?? "f32";
+  if (type !== (half ? "f16" : "f32")) {
+    ends.push(["Cast", `${name}/cast`, [int("to", codeOf(type))]]);
+  }
+  return ends;
+}
+
+/** `fresh` gives names of values that are not taken. */
+export function aroundGraph(
+  graph: Graph,
+  form: FileForm,
+  fresh: (wanted: string) => string,
+): Around {
+  const layers = new Set(graph.nodes.map(({ name }) => name));
+  const layerName = (wanted: string): string => {
+    let name = wanted;
+    for (let k = 2; layers.has(name); k++) name = `${wanted}.${k}`;
+    layers.add(name);
+    return name;
+  };
+  const chain = (steps: readonly Step[], from: string, last?: string): NodeProto[] => {
+    let value = from;
+    return steps.map(([op, name, attributes], index) => {
+      const output = last !== undefined && index === steps.length - 1 ? last : fresh(name);
+      const node = onnxNode(op, { name: layerName(name), inputs: [value], output }, attributes);
+      value = output;
+      return node;
+    });
+  };
+  const before = chain(stepsBefore(form, graph.input.name), graph.input.name);
+  const input = before.at(-1)?.output[0] ?? graph.input.name;
+  const behind = stepsBehind(form, graph.output);
+  const nodes = graph.nodes.map((node) => ({
+    ...node,
+    inputs: node.inputs.map((name) => name === graph.input.name ? input : name),
+  }));
+  // The answer keeps its name: what the graph calls so is called otherwise, where more follows.
+  const wanted = form.activation?.output ?? graph.output;
+  const renamed = behind.length > 0 && wanted === graph.output
+    ? fresh(`${wanted}/inner`)
+    : graph.output;
+  const rename = (name: string) => name === graph.output ? renamed : name;
+  const output = behind.length === 0
+    ? graph.output
+    : wanted === graph.output
+    ? wanted
+    : fresh(wanted);
+  return {
+    before,
+    graph: {
+      ...graph,
+      nodes: nodes.map((node) => ({
+        ...node,
+        inputs: node.inputs.map(rename),
+        output: rename(node.output),
+      })),
+      output: renamed,
+    },
+    behind: chain(behind, renamed, output),
+    output,
+    shapesOf: (shapes) =>
+      new Map([...shapes, [input, graph.input.shape], [renamed, shapes.get(graph.output)!]]),
+  };
+}
