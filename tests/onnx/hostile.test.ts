@@ -242,7 +242,7 @@ const CASES: readonly Case[] = [
     what: "an operator set of the future",
     bytes: () => changed("conv_groups", (model) => void (model.opsetImport[0].version = 99n)),
     code: "graph-unsupported",
-    says: "from 9 to 28, but it is 99",
+    says: "from 7 to 28, but it is 99",
   },
   {
     what: "operators of another domain",

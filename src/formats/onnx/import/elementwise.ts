@@ -91,6 +91,9 @@ export function importBatchNorm(importer: Importer, node: OnnxNode): void {
   const x = importer.feature(node);
   const { attributes } = node;
   if (attributes.int("training_mode", 0) !== 0) importer.trainingMode = true;
+  if (importer.opset < 9 && attributes.int("spatial", 1) === 0) {
+    throw new Refusal("normalises every pixel by statistics of its own (spatial)");
+  }
   const [scale, offset, mean, variance] = [1, 2, 3, 4].map((index) =>
     importer.requiredConstant(node, index)
   );

@@ -239,9 +239,41 @@ function resizedTo(
   return { size: [rows.size, columns.size], scales: [rows.scale, columns.scale] };
 }
 
+/** Scales of Upsample and of the first Resize: an attribute before operator set 9, then an input. */
+function olderScales(importer: Importer, node: OnnxNode): readonly number[] {
+  if (importer.opset < 9) return node.attributes.floats("scales");
+  const { data } = importer.requiredConstant(node, 1).array;
+  return [...data.slice(0, 5)];
+}
+
+/** Upsample, and Resize of operator set 10: from the top left, to the cell before. */
+export function importUpsample(importer: Importer, node: OnnxNode): void {
+  const x = importer.picture(node);
+  const scales = olderScales(importer, node);
+  const [batch, channels, ...factors] = scales;
+  const mode = node.attributes.string("mode", "nearest");
+  const known = mode === "nearest" || mode === "linear" || mode === "bilinear";
+  if (!known) throw new Refusal(`has the mode ${quoted(mode)}`);
+  const [rows, columns] = factors;
+  const sensible = factors.length === 2 && factors.every((factor) => factor > 0);
+  if (!sensible || batch !== 1 || channels !== 1) {
+    throw new Refusal(`has the scales ${shown(scales)}, not of height and width alone`);
+  }
+  const [, , height, width] = x.shape;
+  importer.emit(node, {
+    op: "resize",
+    inputs: [x.name],
+    mode: mode === "nearest" ? mode : "linear",
+    coordinates: "asymmetric",
+    rounding: "floor",
+    size: [Math.floor(height * rows), Math.floor(width * columns)],
+    scales: [rows, columns],
+  });
+}
+
 /** Resize of height and width to the nearest cells or linearly between them. */
 export function importResize(importer: Importer, node: OnnxNode): void {
-  if (importer.opset < 11) throw new Refusal(`is of operator set ${importer.opset}`);
+  if (importer.opset < 11) return importUpsample(importer, node);
   const x = importer.picture(node);
   if (node.attributes.int("antialias", 0) !== 0) throw new Refusal("smooths (antialias)");
   if (node.attributes.int("exclude_outside", 0) !== 0) throw new Refusal("excludes the outside");

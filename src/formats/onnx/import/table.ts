@@ -63,6 +63,7 @@ const IMPORTS: ReadonlyMap<string, ImportNode> = new Map<string, ImportNode>([
   ["Tanh", activations.importActivation],
   ["Transpose", layout.importTranspose],
   ["Unsqueeze", reshape.importSqueeze],
+  ["Upsample", joins.importUpsample],
 ]);
 
 /** ONNX operators that become part of a graph by themselves. */

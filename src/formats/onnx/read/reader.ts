@@ -13,7 +13,7 @@ import type {
 } from "../proto/onnx_pb.ts";
 
 /** Operator sets that are read; what an operator means depends on them. */
-export const OLDEST_OPSET = 9;
+export const OLDEST_OPSET = 7;
 export const NEWEST_OPSET = 28;
 
 const MOST_NODES = 100_000;
