@@ -1,6 +1,6 @@
 /** `profile`: times a model's layers at every width on this machine. */
 
-import { availableParallelism } from "node:os";
+import { availableParallelism, loadavg } from "node:os";
 import { dirname } from "node:path";
 import { makeFolder } from "../formats/atomic.ts";
 import { layerCosts } from "../latency/costs.ts";
@@ -14,7 +14,7 @@ import { columns, count, figures, words } from "../report/columns.ts";
 import { architectureOf } from "./inputs/architecture.ts";
 import { PROFILE_OPTIONS } from "./options/model.ts";
 import { parseOptions } from "./options/parse.ts";
-import { openConsole } from "./terminal/console.ts";
+import { type Console, openConsole } from "./terminal/console.ts";
 
 /** Runs the command with commander's options. */
 export async function runProfile(
@@ -31,6 +31,7 @@ export async function runProfile(
     await makeFolder(dirname(out));
     const runtime = await openRuntime(values.runtime, { batch, threads }, dtype);
     console.stage("Layer times", `${graph.name} in ${runtime.name}, ${conditionsOf(runtime)}`);
+    warnWhereBusy(console);
     const table = await profileLayers(graph, runtime, {
       roundTo,
       signal,
@@ -42,6 +43,16 @@ export async function runProfile(
   } finally {
     console.close();
   }
+}
+
+/** Says so where others compute here: passes of milliseconds are interrupted, layers are not. */
+function warnWhereBusy(console: Pick<Console, "warn">): void {
+  const [load] = loadavg(), processors = availableParallelism();
+  if (load <= processors / 2) return;
+  console.warn(
+    `This machine is busy (load ${load.toFixed(1)} on ${plural(processors, "processor")}): ` +
+      `what a whole pass takes comes out too long; profile again when it is quiet.`,
+  );
 }
 
 const plural = (number: number, what: string): string =>

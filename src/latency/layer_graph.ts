@@ -12,8 +12,10 @@ import { shapesOf } from "../graph/shapes.ts";
 import { elementCount, type Tensor } from "../tensor.ts";
 import type { Unit } from "./units.ts";
 
-/** Names of the unit's nodes and values begin with this; all others do not. */
+/** Names of the unit's nodes and values begin with this. */
 export const UNIT_PREFIX = "unit/";
+/** Names of all others begin with this. */
+export const AROUND_PREFIX = "around/";
 
 /** A unit's graph and the channels of it that may go. */
 export interface LayerGraph {
@@ -119,23 +121,27 @@ class Surroundings {
   read(value: string, shape: Shape): string {
     const flat = shape.length === 1;
     this.parameters.set(
-      "read/weight",
+      `${AROUND_PREFIX}weight`,
       flat ? hollow(READERS, shape[0]) : hollow(READERS, shape[0], 1, 1),
     );
-    const about = { inputs: [value], output: "read", weight: "read/weight" };
-    if (flat) return this.#add({ op: "linear", name: "read/linear", ...about });
-    this.#add({ op: "convolution", name: "read/convolution", ...about, ...POINTWISE });
+    const about = {
+      inputs: [value],
+      output: `${AROUND_PREFIX}read`,
+      weight: `${AROUND_PREFIX}weight`,
+    };
+    if (flat) return this.#add({ op: "linear", name: `${AROUND_PREFIX}linear`, ...about });
+    this.#add({ op: "convolution", name: `${AROUND_PREFIX}convolution`, ...about, ...POINTWISE });
     this.#add({
       op: "global_average_pool",
-      name: "read/pool",
-      inputs: ["read"],
-      output: "read/pooled",
+      name: `${AROUND_PREFIX}pool`,
+      inputs: [`${AROUND_PREFIX}read`],
+      output: `${AROUND_PREFIX}pooled`,
     });
     return this.#add({
       op: "flatten",
-      name: "read/flatten",
-      inputs: ["read/pooled"],
-      output: "read/answer",
+      name: `${AROUND_PREFIX}flatten`,
+      inputs: [`${AROUND_PREFIX}pooled`],
+      output: `${AROUND_PREFIX}answer`,
     });
   }
 
@@ -167,12 +173,16 @@ export function layerGraph(
   const around = new Surroundings("picture", shape);
   unit.inputs.forEach((value, place) => {
     if (value !== graph.input.name) {
-      around.make(`made/${value}`, shapes.get(value)!, `make${place}`);
+      around.make(`${AROUND_PREFIX}${value}`, shapes.get(value)!, `${AROUND_PREFIX}make${place}`);
     }
   });
   const own = new Set(unit.nodes.map((node) => node.output));
   const nameOf = (value: string) =>
-    value === graph.input.name ? "picture" : own.has(value) ? UNIT_PREFIX + value : `made/${value}`;
+    value === graph.input.name
+      ? "picture"
+      : own.has(value)
+      ? UNIT_PREFIX + value
+      : AROUND_PREFIX + value;
   const made = around.nodes.splice(0);
   const written = nameOf(unit.output);
   const output = unit.output === graph.output

@@ -5,7 +5,7 @@ import { stopIfAsked } from "../progress.ts";
 import { elementCount } from "../tensor.ts";
 import { timingOf } from "../report/latency.ts";
 import { type Curve, latticeWidths, widthsToMeasure } from "./curve.ts";
-import { atWidths, filled, type LayerGraph, UNIT_PREFIX } from "./layer_graph.ts";
+import { AROUND_PREFIX, atWidths, filled, type LayerGraph, UNIT_PREFIX } from "./layer_graph.ts";
 import type { Runtime, TimedGraph } from "./runtime.ts";
 
 /** How often graphs take turns, and how many passes each makes in its turn. */
@@ -52,8 +52,18 @@ function referenceGraph(): Graph {
         dilation: [1, 1],
         groups: 1,
       },
-      { op: "global_average_pool", name: "pool", inputs: [`${UNIT_PREFIX}map`], output: "pooled" },
-      { op: "flatten", name: "flatten", inputs: ["pooled"], output: "answer" },
+      {
+        op: "global_average_pool",
+        name: `${AROUND_PREFIX}pool`,
+        inputs: [`${UNIT_PREFIX}map`],
+        output: `${AROUND_PREFIX}pooled`,
+      },
+      {
+        op: "flatten",
+        name: `${AROUND_PREFIX}flatten`,
+        inputs: [`${AROUND_PREFIX}pooled`],
+        output: "answer",
+      },
     ],
     parameters: new Map([
       ["weight", { shape: [channels, channels, 3, 3], data: new Float32Array(0) }],
@@ -183,7 +193,7 @@ export function measurementOf(layer: LayerGraph, roundTo: number): Measurement {
 
 /** Milliseconds of the reference as a layer, when the machine is quietest. */
 export async function measureReference(runtime: Runtime, options: MeasureOptions): Promise<number> {
-  const open = (graph: Graph) => runtime.openLayer(graph, UNIT_PREFIX);
+  const open = (graph: Graph) => runtime.openLayer(graph);
   return (await timeInTurns(open, [referenceGraph()], WHOLE_TURNS, options)).reference;
 }
 
@@ -197,7 +207,7 @@ export async function measureUnit(
   const graphs = plan.pairs.map(([inWidth, outWidth]) => atWidths(layer, inWidth, outWidth).graph);
   const times: number[] = [];
   for (const part of parts(graphs)) {
-    const open = (graph: Graph) => runtime.openLayer(filled(graph), UNIT_PREFIX);
+    const open = (graph: Graph) => runtime.openLayer(filled(graph));
     const { ratios } = await timeInTurns(open, part, LAYER_TURNS, options);
     times.push(...ratios.map((ratio) => ratio * reference));
   }

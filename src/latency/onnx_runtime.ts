@@ -5,9 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { reasonOf, SecateurError } from "../errors.ts";
 import { encodeOnnx } from "../formats/onnx/export/export.ts";
+import { quoted } from "../formats/bytes.ts";
 import type { Graph } from "../graph/graph.ts";
 import { elementCount } from "../tensor.ts";
-import { READERS } from "./layer_graph.ts";
+import { AROUND_PREFIX, READERS } from "./layer_graph.ts";
 import type { RunConditions, Runtime, TimedGraph } from "./runtime.ts";
 
 /** Of a number in f32. */
@@ -40,26 +41,22 @@ interface ProfileEvent {
 const REORDERS = new Set(["ReorderInput", "ReorderOutput"]);
 
 /**
- * Whether a node counts for a unit: its own, and the changes of layout that it needs towards the
- * convolutions before and after it; not that of the answer behind them.
+ * Whether a node counts for a unit: all but those around it, whatever they were fused into, and the
+ * changes of layout that it needs towards the convolutions before and after it; not that of the
+ * answer behind them.
  */
-function counts({ cat, name, args }: ProfileEvent, prefix: string, answerBytes: number): boolean {
+function counts({ cat, name, args }: ProfileEvent, answerBytes: number): boolean {
   if (cat !== "Node" || !name.endsWith("_kernel_time")) return false;
-  const reorders = REORDERS.has(args?.op_name ?? "") &&
-    Number(args?.output_size ?? 0) > answerBytes;
-  return reorders || (name.includes(prefix) && !REORDERS.has(args?.op_name ?? ""));
+  if (REORDERS.has(args?.op_name ?? "")) return Number(args?.output_size ?? 0) > answerBytes;
+  return !name.replace(/^fused /, "").startsWith(AROUND_PREFIX);
 }
 
 /** Milliseconds of the nodes of every pass that count; a pass ends in model_run. */
-export function nodeTimes(
-  events: readonly ProfileEvent[],
-  prefix: string,
-  answerBytes: number,
-): number[] {
+export function nodeTimes(events: readonly ProfileEvent[], answerBytes: number): number[] {
   const passes: number[] = [];
   let microseconds = 0;
   for (const event of events) {
-    if (counts(event, prefix, answerBytes)) microseconds += event.dur;
+    if (counts(event, answerBytes)) microseconds += event.dur;
     if (event.name !== "model_run") continue;
     passes.push(microseconds / 1000);
     microseconds = 0;
@@ -70,8 +67,8 @@ export function nodeTimes(
 class TimedSession implements TimedGraph {
   readonly #session: Session;
   readonly #feeds: Parameters<Session["run"]>[0];
-  /** Where the profile goes and whose time counts. */
-  readonly #profile: { folder: string; prefix: string } | undefined;
+  /** The folder that a profile goes to. */
+  readonly #profile: string | undefined;
   readonly #answerBytes: number;
   readonly #milliseconds: number[] = [];
 
@@ -79,7 +76,7 @@ class TimedSession implements TimedGraph {
     session: Session,
     feeds: Parameters<Session["run"]>[0],
     answerBytes: number,
-    profile?: { folder: string; prefix: string },
+    profile?: string,
   ) {
     this.#session = session;
     this.#feeds = feeds;
@@ -98,46 +95,54 @@ class TimedSession implements TimedGraph {
       await this.#session.release();
       return this.#milliseconds;
     }
-    const { folder, prefix } = this.#profile;
+    const folder = this.#profile;
     try {
       this.#session.endProfiling();
       await this.#session.release();
       const [file] = readdirSync(folder);
       const events = JSON.parse(readFileSync(join(folder, file), "utf8"));
-      return nodeTimes(events, prefix, this.#answerBytes);
+      return nodeTimes(events, this.#answerBytes);
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
   }
 }
 
+const refused = (graph: Graph, thrown: unknown): SecateurError =>
+  new SecateurError(
+    "check-failed",
+    `onnxruntime was expected to run the layer ${quoted(graph.name)}, but it says ` +
+      `${quoted(reasonOf(thrown).slice(0, 300))}; time it with --runtime secateur, or report the ` +
+      `model.`,
+    { cause: thrown },
+  );
+
 /** onnxruntime on the CPU, in f32. Throws "platform-unsupported" where it does not load. */
 export async function onnxRuntime(conditions: RunConditions): Promise<Runtime> {
   const { InferenceSession, Tensor, env } = await library();
   const { batch, threads } = conditions;
-  const open = async (graph: Graph, prefix?: string): Promise<TimedGraph> => {
+  const open = async (graph: Graph, folder?: string): Promise<TimedGraph> => {
     const { shape } = graph.input;
-    const folder = prefix === undefined
-      ? undefined
-      : mkdtempSync(join(tmpdir(), "secateur-profile-"));
     const session = await InferenceSession.create(encodeOnnx(graph, { batch }), {
       intraOpNumThreads: threads,
       logSeverityLevel: 3, // errors alone: what it warns about is its own optimisation
       ...(folder === undefined
         ? {}
         : { enableProfiling: true, profileFilePrefix: join(folder, "layers") }),
+    }).catch((thrown) => {
+      if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
+      throw refused(graph, thrown);
     });
     const data = new Float32Array(batch * elementCount(shape)).fill(0.5);
     const feeds = { [session.inputNames[0]]: new Tensor("float32", data, [batch, ...shape]) };
-    const profile = folder === undefined || prefix === undefined ? undefined : { folder, prefix };
-    return new TimedSession(session, feeds, batch * READERS * BYTES, profile);
+    return new TimedSession(session, feeds, batch * READERS * BYTES, folder);
   };
   return {
     name: "onnxruntime",
     version: env.versions.common,
     dtype: "f32",
     conditions,
-    openLayer: open,
+    openLayer: (graph) => open(graph, mkdtempSync(join(tmpdir(), "secateur-profile-"))),
     openWhole: (graph) => open(graph),
   };
 }

@@ -28,8 +28,8 @@ export interface Runtime {
   /** Type that it computes in. */
   readonly dtype: string;
   readonly conditions: RunConditions;
-  /** Times nodes whose names begin with `prefix`, without what moves data for others. */
-  openLayer(graph: Graph, prefix: string): Promise<TimedGraph>;
+  /** Times the unit of a layer's graph, without what stands around it. */
+  openLayer(graph: Graph): Promise<TimedGraph>;
   /** Times whole passes, pictures in and logits out. */
   openWhole(graph: Graph): Promise<TimedGraph>;
 }

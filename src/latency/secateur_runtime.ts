@@ -4,11 +4,12 @@ import type { Graph } from "../graph/graph.ts";
 import { loadAddon } from "../native/binding.ts";
 import { type ComputeOptions, LoadedModel, resolveDtype } from "../native/loaded_model.ts";
 import { elementCount } from "../tensor.ts";
+import { UNIT_PREFIX } from "./layer_graph.ts";
 import type { RunConditions, Runtime, TimedGraph } from "./runtime.ts";
 
 const ENTRY = "forward";
 
-/** Runs with a profile of instructions where `prefix` says whose time counts. */
+/** Runs whole, or with a profile of the instructions of a unit. */
 class TimedModel implements TimedGraph {
   readonly #model: LoadedModel;
   readonly #pictures: Float32Array;
@@ -16,12 +17,12 @@ class TimedModel implements TimedGraph {
   readonly #profiled: boolean;
   readonly #milliseconds: number[] = [];
 
-  constructor(model: LoadedModel, batch: number, prefix?: string) {
+  constructor(model: LoadedModel, batch: number, ofUnit: boolean) {
     this.#model = model;
     this.#pictures = new Float32Array(batch * elementCount(model.graph.input.shape)).fill(0.5);
-    this.#profiled = prefix !== undefined;
+    this.#profiled = ofUnit;
     this.#counted = model.session.program.instructions.flatMap(({ layer }, index) =>
-      prefix !== undefined && layer.startsWith(prefix) ? [index] : []
+      layer.startsWith(UNIT_PREFIX) ? [index] : []
     );
   }
 
@@ -59,17 +60,17 @@ export function secateurRuntime(
 ): Runtime {
   const precision = resolveDtype(dtype);
   const { batch, threads } = conditions;
-  const open = (graph: Graph, prefix?: string): Promise<TimedGraph> => {
+  const open = (graph: Graph, ofUnit: boolean): Promise<TimedGraph> => {
     const request = { kind: "forward", name: ENTRY, images: batch } as const;
     const model = LoadedModel.open(graph, [request], { dtype: precision, threads });
-    return Promise.resolve(new TimedModel(model, batch, prefix));
+    return Promise.resolve(new TimedModel(model, batch, ofUnit));
   };
   return {
     name: "secateur",
     version: loadAddon().sourceHash,
     dtype: precision,
     conditions,
-    openLayer: open,
-    openWhole: (graph) => open(graph),
+    openLayer: (graph) => open(graph, true),
+    openWhole: (graph) => open(graph, false),
   };
 }

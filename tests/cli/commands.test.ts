@@ -59,7 +59,7 @@ describe.skipIf(missing)("commands", () => {
     const env = { SECATEUR_CACHE: join(folder, "profile-cache") };
     const profile = "profile --weights model.safetensors --round-to 16 --threads 1 --dtype f32";
     const { code, out, err } = await run(`${profile} --out times/table.json`, { env });
-    expect(err).toMatch(/^Layer times: .* in secateur, f32, 1 picture per pass, 1 thread\n/);
+    expect(err).toMatch(/^Layer times: .* in secateur, f32, 1 picture per pass, 1 thread\n/m);
     expect(out).toMatch(/^layer +in +out +ms/);
     expect(out).toMatch(/ms with 50% of the channels; .*\n\nWrote times\/table\.json\.\n$/);
     expect(code).toBe(0);

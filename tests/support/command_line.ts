@@ -41,7 +41,8 @@ function taskArguments(task: string): string[] {
 /** Runs a command line, such as ["evaluate", "--json"], to its end. */
 export function runCommand(args: readonly string[], options: RunOptions): Promise<Finished> {
   const deno = denoProgram()!;
-  const line = [deno, ...taskArguments("evaluate"), ...args];
+  const task = args[0] === "profile" ? "profile" : "evaluate";
+  const line = [deno, ...taskArguments(task), ...args];
   const [program, ...rest] = options.shell === undefined
     ? line
     : ["/bin/sh", "-c", options.shell, "sh", ...line];

@@ -3,6 +3,7 @@
 import type { Graph, Node, Shape } from "../../src/graph/graph.ts";
 import { operatorOf } from "../../src/graph/operators/table.ts";
 import { shapesOf } from "../../src/graph/shapes.ts";
+import { UNIT_PREFIX } from "../../src/latency/layer_graph.ts";
 import type { Runtime, TimedGraph } from "../../src/latency/runtime.ts";
 import { elementCount } from "../../src/tensor.ts";
 
@@ -47,9 +48,11 @@ export function imaginedRuntime(version: string): { runtime: Runtime; opened: Gr
     version,
     dtype: "f32",
     conditions: { batch: 1, threads: 1 },
-    openLayer: (graph, prefix) => {
+    openLayer: (graph) => {
       opened.push(graph);
-      return Promise.resolve(timed(imaginedTime(graph, ({ name }) => name.startsWith(prefix))));
+      return Promise.resolve(
+        timed(imaginedTime(graph, ({ name }) => name.startsWith(UNIT_PREFIX))),
+      );
     },
     openWhole: (graph) => Promise.resolve(timed(wholeTime(graph))),
   };
