@@ -83,14 +83,15 @@ export interface ActivationNode extends NodeBase {
   readonly beta?: number;
 }
 
-/** Sum of two values of one shape. */
+/** Sum of two values of one shape, or of a picture and one of one channel, for all of its channels. */
 export interface AddNode extends NodeBase {
   readonly op: "add";
 }
 
 /**
  * Product of two values of one shape, or of a picture and one number a channel ([channels] or
- * [channels, 1, 1], on either side), as in squeeze-and-excitation.
+ * [channels, 1, 1], on either side), as in squeeze-and-excitation, or one number a pixel ([1, height,
+ * width]), as in spatial attention.
  */
 export interface MultiplyNode extends NodeBase {
   readonly op: "multiply";

@@ -12,6 +12,7 @@ import { RandomStream } from "../../src/random.ts";
 import { Interpreted, randomImages, toNhwc } from "../support/interpreted.ts";
 import { diverseGraph } from "../support/graphs/diverse.ts";
 import { randomGraph } from "../support/graphs/random.ts";
+import { mapGraph } from "../support/graphs/maps.ts";
 import { sharedGraph } from "../support/graphs/shared.ts";
 
 const IMAGES = 6;
@@ -128,7 +129,9 @@ function prepare(seed: number) {
     ? randomGraph(seed, 3)
     : seed < 12
     ? diverseGraph(seed, 3)
-    : sharedGraph(seed, 4);
+    : seed < 16
+    ? sharedGraph(seed, 4)
+    : mapGraph(seed, 4);
   const oracle = new Interpreted(graph, requests(graph), { slice: 2 });
   const images = randomImages(graph, IMAGES, new RandomStream(seed, "native"));
   return { graph, oracle, steps: script(oracle, images) };
@@ -137,7 +140,7 @@ function prepare(seed: number) {
 describe("native programs", () => {
   for (const engine of ENGINES) {
     it(`give what the f64 oracle gives, engine ${engine}`, async () => {
-      for (let seed = 0; seed < 16; seed++) {
+      for (let seed = 0; seed < 18; seed++) {
         const { graph, oracle, steps } = prepare(seed);
         const expected = interpretScript(oracle, steps);
         const options = { dtype: "f32", engine, threads: 2, slice: 2 } as const;

@@ -133,12 +133,19 @@ function linear(node: NodeOf<"linear">, { weights, inputs, out }: Context) {
   );
 }
 
-/** One number a channel repeats over the channel's pixels. */
-function multiply({ inputs: [a, b], shapes: [shapeA, shapeB], out }: Context) {
+/** One number a channel repeats over the channel's pixels, a map over the channels. */
+function combine(
+  { inputs: [a, b], shapes: [shapeA, shapeB], out }: Context,
+  f: (a: number, b: number) => number,
+) {
   const area = size(out) / out[0];
   const at = (shape: Shape, index: number) =>
-    size(shape) === size(out) ? index : Math.floor(index / area);
-  return new Float64Array(size(out)).map((_, i) => a[at(shapeA, i)] * b[at(shapeB, i)]);
+    size(shape) === size(out)
+      ? index
+      : shape[0] === out[0]
+      ? Math.floor(index / area)
+      : index % area;
+  return new Float64Array(size(out)).map((_, i) => f(a[at(shapeA, i)], b[at(shapeB, i)]));
 }
 
 function concat({ inputs, out }: Context) {
@@ -170,11 +177,11 @@ function compute(node: Node, context: Context): Float64Array {
       return inputs[0].map((value) => ACTIVATIONS[node.kind](value, alpha, beta));
     }
     case "multiply":
-      return multiply(context);
+      return combine(context, (a, b) => a * b);
     case "concat":
       return concat(context);
     case "add":
-      return inputs[0].map((value, index) => value + inputs[1][index]);
+      return combine(context, (a, b) => a + b);
     case "max_pool":
     case "average_pool":
       return pool(node, context);

@@ -5,6 +5,7 @@ import type { StepRequest } from "../../src/program/compile.ts";
 import { RandomStream } from "../../src/random.ts";
 import { Interpreted, randomImages } from "../support/interpreted.ts";
 import { diverseGraph } from "../support/graphs/diverse.ts";
+import { mapGraph } from "../support/graphs/maps.ts";
 import { randomGraph } from "../support/graphs/random.ts";
 
 const IMAGES = 3;
@@ -163,6 +164,12 @@ describe("differentiate, against finite differences in f64", () => {
   it("through upsampling, layer and response norms, softmax, and shared weights", () => {
     for (let seed = 0; seed < 3; seed++) {
       expect(checkGradients(pixelGraph(seed), step(), seed)).toBeGreaterThan(1e-3);
+    }
+  });
+
+  it("through maps that are the same for all channels", () => {
+    for (let seed = 0; seed < 2; seed++) {
+      expect(checkGradients(mapGraph(seed, 3), step(), seed)).toBeGreaterThan(1e-3);
     }
   });
 

@@ -1,4 +1,10 @@
-import { coupleChannelwise, type NodeOf, type Operator } from "./operator.ts";
+import {
+  coupleChannelwise,
+  coupleOperands,
+  mapOfAll,
+  type NodeOf,
+  type Operator,
+} from "./operator.ts";
 
 /** max(0, x). */
 export const relu: Operator<NodeOf<"relu">> = {
@@ -14,21 +20,23 @@ export const relu: Operator<NodeOf<"relu">> = {
   cut: (node) => node,
 };
 
-/** Sum of two values of one shape; couples their channels, as in a residual stream. */
+/**
+ * Sum of two values of one shape, whose channels couple, as in a residual stream; or of a picture and
+ * a map that is the same for all its channels.
+ */
 export const add: Operator<NodeOf<"add">> = {
   trainable: () => [],
   buffers: () => [],
   keepsZero: false,
   shape(_node, [a, b]) {
+    const map = mapOfAll([a, b]);
+    if (map !== undefined) return map === 0 ? b : a;
     if (a.length !== b.length || a.some((extent, axis) => extent !== b[axis])) {
       throw new Error(`adds [${a.join(", ")}] and [${b.join(", ")}], which differ`);
     }
     return a;
   },
   macs: () => 0,
-  channels(node, [a], _output, rules) {
-    coupleChannelwise(node, node.inputs[0], a[0], rules);
-    coupleChannelwise(node, node.inputs[1], a[0], rules);
-  },
+  channels: coupleOperands,
   cut: (node) => node,
 };

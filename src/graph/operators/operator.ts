@@ -60,6 +60,27 @@ export function coupleChannelwise(
   for (let c = 0; c < channels; c++) rules.couple(input, c, node.output, c);
 }
 
+/** Which of two operands is a picture of one channel beside one of several, if one is. */
+export function mapOfAll([a, b]: readonly Shape[]): 0 | 1 | undefined {
+  const area = ([, ...extents]: Shape) => extents.join();
+  if (a.length !== 3 || b.length !== 3 || area(a) !== area(b) || a[0] === b[0]) return undefined;
+  return a[0] === 1 ? 0 : b[0] === 1 ? 1 : undefined;
+}
+
+/** Channels of both operands go together; a map for all of them stays whatever goes. */
+export function coupleOperands(
+  node: Node,
+  inputs: readonly Shape[],
+  [channels]: Shape,
+  rules: ChannelRules,
+): void {
+  const map = mapOfAll(inputs);
+  node.inputs.forEach((input, index) => {
+    if (index === map) rules.mixes(input);
+    else coupleChannelwise(node, input, channels, rules);
+  });
+}
+
 /** An operator of one input without weights that treats every channel alike and keeps zero zero. */
 export function channelwise<N extends Node>(shape: (node: N, input: Shape) => Shape): Operator<N> {
   return {

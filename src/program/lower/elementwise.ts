@@ -3,8 +3,8 @@
 import { SecateurError } from "../../errors.ts";
 import { ACTIVATION_KINDS } from "../../graph/graph.ts";
 import { activationParameters } from "../../graph/operators/activation.ts";
-import type { NodeOf } from "../../graph/operators/operator.ts";
-import type { LoweredValue, Lowering } from "./lowering.ts";
+import { mapOfAll, type NodeOf } from "../../graph/operators/operator.ts";
+import { type LoweredValue, type Lowering, nhwc } from "./lowering.ts";
 
 type Elementwise = NodeOf<"relu"> | NodeOf<"activation"> | NodeOf<"add"> | NodeOf<"multiply">;
 
@@ -17,8 +17,59 @@ function refuse(lowering: Lowering, node: Elementwise, a: LoweredValue, b: Lower
   );
 }
 
-function lowerBinary(lowering: Lowering, node: NodeOf<"add"> | NodeOf<"multiply">): void {
+/** A picture of one channel, repeated for as many as the other operand has. */
+function spread(
+  lowering: Lowering,
+  node: NodeOf<"add"> | NodeOf<"multiply">,
+  map: LoweredValue,
+  { channels }: LoweredValue,
+): LoweredValue {
+  const { draft, options: { entry, images, dtype } } = lowering;
+  const { height, width } = map;
+  const y = draft.value({
+    name: `${entry}:spread/${node.output}`,
+    dtype,
+    shape: nhwc(height, width, channels),
+    images,
+    place: "activations",
+  });
+  lowering.instructions.push({
+    op: "gather",
+    inputs: {
+      x: map.name,
+      map: draft.constant(`map/${node.name}`, [channels], new Int32Array(channels)),
+    },
+    outputs: { y },
+    attributes: {
+      in_height: height,
+      in_width: width,
+      in_channels: 1,
+      out_height: height,
+      out_width: width,
+      out_channels: channels,
+      start_row: 0,
+      start_column: 0,
+      stride_height: 1,
+      stride_width: 1,
+    },
+    layer: node.name,
+  });
+  return { ...map, name: y, channels };
+}
+
+/** Both operands, of which one may be a map for all channels of the other. */
+function operands(lowering: Lowering, node: NodeOf<"add"> | NodeOf<"multiply">) {
   const a = lowering.input(node), b = lowering.input(node, 1);
+  const map = mapOfAll(node.inputs.map((name) => lowering.shapes.get(name)!));
+  return map === undefined
+    ? [a, b]
+    : map === 0
+    ? [spread(lowering, node, a, b), b]
+    : [a, spread(lowering, node, b, a)];
+}
+
+function lowerBinary(lowering: Lowering, node: NodeOf<"add"> | NodeOf<"multiply">): void {
+  const [a, b] = operands(lowering, node);
   const same = a.flattened === b.flattened && a.height === b.height && a.width === b.width;
   if (node.op === "add") {
     if (!same) refuse(lowering, node, a, b);

@@ -1,5 +1,6 @@
 /** Import of sums, products, normalisation and of what does nothing at inference. */
 
+import { mapOfAll } from "../../../graph/operators/operator.ts";
 import { elementCount } from "../../../tensor.ts";
 import { axisOf } from "../fold/layout.ts";
 import { Refusal, shown } from "../read/array.ts";
@@ -34,9 +35,23 @@ function isPerChannel(importer: Importer, { name, shape, view }: FeatureValue): 
     shape.every((extent, each) => each === 0 || each === axis || extent === 1);
 }
 
-/** Product of two values, one of which may be one number a channel. */
+/** Whether one of two pictures has one channel, for all of the other's; both lie alike. */
+function isMapOfAll(importer: Importer, a: FeatureValue, b: FeatureValue): boolean {
+  const shapes = [a, b].map(({ name }) => importer.shapeOf(name));
+  return a.view === b.view && a.shape.length === 4 && mapOfAll(shapes) !== undefined;
+}
+
+/** Of a picture and a map for all its channels, the picture. */
+const larger = (importer: Importer, a: FeatureValue, b: FeatureValue): FeatureValue =>
+  importer.shapeOf(a.name)[0] >= importer.shapeOf(b.name)[0] ? a : b;
+
+/** Product of two values, one of which may be one number a channel or a pixel. */
 function multiply(importer: Importer, node: OnnxNode): void {
   const [a, b] = [importer.viewed(node, 0), importer.viewed(node, 1)];
+  if (isMapOfAll(importer, a, b)) {
+    importer.emitLike(node, larger(importer, a, b), { op: "multiply", inputs: [a.name, b.name] });
+    return;
+  }
   const layout = ({ view }: FeatureValue) => view === "channels_last" ? "last" : "first";
   const [large, small] = isPerChannel(importer, a) ? [b, a] : [a, b];
   const gates = large.shape.length === 4 && isPerChannel(importer, small) &&
@@ -46,6 +61,18 @@ function multiply(importer: Importer, node: OnnxNode): void {
     throw new Refusal(`multiplies ${importer.described(a)} and ${importer.described(b)}`);
   }
   importer.emitLike(node, large, { op: "multiply", inputs: [a.name, b.name] });
+}
+
+function addition(
+  importer: Importer,
+  node: OnnxNode,
+  left: FeatureValue,
+  right: FeatureValue,
+): void {
+  const map = isMapOfAll(importer, left, right);
+  if (!map) requireEqual(importer, left, right);
+  const like = map ? larger(importer, left, right) : left;
+  importer.emitLike(node, like, { op: "add", inputs: [left.name, right.name] });
 }
 
 /** Add, Sub, Mul, Div and Neg: of a value and a constant, or of two values. */
@@ -62,9 +89,11 @@ export function importArithmetic(importer: Importer, node: OnnxNode): void {
   } else if (node.op === "Mul" && computed.length === 2) {
     multiply(importer, node);
   } else if (node.op === "Add" && computed.length === 2) {
-    const [left, right] = [importer.viewed(node, 0), importer.viewed(node, 1)];
-    requireEqual(importer, left, right);
-    importer.emitLike(node, left, { op: "add", inputs: [left.name, right.name] });
+    addition(importer, node, importer.viewed(node, 0), importer.viewed(node, 1));
+  } else if (node.op === "Sub" && computed.length === 2) {
+    const right = importer.viewed(node, 1);
+    const minus = { scale: Float64Array.of(-1), offset: Float64Array.of(0), alone: false };
+    addition(importer, node, importer.viewed(node, 0), emitAffine(importer, node, right, minus));
   } else {
     throw new Refusal("is neither a sum nor a product");
   }
