@@ -7,7 +7,9 @@ import { describe, expect, it } from "vitest";
 import { loaded, type PictureSet } from "../../src/data/dataset.ts";
 import { readImageFolder } from "../../src/data/sources/image_folder.ts";
 import { openDataset } from "../../src/data/sources/source.ts";
+import { openStore } from "../../src/data/stores/picture_store.ts";
 import { indexTar } from "../../src/data/stores/tar.ts";
+import type { Progress } from "../../src/progress.ts";
 import { dataFolder } from "../support/data.ts";
 import { TAR_END, tarEntry } from "../support/tar_files.ts";
 import { fixture, ownFolder, sha256, twoClasses, writeFiles } from "../support/picture_files.ts";
@@ -80,6 +82,30 @@ describe("a tar", () => {
       await expect(reading).rejects.toMatchObject({ code });
       await expect(reading).rejects.toThrow(part);
     }
+  });
+
+  it("of many entries, near and far from one another, is listed with progress and can be left", async () => {
+    const path = join(folder, "many.tar");
+    const large = Buffer.concat([fixture("plain.png"), Buffer.alloc(70_000)]);
+    const entries = Array.from(
+      { length: 9000 },
+      (_, i) => tarEntry(`train/a/${10_000 + i}.png`, i % 900 === 0 ? large : fixture("plain.png")),
+    );
+    await writeFile(path, Buffer.concat([...entries, TAR_END]));
+    const reports: Progress[] = [];
+    const store = await openStore(path, { onProgress: (progress) => reports.push(progress) });
+    expect(store.files.length).toBe(9000);
+    const files = await store.open();
+    for (const i of [0, 1, 899, 900, 901, 8999]) {
+      const bytes = await files.read(`train/a/${10_000 + i}.png`);
+      expect(bytes.subarray(0, 200)).toEqual(Buffer.from(fixture("plain.png").subarray(0, 200)));
+      expect(bytes.length).toBe((i % 900 === 0 ? large : fixture("plain.png")).length);
+    }
+    await files.close();
+    expect(reports.map(({ stage }) => stage)).toEqual(["listing files", "listing files"]);
+    expect(reports[0].done).toBeLessThan(reports[1].done);
+    const signal = AbortSignal.abort();
+    await expect(openStore(path, { signal })).rejects.toMatchObject({ code: "cancelled" });
   });
 
   const archive = join(dataFolder() ?? "", "cifar10-jpeg.tar");

@@ -59,7 +59,10 @@ export const DATA_OPTIONS = {
     value: "count",
     help: "take only the first pictures of each class",
   },
-  strict: { schema: flag(), help: "refuse unreadable pictures instead of skipping them" },
+  strict: {
+    schema: flag(),
+    help: "refuse files that cannot be read as pictures instead of leaving them out",
+  },
   preset: {
     schema: oneOf("imagenet", "cifar").optional(),
     value: "name",

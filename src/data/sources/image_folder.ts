@@ -237,7 +237,7 @@ async function openFolder(
   options: ImageFolderOptions,
 ): Promise<FolderPictures> {
   const { resize, crop, strict, labelled, limitPerClass } = options;
-  const store = await openStore(path);
+  const store = await openStore(path, options);
   const { paths, classes } = labelledPaths(store, {
     part,
     ...(labelled === undefined ? {} : { labelled }),

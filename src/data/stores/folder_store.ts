@@ -6,7 +6,7 @@ import { open, readdir, readFile, realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { reasonOf } from "../../errors.ts";
-import { stopIfAsked } from "../../progress.ts";
+import { type RunOptions, stopIfAsked } from "../../progress.ts";
 import { type OpenStore, type PictureStore, requireSize } from "./store.ts";
 import { type LinkTarget, type Tree, type TreeChild, walk } from "./walk.ts";
 
@@ -103,10 +103,13 @@ function openFiles(root: string): OpenStore {
 }
 
 /** Throws what the system throws for a folder that cannot be read. */
-export async function openFolderStore(root: string): Promise<PictureStore> {
+export async function openFolderStore(
+  root: string,
+  options: RunOptions,
+): Promise<PictureStore> {
   const identity = await realpath(root);
   return {
-    ...await walk(disk, identity),
+    ...await walk(disk, identity, options),
     name: root,
     identity,
     async stamp(paths, { signal, onProgress } = {}) {

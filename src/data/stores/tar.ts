@@ -6,6 +6,7 @@ import { Buffer } from "node:buffer";
 import type { FileHandle } from "node:fs/promises";
 import { SecateurError } from "../../errors.ts";
 import { quoted } from "../../formats/bytes.ts";
+import { type RunOptions, stopIfAsked } from "../../progress.ts";
 
 /** What an archive holds under a path. */
 export interface TarEntry {
@@ -22,18 +23,25 @@ export interface TarEntry {
 
 const BLOCK = 512;
 const WINDOW = 2 ** 20;
+/** Headers farther apart than this are read one by one. */
+const FAR = 2 ** 16;
+const NARROW = 2 ** 12;
+/** Headers between reports: some milliseconds of work. */
+const REPORTED = 4096;
 /** Longer names and pax records than this are damage or malice. */
 const LARGEST_RECORD = 2 ** 20;
 /** As Linux has it. */
 const LONGEST_PATH = 4096;
 const MOST_ENTRIES = 10_000_000;
 
-/** Headers read through a window, since most lie close together. */
+/** Headers read through a window, which is wide where they lie close together. */
 class HeaderWindow {
   readonly #file: FileHandle;
   readonly #bytes = Buffer.alloc(WINDOW);
   #start = 0;
   #length = 0;
+  /** Where the last look was. */
+  #last = 0;
 
   constructor(file: FileHandle) {
     this.#file = file;
@@ -42,22 +50,30 @@ class HeaderWindow {
   /** `length` bytes at `offset`, or fewer at the end of the file; valid until the next call. */
   async at(offset: number, length: number): Promise<Buffer> {
     const inside = offset >= this.#start && offset + length <= this.#start + this.#length;
-    if (!inside) {
-      this.#start = offset;
-      this.#length = 0;
-      while (this.#length < WINDOW) {
-        const { bytesRead } = await this.#file.read(
-          this.#bytes,
-          this.#length,
-          WINDOW - this.#length,
-          offset + this.#length,
-        );
-        if (bytesRead === 0) break;
-        this.#length += bytesRead;
-      }
-    }
+    if (!inside) await this.#fill(offset, Math.max(length, this.#widthAt(offset)));
+    this.#last = offset;
     const from = offset - this.#start;
     return this.#bytes.subarray(from, Math.min(from + length, this.#length));
+  }
+
+  /** How much to read at once, by how far the last header lies behind. */
+  #widthAt(offset: number): number {
+    return offset - this.#last > FAR ? NARROW : WINDOW;
+  }
+
+  async #fill(offset: number, width: number): Promise<void> {
+    this.#start = offset;
+    this.#length = 0;
+    while (this.#length < width) {
+      const { bytesRead } = await this.#file.read(
+        this.#bytes,
+        this.#length,
+        width - this.#length,
+        offset + this.#length,
+      );
+      if (bytesRead === 0) break;
+      this.#length += bytesRead;
+    }
   }
 }
 
@@ -152,10 +168,15 @@ class TarIndex {
     this.#window = new HeaderWindow(file);
   }
 
-  async read(): Promise<TarEntry[]> {
+  async read({ signal, onProgress }: RunOptions): Promise<TarEntry[]> {
     const { size: total } = await this.#file.stat();
     let known: Announced = {};
+    let headers = 0;
     for (let at = 0;;) {
+      if (++headers % REPORTED === 0) {
+        stopIfAsked(signal);
+        onProgress?.({ stage: "listing files", done: at, total, unit: "bytes" });
+      }
       // Kept beyond the next look through the window.
       const header = Buffer.from(await this.#window.at(at, BLOCK));
       // Two blocks of zeros end an archive, but some writers leave them out.
@@ -246,8 +267,12 @@ class TarIndex {
 /**
  * Every file, folder and link of the archive, in its order; hard links are files of their own.
  * `archive` is its name for messages.
- * @throws SecateurError `format-corrupt` when it is no tar or ends inside an entry.
+ * @throws SecateurError `format-corrupt` when it is no tar or ends inside an entry; `cancelled`.
  */
-export async function indexTar(file: FileHandle, archive: string): Promise<TarEntry[]> {
-  return await new TarIndex(file, archive).read();
+export async function indexTar(
+  file: FileHandle,
+  archive: string,
+  options: RunOptions = {},
+): Promise<TarEntry[]> {
+  return await new TarIndex(file, archive).read(options);
 }

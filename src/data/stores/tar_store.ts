@@ -3,6 +3,7 @@ import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { type FileHandle, open, realpath } from "node:fs/promises";
 import { SecateurError } from "../../errors.ts";
+import type { RunOptions } from "../../progress.ts";
 import { type OpenStore, type PictureStore, requireSize } from "./store.ts";
 import { indexTar, type TarEntry } from "./tar.ts";
 import { type LinkTarget, type Tree, type TreeChild, walk } from "./walk.ts";
@@ -90,9 +91,10 @@ const nameOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
 export async function openTarStore(
   path: string,
   status: { readonly size: number; readonly mtimeMs: number },
+  options: RunOptions,
 ): Promise<PictureStore> {
-  const tree = new TarTree(await entriesOf(path));
-  const listing = await walk(tree, "");
+  const tree = new TarTree(await entriesOf(path, options));
+  const listing = await walk(tree, "", options);
   const entry = (name: string): TarEntry => tree.entries.get(listing.linked.get(name) ?? name)!;
   const digest = createHash("sha256").update(`${status.size}\0${status.mtimeMs}`).digest("hex");
   return {
@@ -140,7 +142,7 @@ const PACKED = [
   { start: "PK", what: "a ZIP", advice: "unpack it and name the folder" },
 ] as const;
 
-async function entriesOf(path: string): Promise<TarEntry[]> {
+async function entriesOf(path: string, options: RunOptions): Promise<TarEntry[]> {
   const file = await open(path, "r");
   try {
     const magic = Buffer.alloc(6);
@@ -153,7 +155,7 @@ async function entriesOf(path: string): Promise<TarEntry[]> {
           `${packed.advice}.`,
       );
     }
-    return await indexTar(file, path);
+    return await indexTar(file, path, options);
   } finally {
     await file.close();
   }

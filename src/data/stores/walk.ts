@@ -1,5 +1,7 @@
 /** What is in a tree of folders and links, whether it lies on a disk or in an archive. */
 
+import { type RunOptions, stopIfAsked } from "../../progress.ts";
+
 /** One name in a folder. */
 export interface TreeChild {
   readonly name: string;
@@ -34,6 +36,8 @@ export interface Listing {
 
 /** Folders read at once. */
 const AT_ONCE = 32;
+/** Folders between reports. */
+const REPORTED = 512;
 /** Folders that link to one another give more paths than any folder of pictures has. */
 const MOST_PATHS = 20_000_000;
 
@@ -74,9 +78,13 @@ const joined = (folder: string, name: string): string => folder === "" ? name : 
 /**
  * Lists everything below `root`, following links; one that leads back to a folder it lies in is
  * passed over, so that a loop ends. A folder too deep to be read counts as a file that cannot be.
- * Throws what reading the tree throws.
+ * Throws "cancelled", and what reading the tree throws.
  */
-export async function walk(tree: Tree, root: string): Promise<Listing> {
+export async function walk(
+  tree: Tree,
+  root: string,
+  { signal, onProgress }: RunOptions = {},
+): Promise<Listing> {
   const files: string[] = [], folders: string[] = [];
   const linked = new Map<string, string>(), unreadable = new Map<string, string>();
   const places: Place[] = [{ path: "", real: root, isLinked: false, depth: 0 }];
@@ -102,6 +110,10 @@ export async function walk(tree: Tree, root: string): Promise<Listing> {
   for (let next = 0; next < places.length;) {
     const batch = places.slice(next, next + AT_ONCE);
     next += batch.length;
+    stopIfAsked(signal);
+    if (next % REPORTED < batch.length) {
+      onProgress?.({ stage: "listing files", done: next, total: places.length, unit: "folders" });
+    }
     const found = await Promise.all(batch.map((place) => resolvedChildren(tree, place)));
     found.forEach((children, i) => children.forEach((child) => take(batch[i], child)));
     if (files.length + folders.length > MOST_PATHS) {
