@@ -6,6 +6,7 @@
 import { format as untypedBytes } from "@std/fmt/bytes.js";
 import { format as untypedDuration } from "@std/fmt/duration.js";
 import { escape as untypedEscape } from "@std/html/entities.js";
+import { basename as untypedBasename } from "@std/path/posix/basename.js";
 import { closestString as untypedClosest } from "@std/text/closest_string.js";
 import { toKebabCase as untypedKebab } from "@std/text/to_kebab_case.js";
 
@@ -20,6 +21,9 @@ export const formatDuration: (
 
 /** Text as HTML, in elements and in quoted attributes. */
 export const escapeHtml: (text: string) => string = untypedEscape;
+
+/** The last part of a path with slashes, without `suffix`. */
+export const basename: (path: string, suffix?: string) => string = untypedBasename;
 
 /** The text of a list that is nearest to another, by Levenshtein distance. */
 export const closestString: (

@@ -14,6 +14,7 @@ import { readWeights } from "../../src/formats/checkpoint.ts";
 import type { Graph } from "../../src/graph/graph.ts";
 import { bindWeights } from "../../src/models/bind.ts";
 import { createModel } from "../../src/models/models.ts";
+import { basename } from "../../src/std.ts";
 import { provenance } from "../machine.ts";
 
 /** Options of every such experiment, as `parseArgs` takes them. */
@@ -55,7 +56,7 @@ export async function openSetting(args: SettingArguments): Promise<Setting> {
     weights,
   );
   return {
-    about: { model, weights: weights.split("/").at(-1)!, data: full.name },
+    about: { model, weights: basename(weights), data: full.name },
     graph,
     ...holdOutLastPerClass(full, Number(args["hold-out"])),
     out,

@@ -1,4 +1,5 @@
 /** Image folders: `train/<class>/*.jpg` and `test/` or `val/`, as a directory or a tar. */
+import { basename } from "../../std.ts";
 import type { RunOptions } from "../../progress.ts";
 import {
   type CacheKey,
@@ -242,7 +243,7 @@ async function openFolder(
     part,
     ...(labelled === undefined ? {} : { labelled }),
   });
-  const title = path.replace(/\/+$/, "").split("/").at(-1)?.replace(/\.tar$/, "") || path;
+  const title = basename(path, ".tar") || path;
   const name = part === "whole" ? title : `${title} ${part}`;
   options.accept?.({ name, classes });
   const { pictures, leftOut } = await firstOfEachClass(store, paths, limitPerClass);
