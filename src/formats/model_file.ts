@@ -138,6 +138,7 @@ const node = z.discriminatedUnion("op", [
     weight: name,
     bias: name.optional(),
   }),
+  z.strictObject({ ...layer, op: z.literal("depth_to_space"), inputs: one, block: extent }),
   z.strictObject({
     ...layer,
     op: z.literal("resize"),

@@ -199,6 +199,15 @@ export interface ResizeNode extends NodeBase {
   readonly scales: Pair;
 }
 
+/**
+ * Channels c * block^2 + i * block + j become rows i and columns j of channel c, in blocks of
+ * block x block pixels (sub-pixel convolution, Shi et al., arXiv 1609.05158).
+ */
+export interface DepthToSpaceNode extends NodeBase {
+  readonly op: "depth_to_space";
+  readonly block: number;
+}
+
 /** Over the channels of each pixel, with biased variance; scale and offset [channels]. */
 export interface LayerNormNode extends NodeBase {
   readonly op: "layer_norm";
@@ -241,6 +250,7 @@ export type Node =
   | PreluNode
   | TransposedConvolutionNode
   | ResizeNode
+  | DepthToSpaceNode
   | LayerNormNode
   | LocalResponseNormNode
   | SoftmaxNode;

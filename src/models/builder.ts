@@ -131,6 +131,11 @@ export class GraphBuilder {
     return this.#append({ op: "prelu", ...layer(name, value), slope });
   }
 
+  /** Channels spread over blocks of `block` x `block` pixels. */
+  depthToSpace(name: string, value: string, block: number): string {
+    return this.#append({ op: "depth_to_space", ...layer(name, value), block });
+  }
+
   /** To `scale` times the size, cells aligned by their centres. */
   resize(name: string, value: string, scale: number | Pair, mode: ResizeNode["mode"]): string {
     const [, height, width] = this.shape(value);

@@ -10,6 +10,7 @@ import type { TypedArray } from "../../src/native/session.ts";
 import type { EntryRequest } from "../../src/program/compile.ts";
 import { RandomStream } from "../../src/random.ts";
 import { Interpreted, randomImages, toNhwc } from "../support/interpreted.ts";
+import { blockGraph } from "../support/graphs/blocks.ts";
 import { diverseGraph } from "../support/graphs/diverse.ts";
 import { randomGraph } from "../support/graphs/random.ts";
 import { mapGraph } from "../support/graphs/maps.ts";
@@ -131,7 +132,9 @@ function prepare(seed: number) {
     ? diverseGraph(seed, 3)
     : seed < 16
     ? sharedGraph(seed, 4)
-    : mapGraph(seed, 4);
+    : seed < 18
+    ? mapGraph(seed, 4)
+    : blockGraph(seed, 4);
   const oracle = new Interpreted(graph, requests(graph), { slice: 2 });
   const images = randomImages(graph, IMAGES, new RandomStream(seed, "native"));
   return { graph, oracle, steps: script(oracle, images) };
@@ -140,7 +143,7 @@ function prepare(seed: number) {
 describe("native programs", () => {
   for (const engine of ENGINES) {
     it(`give what the f64 oracle gives, engine ${engine}`, async () => {
-      for (let seed = 0; seed < 18; seed++) {
+      for (let seed = 0; seed < 20; seed++) {
         const { graph, oracle, steps } = prepare(seed);
         const expected = interpretScript(oracle, steps);
         const options = { dtype: "f32", engine, threads: 2, slice: 2 } as const;

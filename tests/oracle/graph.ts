@@ -199,6 +199,12 @@ function compute(node: Node, context: Context): Float64Array {
         node.starts[0] + i * node.strides[0],
         node.starts[1] + j * node.strides[1],
       ]);
+    case "depth_to_space":
+      return pick(context, (c, i, j) => {
+        const { block } = node;
+        const cell = i % block * block + j % block;
+        return [c * block ** 2 + cell, Math.floor(i / block), Math.floor(j / block)];
+      });
     case "channel_map":
       return pick(context, (c, i, j) => node.from[c] < 0 ? undefined : [node.from[c], i, j]);
     case "flatten":

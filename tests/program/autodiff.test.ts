@@ -4,6 +4,7 @@ import { GraphBuilder } from "../../src/models/builder.ts";
 import type { StepRequest } from "../../src/program/compile.ts";
 import { RandomStream } from "../../src/random.ts";
 import { Interpreted, randomImages } from "../support/interpreted.ts";
+import { blockGraph } from "../support/graphs/blocks.ts";
 import { diverseGraph } from "../support/graphs/diverse.ts";
 import { mapGraph } from "../support/graphs/maps.ts";
 import { randomGraph } from "../support/graphs/random.ts";
@@ -170,6 +171,12 @@ describe("differentiate, against finite differences in f64", () => {
   it("through maps that are the same for all channels", () => {
     for (let seed = 0; seed < 2; seed++) {
       expect(checkGradients(mapGraph(seed, 3), step(), seed)).toBeGreaterThan(1e-3);
+    }
+  });
+
+  it("through channels spread over blocks of pixels", () => {
+    for (let seed = 0; seed < 2; seed++) {
+      expect(checkGradients(blockGraph(seed, 3), step(), seed)).toBeGreaterThan(1e-3);
     }
   });
 

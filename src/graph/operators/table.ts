@@ -3,6 +3,7 @@ import { activation } from "./activation.ts";
 import { batchNorm } from "./batch_norm.ts";
 import { concat } from "./concat.ts";
 import { convolution } from "./convolution.ts";
+import { depthToSpace } from "./depth_to_space.ts";
 import { add, relu } from "./elementwise.ts";
 import { flatten, linear } from "./linear.ts";
 import { multiply } from "./multiply.ts";
@@ -33,6 +34,7 @@ const OPERATORS: { readonly [Name in OperatorName]: Operator<NodeOf<Name>> } = {
   prelu,
   transposed_convolution: transposedConvolution,
   resize,
+  depth_to_space: depthToSpace,
   layer_norm: layerNorm,
   local_response_norm: localResponseNorm,
   softmax,

@@ -12,7 +12,7 @@ import { convolutionAttributes } from "./convolution_attributes.ts";
 import type { Draft, DraftInstruction } from "../draft.ts";
 import { lowerElementwise } from "./elementwise.ts";
 import { lowerNormalisation } from "./normalisation.ts";
-import { lowerResize, lowerTransposedConvolution } from "./upsampling.ts";
+import { lowerDepthToSpace, lowerResize, lowerTransposedConvolution } from "./upsampling.ts";
 import { type LoweredValue, Lowering, type LowerOptions, nhwc } from "./lowering.ts";
 import { OPERATIONS } from "../operations.ts";
 
@@ -253,6 +253,8 @@ function lowerNode(lowering: Lowering, node: Node): void {
       return lowerNormalisation(lowering, node);
     case "transposed_convolution":
       return lowerTransposedConvolution(lowering, node);
+    case "depth_to_space":
+      return lowerDepthToSpace(lowering, node);
     case "resize":
       return lowerResize(lowering, node);
   }

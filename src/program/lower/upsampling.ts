@@ -51,6 +51,33 @@ function addBias(
   lowering.emit(node, "convolution", inputs, { ...shape, relu: 0 });
 }
 
+/**
+ * A transposed convolution whose kernels are each one pixel of a block: products with ones and zeros,
+ * which move numbers exactly.
+ */
+export function lowerDepthToSpace(lowering: Lowering, node: NodeOf<"depth_to_space">): void {
+  const { block } = node;
+  const x = lowering.picture(node);
+  const [channels, height, width] = lowering.shapes.get(node.output)!;
+  const cells = block ** 2;
+  const kernel = Float32Array.from(
+    { length: x.channels * cells },
+    (_, i) => Math.floor(i / cells) % cells === i % cells ? 1 : 0,
+  );
+  const packed = lowering.draft.constant(
+    `blocks/${channels}/${block}`,
+    [x.channels, 1, block, block],
+    kernel,
+  );
+  const geometry = convolutionAttributes({ height, width, channels }, x, {
+    kernel: [block, block],
+    stride: [block, block],
+    groups: channels,
+  });
+  const inputs = { dy: x.name, packed };
+  lowering.emit(node, "convolution_backward_data", inputs, geometry, { output: "dx" });
+}
+
 /** Tables say which rows and columns each output is made of. */
 export function lowerResize(lowering: Lowering, node: NodeOf<"resize">): void {
   const { draft } = lowering;

@@ -4,6 +4,7 @@ import type { Node } from "../../../graph/graph.ts";
 import { exportActivation, exportMultiply } from "./elementwise.ts";
 import { exportLayerNorm } from "./layer_norm.ts";
 import {
+  exportDepthToSpace,
   exportPrelu,
   exportResize,
   exportResponseNorm,
@@ -131,6 +132,8 @@ export function exportNode(node: Node, context: ExportContext): NodeProto[] {
       return exportPrelu(node, context);
     case "transposed_convolution":
       return [exportTransposedConvolution(node, context)];
+    case "depth_to_space":
+      return [exportDepthToSpace(node)];
     case "resize":
       return [exportResize(node, context)];
     case "layer_norm":

@@ -50,6 +50,10 @@ export function exportResize(node: NodeOf<"resize">, context: ExportContext): No
   ]);
 }
 
+export function exportDepthToSpace(node: NodeOf<"depth_to_space">): NodeProto {
+  return onnxNode("DepthToSpace", node, [int("blocksize", node.block), text("mode", "CRD")]);
+}
+
 export function exportResponseNorm(node: NodeOf<"local_response_norm">): NodeProto {
   const { size, alpha, beta, bias } = node;
   return onnxNode("LRN", node, [

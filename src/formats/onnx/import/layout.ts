@@ -1,6 +1,7 @@
 /** Import of what moves pixels and channels: Pad, Slice, Gather, Transpose. */
 
 import type { Padding, Pair } from "../../../graph/graph.ts";
+import { quoted } from "../../bytes.ts";
 import { listed, Refusal, shown } from "../read/array.ts";
 import { axisOf, sliceRange } from "../fold/layout.ts";
 import { reshape } from "./reshape.ts";
@@ -219,6 +220,29 @@ function importShuffle(importer: Importer, node: OnnxNode, x: FeatureValue): voi
   const { kind, name } = importer.emit(node, { op: "channel_map", inputs: [x.name], from });
   const shape = [batch, channels, groups, ...area];
   importer.alias(node, { kind, name, shape, view: "grouped" });
+}
+
+/** DepthToSpace; in mode DCR, where blocks come before channels, behind a map of channels. */
+export function importDepthToSpace(importer: Importer, node: OnnxNode): void {
+  const x = importer.picture(node);
+  const block = node.attributes.int("blocksize");
+  const mode = node.attributes.string("mode", "DCR");
+  const cells = block ** 2;
+  const fits = Number.isInteger(block) && block >= 1 && x.shape[1] % cells === 0;
+  if (!fits || (mode !== "DCR" && mode !== "CRD")) {
+    throw new Refusal(`spreads ${x.shape[1]} channels over blocks of ${block} (${quoted(mode)})`);
+  }
+  const channels = x.shape[1] / cells;
+  const turned = mode === "CRD" || cells === 1 || channels === 1 ? x : importer.emitPart(
+    node,
+    "/channels",
+    {
+      op: "channel_map",
+      inputs: [x.name],
+      from: countUp(x.shape[1]).map((c) => (c % cells) * channels + Math.floor(c / cells)),
+    },
+  );
+  importer.emit(node, { op: "depth_to_space", inputs: [turned.name], block });
 }
 
 /** Transpose that leaves the axes where they are, moves channels last or back, or shuffles them. */

@@ -24,6 +24,7 @@ const IMPORTS: ReadonlyMap<string, ImportNode> = new Map<string, ImportNode>([
   ["Concat", joins.importConcat],
   ["Conv", windows.importConvolution],
   ["ConvTranspose", joins.importTransposedConvolution],
+  ["DepthToSpace", layout.importDepthToSpace],
   ["Div", elementwise.importArithmetic],
   ["Dropout", elementwise.importDropout],
   ["Elu", activations.importActivation],
