@@ -23,7 +23,7 @@ export interface CostedLayer {
 
 /** Predicted time of a graph's layers at any widths. */
 export interface LayerCosts {
-  /** Milliseconds of a pass that no layer explains. */
+  /** Milliseconds of a pass that no layer explains; below nothing where clocks add to layers. */
   readonly overhead: number;
   readonly layers: readonly CostedLayer[];
   /** Milliseconds of `layers[index]` that reads and writes so many channels; constant time. */

@@ -68,19 +68,59 @@ const POINTWISE = {
   groups: 1,
 } as const;
 
-/** Channels that what a unit writes is read into. */
-export const READERS = 8;
+/** Extents of maps that crowd the caches, and the most channels: 2 MiB of f32. */
+const CROWD = [128, 128] as const;
+const MOST_CROWD = 32;
+
+/**
+ * Channels of maps as large as a model's weights, or as caches that are one processor's own: after
+ * the rest of its model has run, a layer finds of its weights there what they leave.
+ */
+export function crowdOf(graph: Graph): number {
+  const weights = [...graph.parameters.values()]
+    .reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  return Math.min(MOST_CROWD, Math.floor(weights / (CROWD[0] * CROWD[1])));
+}
+
+/** Channels that what a unit writes is read into: as many as layouts in blocks hold. */
+const READERS = 16;
+
+/** Most numbers of a picture's that change layout around a unit for the sake of what is around. */
+export const MOST_AROUND = Math.max(READERS, MOST_CROWD);
 
 /** Collects the nodes around a unit. */
 class Surroundings {
   readonly nodes: Node[] = [];
   readonly parameters = new Map<string, Tensor>();
-  readonly #picture: string;
   readonly #shape: Shape;
+  #picture: string;
 
   constructor(picture: string, shape: Shape) {
     this.#picture = picture;
     this.#shape = shape;
+  }
+
+  /** Nodes that go over maps of this many channels before anything else can start. */
+  crowd(channels: number): void {
+    const picture = this.#picture;
+    const pooled = `${AROUND_PREFIX}crowd/pooled`;
+    this.make(`${AROUND_PREFIX}crowd`, [channels, ...CROWD], `${AROUND_PREFIX}crowd`);
+    this.#add({
+      op: "global_average_pool",
+      name: `${AROUND_PREFIX}crowd/pool`,
+      inputs: [`${AROUND_PREFIX}crowd`],
+      output: pooled,
+    });
+    const weight = `${AROUND_PREFIX}crowd/sum`;
+    this.parameters.set(weight, hollow(this.#shape[0], channels, 1, 1));
+    const about = { name: weight, inputs: [pooled], output: weight, weight };
+    this.#add({ op: "convolution", ...about, ...POINTWISE });
+    this.#picture = this.#add({
+      op: "multiply",
+      name: `${AROUND_PREFIX}crowd/multiply`,
+      inputs: [picture, weight],
+      output: `${AROUND_PREFIX}picture`,
+    });
   }
 
   /** Nodes that make a value of this shape from the picture. */
@@ -161,16 +201,22 @@ function renamed(node: Node, nameOf: (value: string) => string): Node {
   };
 }
 
-/** The graph of one unit of `graph` at full width; parameters keep only their shapes. */
+/**
+ * The graph of one unit of `graph` at full width; parameters keep only their shapes. `crowd` is what
+ * `crowdOf` gave.
+ */
 export function layerGraph(
   graph: Graph,
   shapes: ReadonlyMap<string, Shape>,
   unit: Unit,
+  crowd: number,
 ): LayerGraph {
   const first = shapes.get(unit.inputs[0])!;
   const reads = unit.inputs.includes(graph.input.name);
   const shape = reads ? graph.input.shape : [1, ...extentsOf(first)];
   const around = new Surroundings("picture", shape);
+  // What reads the picture runs first.
+  if (crowd > 0 && !reads) around.crowd(crowd);
   unit.inputs.forEach((value, place) => {
     if (value !== graph.input.name) {
       around.make(`${AROUND_PREFIX}${value}`, shapes.get(value)!, `${AROUND_PREFIX}make${place}`);

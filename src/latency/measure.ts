@@ -14,11 +14,11 @@ interface Turns {
   readonly passes: number;
 }
 
-export const LAYER_TURNS: Turns = { rounds: 3, passes: 7 };
+export const LAYER_TURNS: Turns = { rounds: 3, passes: 5 };
 export const WHOLE_TURNS: Turns = { rounds: 10, passes: 5 };
 
-/** Passes before the clock counts: caches and threads settle. */
-const WARM_UP = 2;
+/** Passes of a turn before the clock counts: caches and threads settle. */
+const WARM_UP = 1;
 
 /** Weights held at once by graphs that take turns. */
 const MOST_NUMBERS = 2 ** 26;

@@ -8,7 +8,7 @@ import { encodeOnnx } from "../formats/onnx/export/export.ts";
 import { quoted } from "../formats/bytes.ts";
 import type { Graph } from "../graph/graph.ts";
 import { elementCount } from "../tensor.ts";
-import { AROUND_PREFIX, READERS } from "./layer_graph.ts";
+import { AROUND_PREFIX, MOST_AROUND } from "./layer_graph.ts";
 import type { RunConditions, Runtime, TimedGraph } from "./runtime.ts";
 
 /** Of a number in f32. */
@@ -42,21 +42,21 @@ const REORDERS = new Set(["ReorderInput", "ReorderOutput"]);
 
 /**
  * Whether a node counts for a unit: all but those around it, whatever they were fused into, and the
- * changes of layout that it needs towards the convolutions before and after it; not that of the
- * answer behind them.
+ * changes of layout that it needs towards the convolutions before and after it; not the small ones
+ * that those around it need among themselves.
  */
-function counts({ cat, name, args }: ProfileEvent, answerBytes: number): boolean {
+function counts({ cat, name, args }: ProfileEvent, aroundBytes: number): boolean {
   if (cat !== "Node" || !name.endsWith("_kernel_time")) return false;
-  if (REORDERS.has(args?.op_name ?? "")) return Number(args?.output_size ?? 0) > answerBytes;
+  if (REORDERS.has(args?.op_name ?? "")) return Number(args?.output_size ?? 0) > aroundBytes;
   return !name.replace(/^fused /, "").startsWith(AROUND_PREFIX);
 }
 
 /** Milliseconds of the nodes of every pass that count; a pass ends in model_run. */
-export function nodeTimes(events: readonly ProfileEvent[], answerBytes: number): number[] {
+export function nodeTimes(events: readonly ProfileEvent[], aroundBytes: number): number[] {
   const passes: number[] = [];
   let microseconds = 0;
   for (const event of events) {
-    if (counts(event, answerBytes)) microseconds += event.dur;
+    if (counts(event, aroundBytes)) microseconds += event.dur;
     if (event.name !== "model_run") continue;
     passes.push(microseconds / 1000);
     microseconds = 0;
@@ -69,18 +69,18 @@ class TimedSession implements TimedGraph {
   readonly #feeds: Parameters<Session["run"]>[0];
   /** The folder that a profile goes to. */
   readonly #profile: string | undefined;
-  readonly #answerBytes: number;
+  readonly #aroundBytes: number;
   readonly #milliseconds: number[] = [];
 
   constructor(
     session: Session,
     feeds: Parameters<Session["run"]>[0],
-    answerBytes: number,
+    aroundBytes: number,
     profile?: string,
   ) {
     this.#session = session;
     this.#feeds = feeds;
-    this.#answerBytes = answerBytes;
+    this.#aroundBytes = aroundBytes;
     this.#profile = profile;
   }
 
@@ -101,7 +101,7 @@ class TimedSession implements TimedGraph {
       await this.#session.release();
       const [file] = readdirSync(folder);
       const events = JSON.parse(readFileSync(join(folder, file), "utf8"));
-      return nodeTimes(events, this.#answerBytes);
+      return nodeTimes(events, this.#aroundBytes);
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
@@ -135,13 +135,15 @@ export async function onnxRuntime(conditions: RunConditions): Promise<Runtime> {
     });
     const data = new Float32Array(batch * elementCount(shape)).fill(0.5);
     const feeds = { [session.inputNames[0]]: new Tensor("float32", data, [batch, ...shape]) };
-    return new TimedSession(session, feeds, batch * READERS * BYTES, folder);
+    return new TimedSession(session, feeds, batch * MOST_AROUND * BYTES, folder);
   };
   return {
     name: "onnxruntime",
     version: env.versions.common,
     dtype: "f32",
     conditions,
+    // Its profile has whole microseconds, and two or three for nodes that do nothing.
+    clockTime: 0.003,
     openLayer: (graph) => open(graph, mkdtempSync(join(tmpdir(), "secateur-profile-"))),
     openWhole: (graph) => open(graph),
   };

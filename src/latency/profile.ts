@@ -9,7 +9,7 @@ import { CurveCache, machineName } from "./cache.ts";
 import { layerCosts } from "./costs.ts";
 import type { Curve } from "./curve.ts";
 import { geometryOf, measuredKey } from "./geometry.ts";
-import { filled, layerGraph } from "./layer_graph.ts";
+import { crowdOf, filled, layerGraph } from "./layer_graph.ts";
 import {
   LAYER_TURNS,
   type Measurement,
@@ -34,15 +34,17 @@ const WHOLE = [1, 0.75, 0.5];
 /** Units that are measured as one, by their key. */
 function distinctUnits(graph: Graph, roundTo: number) {
   const shapes = shapesOf(graph);
+  const crowd = crowdOf(graph);
   const units = unitsOf(graph).map((unit) => {
     const isPicture = (value: string) => value === graph.input.name;
     const isAnswer = (value: string) => value === graph.output;
-    return { unit, key: `${measuredKey(unit, shapes, isPicture, isAnswer)} /${roundTo}` };
+    const key = `${measuredKey(unit, shapes, isPicture, isAnswer)} /${roundTo} ~${crowd}`;
+    return { unit, key };
   });
   const pending = new Map<string, () => Measurement>();
   for (const { unit, key } of units) {
     if (pending.has(key)) continue;
-    pending.set(key, () => measurementOf(layerGraph(graph, shapes, unit), roundTo));
+    pending.set(key, () => measurementOf(layerGraph(graph, shapes, unit, crowd), roundTo));
   }
   return { shapes, units, pending };
 }
@@ -125,11 +127,14 @@ async function fitted(
     );
     return { share: WHOLE[place], layers: sum, measured: measured[place] };
   });
-  return { ...table, ...lineThrough(whole), whole };
+  return { ...table, ...lineThrough(whole, -runtime.clockTime * table.layers.length), whole };
 }
 
-/** Least squares of measured = overhead + scale * layers, neither below nothing. */
-export function lineThrough(points: readonly { layers: number; measured: number }[]) {
+/** Least squares of measured = overhead + scale * layers, of a positive scale; `least` overhead. */
+export function lineThrough(
+  points: readonly { layers: number; measured: number }[],
+  least: number,
+) {
   const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
   const x = mean(points.map(({ layers }) => layers));
   const y = mean(points.map(({ measured }) => measured));
@@ -139,6 +144,6 @@ export function lineThrough(points: readonly { layers: number; measured: number 
     0,
   );
   const slope = squares > 0 ? products / squares : 1;
-  const scale = Math.min(Math.max(slope, Number.MIN_VALUE), y / x);
+  const scale = Math.min(slope > 0 ? slope : y / x, (y - least) / x);
   return { scale, overhead: y - scale * x };
 }

@@ -28,6 +28,8 @@ export interface Runtime {
   /** Type that it computes in. */
   readonly dtype: string;
   readonly conditions: RunConditions;
+  /** Milliseconds that timing a layer alone adds to it at most. */
+  readonly clockTime: number;
   /** Times the unit of a layer's graph, without what stands around it. */
   openLayer(graph: Graph): Promise<TimedGraph>;
   /** Times whole passes, pictures in and logits out. */

@@ -70,6 +70,7 @@ export function secateurRuntime(
     version: loadAddon().sourceHash,
     dtype: precision,
     conditions,
+    clockTime: 0,
     openLayer: (graph) => open(graph, true),
     openWhole: (graph) => open(graph, false),
   };

@@ -35,7 +35,7 @@ const TABLE = z.object({
   })).min(1),
   curves: z.array(CURVE),
   /** Milliseconds of a pass are overhead + scale * the sum over layers. */
-  overhead: z.number().nonnegative(),
+  overhead: z.number(),
   scale: z.number().positive(),
   /** What that was fitted to: the model at shares of its widths. */
   whole: z.array(z.object({ share: z.number(), layers: milliseconds, measured: milliseconds })),

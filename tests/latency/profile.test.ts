@@ -180,16 +180,19 @@ describe("a profile of this machine", () => {
 });
 
 describe("fitting", () => {
-  it("finds overhead and scale, and neither below nothing", () => {
+  it("finds overhead and scale, and no less of them than there can be", () => {
     const points = (line: (layers: number) => number) =>
       [1, 2, 3].map((layers) => ({ layers, measured: line(layers) }));
-    const exact = lineThrough(points((x) => 0.5 + 2 * x));
+    const exact = lineThrough(points((x) => 0.5 + 2 * x), 0);
     expect(exact.overhead).toBeCloseTo(0.5, 12);
     expect(exact.scale).toBeCloseTo(2, 12);
-    const through = lineThrough(points((x) => 2 * x - 0.5));
+    const through = lineThrough(points((x) => 2 * x - 0.5), 0);
     expect(through).toMatchObject({ overhead: 0 });
     expect(through.scale).toBeCloseTo(3.5 / 2, 12);
-    expect(lineThrough(points((x) => 5 - x)).scale).toBeGreaterThan(0);
+    const clocked = lineThrough(points((x) => 2 * x - 0.5), -1);
+    expect(clocked.overhead).toBeCloseTo(-0.5, 12);
+    expect(clocked.scale).toBeCloseTo(2, 12);
+    expect(lineThrough(points((x) => 5 - x), 0)).toMatchObject({ scale: 1.5, overhead: 0 });
   });
 });
 

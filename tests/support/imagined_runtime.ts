@@ -48,6 +48,7 @@ export function imaginedRuntime(version: string): { runtime: Runtime; opened: Gr
     version,
     dtype: "f32",
     conditions: { batch: 1, threads: 1 },
+    clockTime: 0,
     openLayer: (graph) => {
       opened.push(graph);
       return Promise.resolve(
