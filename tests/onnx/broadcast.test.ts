@@ -15,10 +15,16 @@ import { mapGraph } from "../support/graphs/maps.ts";
 import { randomRemovals } from "../support/graphs/removals.ts";
 import { randomImages, toNhwc } from "../support/interpreted.ts";
 import { runNative } from "../support/native_graph.ts";
-import { built, type BuiltNode, floats, node } from "../support/onnx/build.ts";
+import { built, type BuiltNode, floats, integers, node } from "../support/onnx/build.ts";
 import { largestDifference, runOnnx, runOracle } from "../support/onnx/files.ts";
 
-const tensors = [floats("w", [5, 3, 3, 3]), floats("v", [5, 3, 3, 3]), floats("m", [1, 3, 3, 3])];
+const tensors = [
+  floats("w", [5, 3, 3, 3]),
+  floats("v", [5, 3, 3, 3]),
+  floats("m", [1, 3, 3, 3]),
+  integers("area", [2, 3]),
+  integers("last", [1, 2]),
+];
 const layers = [
   node("Conv", ["x", "w"], "a"),
   node("Conv", ["x", "v"], "b"),
@@ -34,6 +40,15 @@ const CASES: readonly (readonly [string, readonly BuiltNode[]])[] = [
   ["a difference", [node("Sub", ["a", "b"], "y")]],
   ["a difference from a map", [node("Sub", ["s", "a"], "y")]],
   ["a difference that is used again", [node("Sub", ["a", "b"], "d"), node("Mul", ["d", "b"], "y")]],
+  ["a sum over pixels", [node("ReduceSum", ["a", "area"], "y")]],
+  [
+    "a sum over pixels without their axes",
+    [node("ReduceSum", ["a", "area"], "r", { keepdims: 0 }), node("Relu", ["r"], "y")],
+  ],
+  [
+    "a sum over pixels, channels last",
+    [turned("a"), node("ReduceSum", ["at", "last"], "t"), back],
+  ],
   ["channels last", [turned("a"), turned("s"), node("Mul", ["at", "st"], "t"), back]],
 ];
 

@@ -26,14 +26,18 @@ export function normalisedAxis({ shape, view }: FeatureValue): number | undefine
   return view === undefined ? 1 : undefined;
 }
 
-/** Axes that a reduction goes over, counted from the front; undefined when it names none. */
+/**
+ * Axes that a reduction goes over, counted from the front; undefined when it names none. They are an
+ * input from operator set `asInputFrom` on.
+ */
 export function reducedAxes(
   importer: Importer,
   node: OnnxNode,
   rank: number,
+  asInputFrom = 18,
 ): number[] | undefined {
-  const given = importer.opset < 18 ? undefined : importer.constant(node, 1)?.array;
-  const axes = axesOf({ node, opset: importer.opset, inputs: [integers([]), given] }, 18);
+  const given = importer.opset < asInputFrom ? undefined : importer.constant(node, 1)?.array;
+  const axes = axesOf({ node, opset: importer.opset, inputs: [integers([]), given] }, asInputFrom);
   return axes?.map((axis) => axisOf(axis, rank)).sort((a, b) => a - b);
 }
 

@@ -50,6 +50,7 @@ const IMPORTS: ReadonlyMap<string, ImportNode> = new Map<string, ImportNode>([
   ["PRelu", activations.importPrelu],
   ["Pad", layout.importPad],
   ["ReduceMean", windows.importReduceMean],
+  ["ReduceSum", windows.importReduceSum],
   ["Relu", elementwise.importRelu],
   ["Reshape", reshape.importReshape],
   ["Resize", joins.importResize],

@@ -3,6 +3,9 @@
 import type { Padding, Pair } from "../../../graph/graph.ts";
 import { windowExtent } from "../../../graph/operators/operator.ts";
 import { Refusal, shown } from "../read/array.ts";
+import { elementCount } from "../../../tensor.ts";
+import { emitAffine } from "./affine.ts";
+import type { FeatureValue } from "./features.ts";
 import { reducedAxes } from "./moments.ts";
 import type { Importer } from "./importer.ts";
 import type { OnnxNode } from "../read/reader.ts";
@@ -167,24 +170,47 @@ export function importGlobalMaxPool(importer: Importer, node: OnnxNode): void {
   });
 }
 
+/** A reduction over all of height and width; throws a Refusal for one over other axes. */
+function wholeArea(importer: Importer, node: OnnxNode, asInputFrom: number): FeatureValue {
+  const x = importer.viewed(node);
+  const axes = reducedAxes(importer, node, x.shape.length, asInputFrom) ?? [];
+  const area = x.view === undefined ? "2,3" : x.view === "channels_last" ? "1,2" : "";
+  if (x.shape.length === 4 && axes.join() === area) return x;
+  throw new Refusal(
+    `reduces ${importer.described(x)} over axes ${shown(axes)}, not height and width`,
+  );
+}
+
+/** One number a channel under the shape that a reduction of `x` gives it. */
+function reducedTo(
+  importer: Importer,
+  node: OnnxNode,
+  x: FeatureValue,
+  pooled: FeatureValue,
+): void {
+  const { kind, name, shape: [batch, channels] } = pooled;
+  if (node.attributes.int("keepdims", 1) !== 1) {
+    importer.emit(node, { op: "flatten", inputs: [name] });
+  } else if (x.view === undefined) {
+    importer.alias(node, pooled);
+  } else {
+    importer.alias(node, { kind, name, shape: [batch, 1, 1, channels], view: "channels_last" });
+  }
+}
+
 /** ReduceMean over height and width, with or without keeping them. */
 export function importReduceMean(importer: Importer, node: OnnxNode): void {
-  const x = importer.viewed(node);
-  const axes = reducedAxes(importer, node, x.shape.length) ?? [];
-  const last = x.view === "channels_last";
-  const area = x.view === undefined ? "2,3" : last ? "1,2" : "";
-  if (x.shape.length !== 4 || axes.join() !== area) {
-    throw new Refusal(
-      `averages ${importer.described(x)} over axes ${shown(axes)}, not height and width`,
-    );
-  }
+  const x = wholeArea(importer, node, 18);
   const layer = { op: "global_average_pool", inputs: [x.name] } as const;
-  if (node.attributes.int("keepdims", 1) === 1) {
-    const { kind, name, shape: [batch, channels] } = importer.emit(node, layer);
-    if (!last) return;
-    importer.alias(node, { kind, name, shape: [batch, 1, 1, channels], view: "channels_last" });
-    return;
-  }
-  const pooled = importer.emitPart(node, "/pool", layer);
-  importer.emit(node, { op: "flatten", inputs: [pooled.name] });
+  const kept = node.attributes.int("keepdims", 1) === 1;
+  reducedTo(importer, node, x, importer.emitPart(node, kept ? "" : "/pool", layer));
+}
+
+/** ReduceSum over height and width: their mean, times how many there are. */
+export function importReduceSum(importer: Importer, node: OnnxNode): void {
+  const x = wholeArea(importer, node, 13);
+  const [, ...area] = importer.shapeOf(x.name);
+  const mean = importer.emitPart(node, "/mean", { op: "global_average_pool", inputs: [x.name] });
+  const scale = Float64Array.of(elementCount(area)), offset = Float64Array.of(0);
+  reducedTo(importer, node, x, emitAffine(importer, node, mean, { scale, offset, alone: false }));
 }
