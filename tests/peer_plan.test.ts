@@ -19,7 +19,7 @@ import type { Graph } from "../src/graph/graph.ts";
 import { SecateurError } from "../src/errors.ts";
 import { parseSafetensors } from "../src/formats/safetensors.ts";
 import { createModel } from "../src/models/models.ts";
-import { randomRemoval } from "../src/shapley/select.ts";
+import { RandomStream } from "../src/random.ts";
 import { dataFolder } from "./support/data.ts";
 
 let folder = "";
@@ -32,7 +32,12 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 function halves(graph: Graph, scope: Scope): Removal[] {
   return prunableGroups(graph, scope).map((group) => {
     const { length } = group.players;
-    return { group, removed: randomRemoval(length, Math.ceil(length / 2), 1, group.name) };
+    return {
+      group,
+      removed: [...new RandomStream(1, group.name).permutation(length)].slice(
+        Math.ceil(length / 2),
+      ),
+    };
   });
 }
 

@@ -26,7 +26,8 @@ import { cutGraph } from "../../src/graph/cut.ts";
 import type { Graph } from "../../src/graph/graph.ts";
 import { createModel } from "../../src/models/models.ts";
 import { writeCheckedOnnx } from "../../src/pruning/export.ts";
-import { removalsBy } from "../../src/pruning/select.ts";
+import { l1 } from "../../src/criteria/norms.ts";
+import { removalsOf } from "../../src/criteria/ranking.ts";
 import { checkCut } from "../../src/surgery/check.ts";
 import { reestimate } from "../../src/surgery/reestimate.ts";
 import { train } from "../../src/training/train.ts";
@@ -72,10 +73,10 @@ interface Budgeted {
   readonly exportDifference: number;
 }
 
-function cutTo(graph: Graph, groups: readonly ChannelGroup[], cut: number, roundTo = 1) {
+async function cutTo(graph: Graph, groups: readonly ChannelGroup[], cut: number, roundTo = 1) {
   const budget = { kind: "flops", cut } as const;
   const ratios = solveShares(graph, groups, groups.map(() => 1), { budget, roundTo });
-  const removals = removalsBy("l1", graph, groups, ratios.kept, seed);
+  const removals = removalsOf(groups, await l1({ graph, groups }), ratios.kept);
   return { ratios, removals, cut: cutGraph(graph, removals) };
 }
 
@@ -87,7 +88,7 @@ async function budgeted(
   pictures: Dataset,
   folder: string,
 ): Promise<Budgeted> {
-  const { ratios, removals, cut: smaller } = cutTo(graph, groups, cut);
+  const { ratios, removals, cut: smaller } = await cutTo(graph, groups, cut);
   const [batch] = calibrationBatches(pictures, 2, normalisation);
   const check = await checkCut(graph, smaller, removals, batch);
   const exported = await writeCheckedOnnx(join(folder, "pruned.onnx"), smaller);
@@ -133,13 +134,13 @@ async function measureFamily(name: string) {
     );
   }
   await rm(folder, { recursive: true });
-  const half = cutTo(graph, groups, LATENCY_BUDGET).cut;
+  const { cut: half } = await cutTo(graph, groups, LATENCY_BUDGET);
   const variants = new Map([["original", graph], ["pruned", half]]);
   const refused: { variant: string; reason: string }[] = [];
   for (const roundTo of ROUND_TO) {
     const variant = `pruned, round to ${roundTo}`;
     try {
-      variants.set(variant, cutTo(graph, groups, LATENCY_BUDGET, roundTo).cut);
+      variants.set(variant, (await cutTo(graph, groups, LATENCY_BUDGET, roundTo)).cut);
     } catch (thrown) {
       refused.push({ variant, reason: reasonOf(thrown) });
     }

@@ -63,6 +63,12 @@ export async function openSetting(args: SettingArguments): Promise<Setting> {
   };
 }
 
+/** The test pictures of a setting's data. */
+export async function openTest({ data }: Pick<SettingArguments, "data">): Promise<Dataset> {
+  if (!data) throw new Error("expects --data");
+  return await loaded(await openDataset(data, "test"));
+}
+
 /** Training pictures for a Shapley sweep, in batches of at most 128. */
 export function sweepBatches({ training }: Setting, count: number, seed: number) {
   const pictures = calibrationSet(training, count, seed, "shapley");

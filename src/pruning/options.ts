@@ -1,14 +1,21 @@
+import type { Criterion } from "../criteria/criteria.ts";
 import type { Fusion } from "../concentration/concentration.ts";
 import type { Budget } from "../ratios/budget.ts";
 import type { Scope } from "../graph/channels.ts";
-import type { Worth } from "../shapley/game.ts";
+import type { Worth } from "../shapley/worth.ts";
 import type { DTypeChoice } from "../native/loaded_model.ts";
 
-/** What decides which channels go. */
-export type Criterion = "shapley" | "l1" | "random" | "reversed-shapley";
+/**
+ * What decides how many channels of each group go: `global` weighs the groups' own curves in one
+ * knapsack; the others share by a figure.
+ */
+export type RatioRule = "global" | "concentration" | "uniform";
 
-/** What decides how many channels of each group go. */
-export type RatioRule = "concentration" | "uniform";
+/**
+ * What a coalition of channels is worth: what the layers behind can give back of their outputs, or how
+ * the whole network does.
+ */
+export type GameWorth = "compensated" | Worth;
 
 /** Everything that decides a pruning run beside the model and the data. */
 export interface PruneOptions {
@@ -26,17 +33,26 @@ export interface PruneOptions {
   readonly ratios: RatioRule;
   readonly criterion: Criterion;
   /** What a coalition of channels is worth in the Shapley game. */
-  readonly worth: Worth;
+  readonly worth: GameWorth;
   readonly fusion: Fusion;
   /** Share of the rank in the fusion, in [0, 1]. */
   readonly rankWeight: number;
+  /**
+   * Power of the concentration: of the shares it gives, and of the weight it has on a group's curve
+   * under `global`, where 0 leaves it out.
+   */
+  readonly exponent: number;
   /** Training images that rank and entropy are measured on. */
   readonly rankImages: number;
   readonly entropyImages: number;
   /** Training images that Shapley values are estimated on. */
   readonly calibration: number;
-  /** Most antithetic pairs of permutations per group. */
+  /** Most antithetic pairs of permutations per group; of the compensated game, per stage. */
   readonly pairs: number;
+  /** How often values of the compensated game are taken anew on the way to the deepest cut. */
+  readonly shapleyStages: number;
+  /** Removals that they look ahead, as a share of what may still go, or all sizes. */
+  readonly ahead: number | "all";
   readonly compensate: boolean;
   readonly reestimate: boolean;
   /** Fine-tuning; 0 epochs leave it out. */

@@ -4,10 +4,10 @@
  * reporting only. Every finished stage is stored, so that a stopped run resumes.
  */
 
-import { concentrate, concentrationOf } from "../concentration/concentration.ts";
-import type { GroupConcentration, SiteStatistics } from "../concentration/concentration.ts";
-import type { Ratios } from "../ratios/budget.ts";
-import { solveShares } from "../ratios/shares.ts";
+import type { SiteStatistics } from "../concentration/concentration.ts";
+import type { CriterionContext } from "../criteria/ranking.ts";
+import { Games } from "../reproduction/games.ts";
+import { type Choice, type ChoiceStages, choose, mostRemovable } from "./choice.ts";
 import { measureSites } from "../concentration/statistics.ts";
 import { calibrationBatches, calibrationSet } from "../data/batches/calibration.ts";
 import { type Dataset, loaded, type Normalisation, type PictureSet } from "../data/dataset.ts";
@@ -31,7 +31,7 @@ import { fineTune } from "./fine_tuning.ts";
 import { commonInputs, decidingOptions, outline } from "./stage_inputs.ts";
 import { shapleyPasses, trainingPasses } from "./forecast.ts";
 import type { PruneOptions } from "./options.ts";
-import { removalsBy, shapleyOf } from "./select.ts";
+import { shapleyOf } from "./network_shapley.ts";
 import { StageStore } from "./store.ts";
 
 /** A model to prune and the pictures it may see. */
@@ -71,19 +71,13 @@ export interface Measured {
 }
 
 /** Everything a run found and made. */
-export interface Pruned {
+export interface Pruned extends Choice {
   readonly graph: Graph;
   /** The moment of `measured` at which the graph had its weights, and their epoch if there was one. */
   readonly written: { readonly moment: string; readonly epoch?: number };
   readonly original: Graph;
   readonly groups: readonly ChannelGroup[];
   readonly constraints: Constraints;
-  readonly removals: readonly Removal[];
-  /** By group; undefined with uniform ratios. */
-  readonly concentration?: readonly GroupConcentration[];
-  readonly ratios: Ratios;
-  /** By group; undefined when another criterion chose. */
-  readonly estimates?: readonly Estimate[];
   readonly check: CutCheck;
   /** By moment, in order; those left out are absent. */
   readonly measured: ReadonlyMap<string, Measured>;
@@ -100,6 +94,8 @@ export interface Pruned {
 const SURGERY_IMAGES = 2048;
 /** Pictures that the masked and the cut model are compared on. */
 const CHECK_IMAGES = 64;
+/** Pictures that layers' inputs are measured on, at most. */
+const MOMENT_IMAGES = 2048;
 const GAME_BATCH = 128;
 
 /** One run: its input, options, store and what it has measured so far. */
@@ -136,10 +132,9 @@ class PruningRun {
     const { graph } = this.#input;
     const { groups, caps, constraints } = constrainedGroups(graph, this.#options);
     await this.#baseline(graph);
-    const { concentration, ratios } = await this.#ratios(graph, groups, caps);
-    const estimates = await this.#estimates(graph, groups, ratios.kept);
-    const { criterion, seed } = this.#options;
-    const removals = removalsBy(criterion, graph, groups, ratios.kept, seed, estimates);
+    const stages = this.#choiceStages(graph, groups, caps);
+    const choice = await choose(graph, groups, caps, this.#options, stages);
+    const { removals } = choice;
     const { cut, check } = await this.#surgery(graph, removals);
     const compensated = await this.#compensation(graph, cut, removals);
     const prepared = await this.#reestimation(compensated);
@@ -155,10 +150,7 @@ class PruningRun {
       original: graph,
       groups,
       constraints,
-      removals,
-      ...(concentration ? { concentration } : {}),
-      ratios,
-      ...(estimates ? { estimates } : {}),
+      ...choice,
       check,
       measured: this.#measured,
       keptSteps: this.#keptSteps,
@@ -234,48 +226,85 @@ class PruningRun {
     if (this.#passSeconds === 0) this.#passSeconds = seconds / images;
   }
 
-  async #ratios(graph: Graph, groups: readonly ChannelGroup[], caps: readonly number[]) {
-    const { ratios: rule, fusion, rankWeight, budget, roundTo } = this.#options;
-    const options = { budget, caps, roundTo };
-    if (rule === "uniform") {
-      return { ratios: solveShares(graph, groups, groups.map(() => 1), options) };
-    }
-    const { rankImages, entropyImages, seed } = this.#options;
-    const store = this.#store.with({ groups: outline(groups), rankImages, entropyImages, seed });
-    const sites = await this.#stage<readonly SiteStatistics[]>(
-      "statistics",
-      entropyImages,
-      async () => {
-        const pictures = await this.#pictures(entropyImages, "statistics");
-        return await measureSites(graph, groups, pictures, {
-          ...this.#compute,
-          ...this.#run,
-          normalisation: this.#input.normalisation,
-          rankImages,
-          entropyImages,
-        });
+  /** The stages that choosing asks for, each stored under what it depends on. */
+  #choiceStages(
+    graph: Graph,
+    groups: readonly ChannelGroup[],
+    caps: readonly number[],
+  ): ChoiceStages {
+    const { normalisation } = this.#input;
+    const { criterion, seed, pairs, shapleyStages, ahead, roundTo } = this.#options;
+    let measured: Promise<Games> | undefined;
+    const games = () => measured ??= this.#games(graph, groups);
+    const most = mostRemovable(groups, caps, roundTo);
+    return {
+      statistics: () => this.#statistics(graph, groups),
+      networkShapley: (kept) => this.#networkShapley(graph, groups, kept),
+      curves: async (rankings) => {
+        const orders = rankings.map(({ order }) => order);
+        const store = this.#store.with({ groups: outline(groups), orders, seed });
+        const measure = async () => {
+          const own = await games();
+          return await Promise.all(orders.map((order, group) => own.curve(group, order)));
+        };
+        return await this.#stage("curves", 0, measure, false, store);
       },
-      false,
-      store,
-    );
-    const concentration = concentrationOf(graph, groups, concentrate(sites, fusion, rankWeight));
-    const figures = concentration.map((group) => group.concentration);
-    return { concentration, ratios: solveShares(graph, groups, figures, options) };
+      rankings: async (find) => {
+        const inputs = { groups: outline(groups), criterion, seed, most };
+        const sampled = { pairs, shapleyStages, ahead };
+        const store = this.#store.with({ ...inputs, ...sampled });
+        const context: CriterionContext = {
+          ...this.#run,
+          ...{ graph, groups, most, seed, normalisation, games },
+          compute: this.#compute,
+          pictures: (count, purpose) => this.#pictures(count, purpose),
+        };
+        return await this.#stage("contributions", 0, () => find(context), false, store);
+      },
+    };
   }
 
-  async #estimates(graph: Graph, groups: readonly ChannelGroup[], kept: readonly number[]) {
-    const { criterion, worth, calibration, seed, pairs } = this.#options;
-    if (criterion !== "shapley" && criterion !== "reversed-shapley") return undefined;
+  /** Moments are not stored: measuring them again takes less than keeping them is worth. */
+  async #games(graph: Graph, groups: readonly ChannelGroup[]): Promise<Games> {
+    this.#run.onStage?.({ stage: "moments" });
+    const started = performance.now();
+    const pictures = await this.#pictures(MOMENT_IMAGES, "moments");
+    const games = await Games.measure(graph, groups, pictures, {
+      ...this.#compute,
+      ...this.#run,
+      normalisation: this.#input.normalisation,
+    });
+    this.#stages.push({ name: "moments", seconds: (performance.now() - started) / 1000 });
+    return games;
+  }
+
+  async #statistics(graph: Graph, groups: readonly ChannelGroup[]) {
+    const { rankImages, entropyImages, seed } = this.#options;
+    const store = this.#store.with({ groups: outline(groups), rankImages, entropyImages, seed });
+    const measure = async (): Promise<readonly SiteStatistics[]> => {
+      const pictures = await this.#pictures(entropyImages, "statistics");
+      return await measureSites(graph, groups, pictures, {
+        ...this.#compute,
+        ...this.#run,
+        normalisation: this.#input.normalisation,
+        rankImages,
+        entropyImages,
+      });
+    };
+    return await this.#stage("statistics", entropyImages, measure, false, store);
+  }
+
+  async #networkShapley(
+    graph: Graph,
+    groups: readonly ChannelGroup[],
+    kept: readonly number[],
+  ): Promise<readonly Estimate[]> {
+    const { worth, calibration, seed, pairs } = this.#options;
+    if (worth === "compensated") throw new TypeError("the compensated game plays no network");
     const { normalisation } = this.#input;
     const passes = shapleyPasses(graph, groups, pairs, calibration);
-    const store = this.#store.with({
-      groups: outline(groups),
-      kept,
-      worth,
-      calibration,
-      seed,
-      pairs,
-    });
+    const inputs = { groups: outline(groups), kept, worth, calibration, seed, pairs };
+    const store = this.#store.with(inputs);
     const sample = async () => {
       const pictures = await this.#pictures(calibration, "shapley");
       const size = Math.min(GAME_BATCH, pictures.count);

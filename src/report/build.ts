@@ -95,7 +95,8 @@ function shapleyResult(estimate: Estimate, kept: ReadonlySet<number>): ShapleyRe
   const { players, outcome, approximate, unsettled, pairs, evaluations } = estimate;
   return {
     values: players.map(({ value, margin, jointMargin, imageError }, player) => ({
-      ...{ value, margin, jointMargin, imageError },
+      ...{ value, margin, jointMargin },
+      ...(imageError === undefined ? {} : { imageError }),
       kept: kept.has(player),
     })),
     outcome,
@@ -106,12 +107,12 @@ function shapleyResult(estimate: Estimate, kept: ReadonlySet<number>): ShapleyRe
   };
 }
 
-function groupRows({ groups, removals, concentration, estimates }: Pruned): GroupRow[] {
+function groupRows({ groups, removals, concentration, rankings }: Pruned): GroupRow[] {
   return groups.map((group, index) => {
     const removed = new Set(removals[index].removed);
     const kept = group.players.map((_, player) => player).filter((player) => !removed.has(player));
     const figures = concentration?.[index];
-    const estimate = estimates?.[index];
+    const estimate = rankings[index].estimate;
     return {
       name: group.name,
       kind: group.kind,

@@ -71,8 +71,8 @@ export interface ShapleyRow {
   readonly margin: number;
   /** Holds for all players of the group at once. */
   readonly jointMargin: number;
-  /** Standard deviation over bootstrap samples of the calibration images. */
-  readonly imageError: number;
+  /** Standard deviation over bootstrap samples of the calibration images, where they were drawn. */
+  readonly imageError?: number;
   readonly kept: boolean;
 }
 

@@ -206,7 +206,7 @@ export function shapleyTable({ values }: ShapleyResult): Table {
       small(row.value),
       small(row.margin),
       small(row.jointMargin),
-      small(row.imageError),
+      row.imageError === undefined ? "-" : small(row.imageError),
       row.kept ? "kept" : "removed",
     ]),
   };

@@ -72,8 +72,8 @@ export interface Samples {
 
 /** Estimated contribution of one player. */
 export interface PlayerValue extends Interval {
-  /** Standard deviation of the value over bootstrap samples of the calibration images. */
-  readonly imageError: number;
+  /** Standard deviation of the value over bootstrap samples of the calibration images, if taken. */
+  readonly imageError?: number;
 }
 
 /** Why sampling stopped. */

@@ -31,11 +31,18 @@ export interface SequentialOptions extends RunOptions {
   readonly threads?: number;
 }
 
-/** Values of one stage, by player; NaN for those gone before. */
-export interface StageValues {
+/** Values of one stage, by player; 0 for those gone before. */
+interface Sampled {
   readonly values: Float64Array;
   /** Mean of each pair's charges: [pair][player]. */
   readonly pairs: readonly Float64Array[];
+}
+
+export interface Stage extends Sampled {
+  /** Players that were in. */
+  readonly inside: readonly number[];
+  /** How many of them went at its end. */
+  readonly going: number;
 }
 
 export interface Sequence {
@@ -45,7 +52,7 @@ export interface Sequence {
   readonly costs: Float64Array;
   /** Each player's value when it went, or at the end. */
   readonly values: Float64Array;
-  readonly stages: readonly StageValues[];
+  readonly stages: readonly Stage[];
 }
 
 /** Starts of windows of `depth` that cover `count` positions; the last may overlap the one before. */
@@ -63,7 +70,7 @@ async function sampleStage(
   depth: number,
   stage: number,
   options: SequentialOptions,
-): Promise<StageValues> {
+): Promise<Sampled> {
   const { seed, name, pairs, threads = 1 } = options;
   const starts = windowStarts(inside.length, depth);
   const walks = new Int32Array(pairs * starts.length * 2 * depth);
@@ -86,7 +93,7 @@ async function sampleStage(
       sums[walks[i]] += costs[i];
       counts[walks[i]]++;
     }
-    return sums.map((sum, player) => sum / counts[player]);
+    return sums.map((sum, player) => counts[player] === 0 ? 0 : sum / counts[player]);
   });
   const values = new Float64Array(game.players);
   for (const pair of charged) pair.forEach((value, player) => values[player] += value / pairs);
@@ -102,7 +109,7 @@ export async function sequentialShapley(
   let inside = Array.from({ length: game.players }, (_, player) => player);
   const order: number[] = [], costs: number[] = [];
   const values = new Float64Array(game.players);
-  const stages: StageValues[] = [];
+  const stages: Stage[] = [];
   const chunk = Math.max(1, Math.ceil(most / options.stages));
   for (let stage = 0; stage === 0 || order.length < most; stage++) {
     stopIfAsked(signal);
@@ -111,10 +118,10 @@ export async function sequentialShapley(
       ? inside.length
       : Math.min(inside.length, Math.max(chunk, Math.ceil(ahead * left)));
     const sampled = await sampleStage(game, inside, depth, stage, options);
-    stages.push(sampled);
     inside.forEach((player) => values[player] = sampled.values[player]);
     const ranked = [...inside].sort((a, b) => values[a] - values[b] || b - a);
     const going = ranked.slice(0, Math.min(chunk, most - order.length));
+    stages.push({ ...sampled, inside, going: going.length });
     costs.push(...await game.remove(Int32Array.from(going)));
     order.push(...going);
     inside = ranked.slice(going.length).sort((a, b) => a - b);

@@ -89,7 +89,7 @@ function expectSame({ pruned: on }: Run, { pruned: scratch }: Run): void {
   expect(bytes(on.graph)).toEqual(bytes(scratch.graph));
   expect([...on.measured]).toEqual([...scratch.measured]);
   expect(on.ratios).toEqual(scratch.ratios);
-  expect(on.estimates).toEqual(scratch.estimates);
+  expect(on.rankings).toEqual(scratch.rankings);
 }
 
 /** Steps whose weights are made again rather than stored. */
@@ -134,21 +134,31 @@ describe("--resume", () => {
       ...(on.ran.includes("evaluation bestEpoch") ? ["evaluation bestEpoch"] : []),
     ]);
     expect(on.taken.slice(0, 4))
-      .toEqual(["baseline", "statistics", "contributions", "surgery"]);
+      .toEqual(["baseline", "contributions", "curves", "surgery"]);
     expectSame(on, scratch);
   });
 
-  it("with another budget keeps baseline and statistics", async () => {
+  it("with another budget keeps everything before widths are solved", async () => {
     const { on, scratch } = await both({ budget: { kind: "flops", cut: 0.5 } });
-    expect(on.taken).toEqual(["baseline", "statistics"]);
-    expect(on.ran.slice(0, 2)).toEqual(["contributions", "surgery"]);
+    expect(on.taken).toEqual(["baseline", "contributions", "curves"]);
+    expect(on.ran[0]).toBe("surgery");
     expectSame(on, scratch);
+  });
+
+  it("by concentration keeps statistics for another budget", async () => {
+    const shares = { ratios: "concentration", exponent: 1, epochs: 0 } as const;
+    const out = join(folder, "concentration");
+    await run(input, { ...OPTIONS, ...shares, out });
+    const budget = { kind: "flops", cut: 0.5 } as const;
+    const on = await run(input, { ...OPTIONS, ...shares, budget, out, resume: true });
+    expect(on.taken).toEqual(["baseline", "statistics", "contributions"]);
+    expect(on.ran[0]).toBe("surgery");
   });
 
   it("with another seed keeps what nothing random is in", async () => {
     const { on, scratch } = await both({ seed: 5 });
     expect(on.taken[0]).toBe("baseline");
-    expect(on.ran.slice(0, 2)).toEqual(["statistics", "contributions"]);
+    expect(on.ran.slice(0, 2)).toEqual(["contributions", "moments"]);
     expectSame(on, scratch);
   });
 
@@ -157,7 +167,7 @@ describe("--resume", () => {
     cpSync(join(folder, "first"), out, { recursive: true });
     const other = { ...input, test: smallPictures(40, 9) };
     const on = await run(other, { ...OPTIONS, out, resume: true });
-    expect(on.taken).toEqual(["statistics", "contributions", "surgery"]);
+    expect(on.taken).toEqual(["contributions", "curves", "surgery"]);
     expect(bytes(on.pruned.graph)).toEqual(bytes(first.pruned.graph));
     expect(on.pruned.measured.get("original")!.test)
       .not.toEqual(first.pruned.measured.get("original")!.test);

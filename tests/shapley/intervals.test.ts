@@ -1,7 +1,7 @@
 import jStat from "jstat";
 import { describe, expect, it } from "vitest";
 import { estimateShapley, type Samples, summarise } from "../../src/shapley/estimate.ts";
-import { lowest } from "../../src/shapley/select.ts";
+import { rankingBy } from "../../src/criteria/ranking.ts";
 import { COVERAGE_GAMES, type KnownGame } from "../support/coverage_games.ts";
 
 const SEEDS = 300;
@@ -115,7 +115,9 @@ describe("what rests on intervals", () => {
         const found = await estimateShapley({ ...rest, players }, { seed, pairs: 64, keep });
         if (found.outcome !== "separated") continue;
         separated++;
-        const removed = new Set(lowest(found.players.map(({ value }) => value), keep));
+        const removed = new Set(
+          rankingBy(found.players.map(({ value }) => value)).order.slice(0, -keep),
+        );
         const kept = exact.filter((_, player) => !removed.has(player));
         const gone = exact.filter((_, player) => removed.has(player));
         if (Math.max(...gone) > Math.min(...kept) + 1e-9) wrong++;

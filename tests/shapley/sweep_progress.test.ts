@@ -6,7 +6,7 @@ import { prunableGroups } from "../../src/graph/channels.ts";
 import { createModel } from "../../src/models/models.ts";
 import type { Progress } from "../../src/progress.ts";
 import { evaluationPasses } from "../../src/pruning/forecast.ts";
-import { shapleyOf } from "../../src/pruning/select.ts";
+import { shapleyOf } from "../../src/pruning/network_shapley.ts";
 import { StageStore } from "../../src/pruning/store.ts";
 import { RandomStream } from "../../src/random.ts";
 

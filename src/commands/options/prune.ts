@@ -1,5 +1,6 @@
 /** Options of `prune`, and what they mean together. */
 
+import { BASE_CRITERIA, type Criterion, CRITERION_NAMES } from "../../criteria/criteria.ts";
 import { type Fusion, FUSIONS } from "../../concentration/concentration.ts";
 import type { Budget } from "../../ratios/budget.ts";
 import { SecateurError } from "../../errors.ts";
@@ -14,6 +15,7 @@ import {
   oneOf,
   positive,
   share,
+  shareOrAll,
   sharesByName,
   text,
   texts,
@@ -37,6 +39,9 @@ const DEFAULTS = {
   embedded: { epochs: 8, pairs: 16, calibration: 64 },
   own: { epochs: 20, pairs: 32, calibration: 128 },
 } as const;
+
+/** Pairs a stage of the compensated game, which costs no passes of the network. */
+const COMPENSATED_PAIRS = 8;
 
 const defaultOf = (name: keyof typeof DEFAULTS.own): string =>
   `(default ${DEFAULTS.own[name]}; ${DEFAULTS.embedded[name]} for the embedded default)`;
@@ -85,9 +90,10 @@ const RATIO_TABLE = {
     help: "keep multiples of this many channels (default 1)",
   },
   ratios: {
-    schema: oneOf("concentration", "uniform").default("concentration"),
+    schema: oneOf("global", "concentration", "uniform").default("global"),
     value: "rule",
-    help: "how many channels go where: by concentration (default) or uniform",
+    help: "how many channels go where: global, by what each group's cut loses for what it saves " +
+      "(default), concentration or uniform",
   },
   fusion: {
     schema: oneOf(...FUSIONS as [Fusion, ...Fusion[]]).default("geometric"),
@@ -98,6 +104,13 @@ const RATIO_TABLE = {
     schema: between(0, 1).default(0.5),
     value: "weight",
     help: "weight of the rank in the fusion (default 0.5)",
+  },
+  exponent: {
+    schema: between(0, 8).optional(),
+    value: "power",
+    help:
+      "power of the concentration: of shares (default 1); with global, of its weight on what a " +
+      "group loses (default 0: left out)",
   },
   rankImages: {
     schema: whole(1, 1_000_000).default(640),
@@ -113,24 +126,41 @@ const RATIO_TABLE = {
 
 const SELECTION_TABLE = {
   criterion: {
-    schema: oneOf("shapley", "l1", "random", "reversed-shapley").default("shapley"),
+    schema: oneOf(...CRITERION_NAMES as [Criterion, ...Criterion[]]).default("shapley"),
     value: "name",
-    help: "which channels go: shapley (default), l1, random or reversed-shapley",
+    help: `which channels go: ${BASE_CRITERIA.join(", ")} (default shapley); reversed-NAME turns ` +
+      "an order around",
   },
   worth: {
-    schema: oneOf("loss", "probability").default("loss"),
+    schema: oneOf("compensated", "loss", "probability").default("compensated"),
     value: "name",
-    help: "what a coalition is worth: minus the loss (default), or the right class's probability",
+    help:
+      "what a coalition is worth: what compensated layers give back of their outputs (default), " +
+      "minus the network's loss, or its probability of the right class",
   },
   calibration: {
     schema: whole(1, 1_000_000).optional(),
     value: "count",
-    help: `training pictures that Shapley values are estimated on ${defaultOf("calibration")}`,
+    help: "training pictures that the network's games are played on " +
+      defaultOf("calibration"),
   },
   pairs: {
     schema: whole(2, 100_000).optional(),
     value: "count",
-    help: `most pairs of permutations per group of channels ${defaultOf("pairs")}`,
+    help: "most pairs of permutations per group of channels, and per stage in the compensated " +
+      `game (default ${COMPENSATED_PAIRS}; in the network's games ${DEFAULTS.own.pairs}, or ` +
+      `${DEFAULTS.embedded.pairs} for the embedded default)`,
+  },
+  stages: {
+    schema: whole(1, 1000).default(16),
+    value: "count",
+    help: "how often values of the compensated game are taken anew on the way (default 16)",
+  },
+  ahead: {
+    schema: shareOrAll().default(0.25),
+    value: "share",
+    help: "removals that those values look ahead, as a share of what may still go, or all sizes " +
+      "(default 0.25)",
   },
   compensate: {
     schema: unlessRefused(),
@@ -240,7 +270,10 @@ export function pruneOptions(
   raw: Readonly<Record<string, unknown>>,
   embedded: boolean,
 ): PruneOptions {
-  const { lr, pairs, calibration, warmup, ...method } = parseOptions(METHOD_TABLE, raw);
+  const { lr, pairs, calibration, warmup, exponent, stages, ...method } = parseOptions(
+    METHOD_TABLE,
+    raw,
+  );
   const defaults = embedded ? DEFAULTS.embedded : DEFAULTS.own;
   const epochs = method.epochs ?? defaults.epochs;
   return {
@@ -248,7 +281,9 @@ export function pruneOptions(
     budget: budgetOf(raw),
     epochs,
     warmup: warmup ?? defaultWarmup(epochs),
-    pairs: pairs ?? defaults.pairs,
+    exponent: exponent ?? (method.ratios === "concentration" ? 1 : 0),
+    pairs: pairs ?? (method.worth === "compensated" ? COMPENSATED_PAIRS : defaults.pairs),
+    shapleyStages: stages,
     calibration: calibration ?? defaults.calibration,
     learningRate: lr,
   };

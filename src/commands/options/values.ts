@@ -51,6 +51,18 @@ export function share() {
   return z.string(message).refine(isShare, message).transform(valueOf);
 }
 
+/** A share of something up to the whole of it, or "all". */
+export function shareOrAll() {
+  const message = "a share above 0, at most 1, or all";
+  return z.string(message).transform((given, context): number | "all" => {
+    const value = Number(given);
+    if (given === "all") return "all";
+    if (NUMBER.test(given) && value > 0 && value <= 1) return value;
+    context.addIssue({ code: "custom", message });
+    return z.NEVER;
+  });
+}
+
 /** Several texts, from an option given several times. */
 export function texts(what: string) {
   return z.array(text(what)).optional();

@@ -1,31 +1,15 @@
-/** Which channels go, once it is settled how many of each group. */
+/** Shapley values of the network's own game, group after group, stored as they are sampled. */
 
 import type { CalibrationBatch } from "../data/batches/calibration.ts";
-import type { ChannelGroup, Player } from "../graph/channels.ts";
-import type { Removal } from "../graph/cut.ts";
+import type { ChannelGroup } from "../graph/channels.ts";
 import type { Graph } from "../graph/graph.ts";
 import { LoadedModel } from "../native/loaded_model.ts";
 import type { ComputeOptions } from "../native/loaded_model.ts";
 import type { Progress, RunOptions } from "../progress.ts";
 import { type Estimate, estimateShapley, type Samples } from "../shapley/estimate.ts";
 import { gameRequest, NetworkGame, type Worth } from "../shapley/game.ts";
-import { lowest, randomRemoval } from "../shapley/select.ts";
-import { elementCount } from "../tensor.ts";
 import { evaluationPasses, mostEvaluations } from "./forecast.ts";
-import type { PruneOptions } from "./options.ts";
 import type { StageStore } from "./store.ts";
-
-/** Sum of |w| over the filters that make a player's channels (Li et al., arXiv 1608.08710). */
-export function l1Norm(graph: Graph, player: Player): number {
-  let sum = 0;
-  for (const { parameter, axis, index } of player.slices) {
-    const { shape, data } = graph.parameters.get(parameter)!;
-    if (axis !== 0 || shape.length < 2) continue;
-    const size = elementCount(shape.slice(1));
-    for (let i = index * size; i < (index + 1) * size; i++) sum += Math.abs(data[i]);
-  }
-  return sum;
-}
 
 export interface ShapleyOptions extends RunOptions, ComputeOptions {
   readonly seed: number;
@@ -112,29 +96,4 @@ export async function shapleyOf(
     report(estimates);
   }
   return estimates;
-}
-
-/** The removals a criterion makes of the kept counts. `estimates` are for the Shapley criteria. */
-export function removalsBy(
-  criterion: PruneOptions["criterion"],
-  graph: Graph,
-  groups: readonly ChannelGroup[],
-  kept: readonly number[],
-  seed: number,
-  estimates: readonly Estimate[] = [],
-): Removal[] {
-  const values = (index: number) => estimates[index].players.map((player) => player.value);
-  return groups.map((group, index) => {
-    const keep = kept[index];
-    switch (criterion) {
-      case "shapley":
-        return { group, removed: lowest(values(index), keep) };
-      case "reversed-shapley":
-        return { group, removed: lowest(values(index).map((value) => -value), keep) };
-      case "l1":
-        return { group, removed: lowest(group.players.map((p) => l1Norm(graph, p)), keep) };
-      case "random":
-        return { group, removed: randomRemoval(group.players.length, keep, seed, group.name) };
-    }
-  });
 }

@@ -1,0 +1,85 @@
+/** Shapley values of the compensated game, in sequence: see shapley/sequential.ts. */
+
+import type { Estimate } from "../shapley/estimate.ts";
+import { areApproximate, intervalsOf, spreadOf, unsettledPlayers } from "../shapley/intervals.ts";
+import { type Sequence, sequentialShapley } from "../shapley/sequential.ts";
+import type { CriterionContext, Ranking } from "./ranking.ts";
+
+export interface SequentialShapleyOptions {
+  /** How often values are taken anew on the way to the most that may go. */
+  readonly stages: number;
+  /** Antithetic pairs of permutations a stage. */
+  readonly pairs: number;
+  /** Removals that values look ahead, as a share of what may still go; "all" for all sizes. */
+  readonly ahead: number | "all";
+}
+
+const CONFIDENCE = 0.95;
+
+/**
+ * Values as they stood when each player went, with intervals over the pairs of that stage. Unsettled are
+ * players whose joint interval crossed a stage's own line between who went and who stayed.
+ */
+function estimateOf(game: string, players: number, sequence: Sequence, pairs: number): Estimate {
+  const { stages, values } = sequence;
+  const found = new Array<Estimate["players"][number]>(players);
+  const unsettled = new Set<number>();
+  let evaluations = 0;
+  for (const { pairs: charged, inside, going } of stages) {
+    const own = charged.map((pair) => Float64Array.from(inside, (player) => pair[player]));
+    const intervals = intervalsOf(
+      spreadOf({ pairs: own, folds: 1 }, inside.length),
+      CONFIDENCE,
+    );
+    // Later stages overwrite this for those that stay.
+    inside.forEach((player, i) => found[player] = { ...intervals[i], value: values[player] });
+    for (const i of unsettledPlayers(intervals, inside.length - going)) unsettled.add(inside[i]);
+    evaluations += 2 * pairs * inside.length;
+  }
+  return {
+    game,
+    players: found,
+    pairs,
+    evaluations,
+    all: 0,
+    none: -1,
+    telescope: 0,
+    outcome: unsettled.size === 0 ? "separated" : "spent",
+    gain: 1,
+    approximate: areApproximate(pairs, players),
+    unsettled: [...unsettled].sort((a, b) => a - b),
+  };
+}
+
+/** Ranks by Shapley values of the compensated game. */
+export function sequentialRanking(
+  options: SequentialShapleyOptions,
+): (context: CriterionContext) => Promise<Ranking[]> {
+  return async (context) => {
+    const { groups, most, seed, signal, onProgress } = context;
+    const games = await context.games();
+    const total = groups.reduce((sum, _, index) => sum + most[index], 0);
+    let done = 0;
+    return await Promise.all(groups.map(async ({ name, players }, index): Promise<Ranking> => {
+      let before = 0;
+      const sequence = await sequentialShapley(games.open(index), {
+        ...options,
+        seed,
+        name,
+        most: most[index],
+        ...(signal ? { signal } : {}),
+        onProgress: (progress) => {
+          done += progress.done - before;
+          before = progress.done;
+          onProgress?.({ stage: "Shapley values", done, total, unit: "channels" });
+        },
+      });
+      const { order } = sequence;
+      // Values of different stages do not compare: what does is when each went.
+      const scores = new Array<number>(players.length);
+      order.forEach((player, place) => scores[player] = place);
+      const estimate = estimateOf(name, players.length, sequence, options.pairs);
+      return { order, scores, estimate };
+    }));
+  };
+}

@@ -1,0 +1,128 @@
+/**
+ * How many channels of each group go, and which: the ratio rule and the criterion, in the order that
+ * they need each other. Rules that go by shares settle widths first; the knapsack weighs the curves of
+ * the order that the criterion found.
+ */
+
+import {
+  concentrate,
+  concentrationOf,
+  type GroupConcentration,
+  type SiteStatistics,
+} from "../concentration/concentration.ts";
+import { type CriterionContext, type Ranking, rankingBy, removalsOf } from "../criteria/ranking.ts";
+import { parseCriterion, rank } from "../criteria/criteria.ts";
+import { sequentialRanking } from "../criteria/shapley.ts";
+import type { ChannelGroup } from "../graph/channels.ts";
+import type { Removal } from "../graph/cut.ts";
+import type { Graph } from "../graph/graph.ts";
+import { rangeOf, type RatioOptions, type Ratios } from "../ratios/budget.ts";
+import { solveKnapsack } from "../ratios/knapsack.ts";
+import { solveShares } from "../ratios/shares.ts";
+import type { Estimate } from "../shapley/estimate.ts";
+import type { PruneOptions } from "./options.ts";
+
+/** What the choice asks of the run. */
+export interface ChoiceStages {
+  /** Rank and entropy of every site; only asked for by concentration. */
+  statistics(): Promise<readonly SiteStatistics[]>;
+  /** Runs or takes what the criterion found. */
+  rankings(
+    find: (context: CriterionContext) => Promise<Ranking[]>,
+  ): Promise<readonly Ranking[]>;
+  /** Shapley values of the network's own loss, whose sampling stops where the cut is settled. */
+  networkShapley(kept: readonly number[]): Promise<readonly Estimate[]>;
+  /** By group: loss in the compensated game when the first k of a ranking have gone. */
+  curves(rankings: readonly Ranking[]): Promise<readonly Float64Array[]>;
+}
+
+/** What was decided, and by what. */
+export interface Choice {
+  readonly removals: readonly Removal[];
+  readonly ratios: Ratios;
+  /** By group; only with concentration. */
+  readonly concentration?: readonly GroupConcentration[];
+  readonly rankings: readonly Ranking[];
+  /** By group: what is lost when the first k of the ranking have gone; only with the knapsack. */
+  readonly curves?: readonly Float64Array[];
+}
+
+/** Concentration sharpened or flattened by an exponent; 0 makes all groups alike. */
+function sharpened(figures: readonly GroupConcentration[], exponent: number): number[] {
+  return figures.map(({ concentration }) => concentration ** exponent);
+}
+
+/** Curves weighed by concentration: what is lost where much information is counts more. */
+function weighed(
+  curves: readonly Float64Array[],
+  concentration: readonly GroupConcentration[] | undefined,
+  exponent: number,
+): readonly Float64Array[] {
+  if (concentration === undefined) return curves;
+  const weights = sharpened(concentration, exponent);
+  return curves.map((curve, group) => curve.map((loss) => loss * weights[group]));
+}
+
+async function rankingsFor(
+  options: PruneOptions,
+  stages: ChoiceStages,
+  kept: readonly number[] | undefined,
+  uniform: () => Ratios,
+): Promise<readonly Ranking[]> {
+  const { criterion, worth, shapleyStages, ahead, pairs } = options;
+  const { base, reversed } = parseCriterion(criterion);
+  if (base === "shapley" && worth !== "compensated") {
+    const estimates = await stages.networkShapley(kept ?? uniform().kept);
+    return estimates.map((estimate) => {
+      const scores = estimate.players.map(({ value }) => reversed ? -value : value);
+      return { ...rankingBy(scores), estimate };
+    });
+  }
+  const shapley = sequentialRanking({ stages: shapleyStages, ahead, pairs });
+  return await stages.rankings((context) => rank(criterion, context, shapley));
+}
+
+/** Chooses widths and channels within the options' budget. */
+export async function choose(
+  graph: Graph,
+  groups: readonly ChannelGroup[],
+  caps: readonly number[],
+  options: PruneOptions,
+  stages: ChoiceStages,
+): Promise<Choice> {
+  const { ratios: rule, fusion, rankWeight, exponent, budget, roundTo } = options;
+  const ratioOptions: RatioOptions = { budget, caps, roundTo };
+  const uniform = () => solveShares(graph, groups, groups.map(() => 1), ratioOptions);
+  const needsConcentration = rule === "concentration" || (rule === "global" && exponent > 0);
+  const concentration = needsConcentration
+    ? concentrationOf(graph, groups, concentrate(await stages.statistics(), fusion, rankWeight))
+    : undefined;
+  const settled = rule === "uniform"
+    ? uniform()
+    : rule === "concentration"
+    ? solveShares(graph, groups, sharpened(concentration!, exponent), ratioOptions)
+    : undefined;
+  const rankings = await rankingsFor(options, stages, settled?.kept, uniform);
+  const curves = settled ? undefined : await stages.curves(rankings);
+  const ratios = settled ??
+    solveKnapsack(graph, groups, weighed(curves!, concentration, exponent), ratioOptions);
+  return {
+    removals: removalsOf(groups, rankings, ratios.kept),
+    ratios,
+    rankings,
+    ...(concentration ? { concentration } : {}),
+    ...(curves ? { curves } : {}),
+  };
+}
+
+/** Most players that may go, by group. */
+export function mostRemovable(
+  groups: readonly ChannelGroup[],
+  caps: readonly number[],
+  roundTo: number,
+): number[] {
+  return groups.map((group, index) => {
+    const { least, most } = rangeOf(group, caps[index], roundTo);
+    return most - least;
+  });
+}

@@ -1,0 +1,56 @@
+/** The compensated games of channel groups: moments measured once, then as many games as are asked for. */
+
+import type { Dataset } from "../data/dataset.ts";
+import type { ChannelGroup } from "../graph/channels.ts";
+import type { Graph } from "../graph/graph.ts";
+import { type NativeConsumer, Reproduction } from "../native/reproduction.ts";
+import { RIDGE } from "../surgery/least_squares.ts";
+import { measureMoments, type MomentsOptions } from "./moments.ts";
+import { consumersOf, needsOf } from "./readers.ts";
+
+/** Games of a graph's groups, by the groups' indices. */
+export class Games {
+  readonly #groups: readonly ChannelGroup[];
+  readonly #consumers: readonly (readonly NativeConsumer[])[];
+  readonly #signal: AbortSignal | undefined;
+
+  private constructor(
+    groups: readonly ChannelGroup[],
+    consumers: readonly (readonly NativeConsumer[])[],
+    signal: AbortSignal | undefined,
+  ) {
+    this.#groups = groups;
+    this.#consumers = consumers;
+    this.#signal = signal;
+  }
+
+  /** Measures what the readers of all groups read. Throws what measureMoments throws. */
+  static async measure(
+    graph: Graph,
+    groups: readonly ChannelGroup[],
+    pictures: Dataset,
+    options: MomentsOptions,
+  ): Promise<Games> {
+    const { layers, values } = needsOf(graph, groups);
+    const moments = await measureMoments(graph, layers, values, pictures, options);
+    const consumers = groups.map((group) => consumersOf(graph, group, moments));
+    return new Games(groups, consumers, options.signal);
+  }
+
+  /** A group's game with all players in. */
+  open(index: number): Reproduction {
+    const { players } = this.#groups[index];
+    return new Reproduction(this.#consumers[index], players.length, RIDGE, this.#signal);
+  }
+
+  /**
+   * What is lost when the first k players of an order have gone, for every k from 0 to all of them: in
+   * shares of what the group's readers put out, summed over readers.
+   */
+  async curve(index: number, order: readonly number[]): Promise<Float64Array> {
+    const costs = await this.open(index).walk(Int32Array.from(order), order.length);
+    const curve = new Float64Array(order.length + 1);
+    costs.forEach((cost, k) => curve[k + 1] = curve[k] + cost);
+    return curve;
+  }
+}
