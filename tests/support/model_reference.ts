@@ -69,7 +69,11 @@ function spread(name: string, shape: readonly number[], scale: number): (u: numb
   return (u) => (2 * u - 1) * bound;
 }
 
-function withReferenceWeights(graph: Graph, scales: ReferenceForward["scales"]): Graph {
+/** The graph with the weights that make.py gives by their names; `scales` of batch norms default to 1. */
+export function withReferenceWeights(
+  graph: Graph,
+  scales: ReferenceForward["scales"] = {},
+): Graph {
   const parameters = new Map<string, Tensor>();
   for (const [name, { shape }] of graph.parameters) {
     const layer = name.slice(0, name.lastIndexOf("."));
