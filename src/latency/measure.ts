@@ -15,7 +15,7 @@ interface Turns {
 }
 
 export const LAYER_TURNS: Turns = { rounds: 3, passes: 5 };
-export const WHOLE_TURNS: Turns = { rounds: 10, passes: 5 };
+export const WHOLE_TURNS: Turns = { rounds: 16, passes: 3 };
 
 /** Passes of a turn before the clock counts: caches and threads settle. */
 const WARM_UP = 1;
@@ -117,12 +117,14 @@ async function timeInTurns(
     { length: rounds * graphs.length },
     (_, index) => turnOf(reference, index),
   );
-  const ratios = others.map((all, place) =>
-    median(Array.from(
+  // Long passes are interrupted where the reference is not: the quieter rounds count.
+  const ratios = others.map((all, place) => {
+    const rounded = Array.from(
       { length: rounds },
       (_, round) => turnOf(all, round) / meanwhile[round * graphs.length + place],
-    ))
-  );
+    );
+    return Math.max(LEAST, timingOf(rounded).low);
+  });
   return { ratios, reference: Math.min(...meanwhile) };
 }
 
