@@ -10,13 +10,13 @@ struct bfloat16 {
   uint16_t bits;
 };
 
-inline float to_float(float value) { return value; }
+constexpr float to_float(float value) { return value; }
 
-inline float to_float(bfloat16 value) {
+constexpr float to_float(bfloat16 value) {
   return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16);
 }
 
-inline bfloat16 to_bfloat16(float value) {
+constexpr bfloat16 to_bfloat16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   // Rounding could carry a NaN's payload into infinity or zero.
   if (value != value) return {static_cast<uint16_t>(bits >> 16 | 0x40)};

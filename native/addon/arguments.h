@@ -11,7 +11,6 @@
 #include <string>
 #include <vector>
 
-#include "cpu/backend.h"
 #include "error.h"
 
 namespace secateur {
@@ -85,14 +84,6 @@ inline int32_t int_argument(const Napi::CallbackInfo& info, const Napi::Value& v
   const int64_t number = integer_argument(info, value);
   if (number != static_cast<int32_t>(number)) refuse_argument(info, "a number of 32 bits");
   return static_cast<int32_t>(number);
-}
-
-inline Engine engine_argument(const Napi::CallbackInfo& info, const Napi::Value& value) {
-  const std::string name = value.IsString() ? value.As<Napi::String>().Utf8Value() : "";
-  if (name == "automatic") return Engine::automatic;
-  if (name == "portable") return Engine::portable;
-  if (name == "onednn") return Engine::onednn;
-  refuse_argument(info, "an engine: automatic, portable or onednn");
 }
 
 inline std::vector<Napi::Value> list_argument(const Napi::CallbackInfo& info,

@@ -6,27 +6,37 @@
 #include "addon/ancestry.h"
 #include "addon/arguments.h"
 #include "addon/background.h"
+#include "addon/executor_choice.h"
 #include "addon/linear_algebra.h"
 #include "addon/reproduction_object.h"
 #include "addon/session_object.h"
-#include "cpu/backend.h"
 #include "cpu_features.h"
+#include "plugin/plugin.h"
 
 namespace {
 
 using secateur::guarded;
 using secateur::integer_argument;
 
-// (ints: number[], engine: string): number
+// (ints: number[], threads: number, engine: string, plugin?: string, device?: number): number
 Napi::Value packed_bytes(const Napi::CallbackInfo& info) {
   std::vector<int64_t> ints;
   for (const Napi::Value& item : secateur::list_argument(info, info[0])) {
     ints.push_back(integer_argument(info, item));
   }
-  const secateur::Engine engine = secateur::engine_argument(info, info[1]);
+  const auto choice = secateur::executor_argument(info, 1);
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const int64_t bytes = secateur::make_cpu_backend(engine)->packed_bytes(ints);
+    const int64_t bytes = choice.open()->packed_bytes(ints);
     return Napi::Number::New(info.Env(), static_cast<double>(bytes));
+  });
+}
+
+// (path: string, device: number): string
+Napi::Value describe_plugin(const Napi::CallbackInfo& info) {
+  const std::string path = info[0].ToString();
+  const int32_t device = secateur::int_argument(info, info[1]);
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return Napi::String::New(info.Env(), secateur::describe_plugin(path, device));
   });
 }
 
@@ -48,6 +58,7 @@ Napi::Object define_exports(Napi::Env env, Napi::Object target) {
   target.Set("Session", secateur::SessionObject::define(env));
   target.Set("Reproduction", secateur::ReproductionObject::define(env));
   target.Set("packedBytes", Napi::Function::New<packed_bytes>(env, "packedBytes"));
+  target.Set("describePlugin", Napi::Function::New<describe_plugin>(env, "describePlugin"));
   target.Set("cpuFeatures", Napi::Function::New<cpu_features>(env, "cpuFeatures"));
   target.Set("ancestry", Napi::Function::New<secateur::ancestry>(env, "ancestry"));
   target.Set("choleskySolve",

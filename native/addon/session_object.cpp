@@ -2,7 +2,6 @@
 
 #include <cstring>
 
-#include "cpu/executor.h"
 #include "program/decode.h"
 
 namespace secateur {
@@ -27,10 +26,9 @@ Napi::Function SessionObject::define(Napi::Env env) {
 SessionObject::SessionObject(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<SessionObject>(info), env_(info.Env()) {
   const auto bytes = bytes_argument(info, info[0]);
-  const int32_t threads = int_argument(info, info[1]);
-  const Engine engine = engine_argument(info, info[2]);
+  const ExecutorChoice choice = executor_argument(info, 1);
   guarded(info.Env(), [&] {
-    session_ = std::make_unique<Session>(decode(bytes), *make_cpu_executor(threads, engine));
+    session_ = std::make_unique<Session>(decode(bytes), *choice.open());
     queue_ = std::make_unique<JobQueue>();
   });
   const auto name = Napi::String::New(info.Env(), "secateur session");

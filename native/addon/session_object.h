@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "addon/arguments.h"
+#include "addon/executor_choice.h"
 #include "addon/job_queue.h"
 #include "session/session.h"
 
@@ -41,7 +42,7 @@ class SessionObject : public Napi::ObjectWrap<SessionObject> {
  public:
   static Napi::Function define(Napi::Env env);
 
-  // (program: Uint8Array, threads: number, engine: string)
+  // (program: Uint8Array, threads: number, engine: string, plugin?: string, device?: number)
   explicit SessionObject(const Napi::CallbackInfo& info);
   ~SessionObject() override { close(); }
 

@@ -1,7 +1,8 @@
 // replay: runs a recording without JavaScript, for sanitizers, fuzzing and profiles.
 //
-//   replay FILE [threads] [automatic | portable | onednn] [times]
+//   replay FILE [threads] [automatic | portable | onednn | PLUGIN] [times]
 //
+// PLUGIN is the path of another executor than the CPU, with a slash in it; its first device serves.
 // Prints a line for every expectation. Exits with 1 when one is missed, 2 when the recording or its
 // program is refused, in one sentence.
 
@@ -16,6 +17,7 @@
 
 #include "cpu/executor.h"
 #include "error.h"
+#include "plugin/plugin.h"
 #include "replay/recording.h"
 #include "session/session.h"
 
@@ -81,8 +83,10 @@ int replay(int count, char** arguments) {
   const secateur::Recording recording =
       secateur::decode_recording(std::as_bytes(std::span(bytes)));
   const int threads = count > 2 ? number(arguments[2]) : 1;
-  const auto executor =
-      secateur::make_cpu_executor(threads, engine(count > 3 ? arguments[3] : "automatic"));
+  const std::string chosen = count > 3 ? arguments[3] : "automatic";
+  const auto executor = chosen.find('/') == std::string::npos
+                            ? secateur::make_cpu_executor(threads, engine(chosen))
+                            : secateur::open_plugin(chosen, 0);
   secateur::Session session(recording.program, *executor);
   int missed = 0;
   for (int times = count > 4 ? number(arguments[4]) : 1; times > 0; --times) {

@@ -25,10 +25,10 @@ class LoadedProgram {
 
   virtual MemorySizes sizes() const = 0;
 
-  // Copies a whole value in or out; outside, it has the form of program/exchange.h. The value is
-  // one of the program's, not in the slice arena, and the bytes are as many as it has there.
-  virtual void write(const Value& value, std::span<const std::byte> from) = 0;
-  virtual void read(const Value& value, std::span<std::byte> to) const = 0;
+  // Copies a whole value, by index, in or out; outside, it has the form of program/exchange.h. The
+  // program has such a value, not in the slice arena, and the bytes are as many as it has there.
+  virtual void write(int32_t value, std::span<const std::byte> from) = 0;
+  virtual void read(int32_t value, std::span<std::byte> to) const = 0;
 
   // As Session::run; there is an entry of this index.
   virtual void run(int32_t entry, const std::atomic<bool>& cancelled,

@@ -45,7 +45,7 @@ void Session::check_write(int32_t index, int64_t bytes) const {
 
 void Session::write(int32_t index, std::span<const std::byte> from) {
   check_write(index, static_cast<int64_t>(from.size()));
-  loaded_->write(program_.values[index], from);
+  loaded_->write(index, from);
 }
 
 void Session::read(int32_t index, std::span<std::byte> to) const {
@@ -56,7 +56,7 @@ void Session::read(int32_t index, std::span<std::byte> to) const {
                                        " bytes of value '" + value.name + "', found " +
                                        std::to_string(to.size()) + ".");
   }
-  loaded_->read(value, to);
+  loaded_->read(index, to);
 }
 
 void Session::run(int32_t index, const std::atomic<bool>& cancelled,

@@ -8,6 +8,7 @@ import process from "node:process";
 import { reasonOf } from "../errors.ts";
 import type { Addon } from "../native/addon.ts";
 import { loadAddon } from "../native/binding.ts";
+import { findGpu } from "../native/cuda.ts";
 import { requirePlatform } from "../native/setup/platform.ts";
 import { findProgram, findToolchain, oneDnnVersion } from "../native/setup/toolchain.ts";
 import { printable, printableJson } from "../printable.ts";
@@ -42,7 +43,7 @@ export function doctor(options: DoctorOptions = {}): { ready: boolean; findings:
     },
     instructionSets(addon),
     { name: "threads", found: String(availableParallelism()) },
-    gpu(),
+    gpu(addon),
   ];
   const ready = addon !== undefined;
   if (json) {
@@ -140,16 +141,28 @@ function instructionSets(addon: Addon | undefined): Finding {
   return { name, found: present.join(" ") || "portable", note };
 }
 
-/** GPUs and their driver. The engine computes on the CPU; the reason is always shown. */
-function gpu(): Finding {
+/**
+ * GPUs and their driver, and whether programs run on them. Commands compute on the CPU so far; the
+ * reason is always shown.
+ */
+function gpu(addon: Addon | undefined): Finding {
   const name = "GPU";
   const served = "the CPU is used";
+  const found = addon && findGpu(addon);
+  if (found && "device" in found) {
+    return {
+      name,
+      found: found.description,
+      note: `programs run on it, but no command asks for that yet; ${served}`,
+    };
+  }
+  const reason = found?.reason ?? "there is no native addon to ask";
   const device = firstLine(
     "nvidia-smi",
     "--query-gpu=name,driver_version",
     "--format=csv,noheader",
   );
-  if (device) return { name, found: device, note: `${served}, for there is no CUDA backend` };
+  if (device) return { name, found: device, note: `${served}: ${reason}` };
   const folders = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib/wsl/lib"];
   const driver = folders.some((folder) => existsSync(join(folder, "libcuda.so.1")));
   return {

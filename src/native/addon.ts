@@ -63,13 +63,28 @@ export interface NativeReproduction {
 export interface Addon {
   /** Digest of the sources the addon was built from; `binding.ts` compares it. */
   readonly sourceHash: string;
-  readonly Session: new (program: Uint8Array, threads: number, engine: Engine) => NativeSession;
+  /** `plugin` is the file of another executor than the CPU, `device` which of its devices. */
+  readonly Session: new (
+    program: Uint8Array,
+    threads: number,
+    engine: Engine,
+    plugin?: string,
+    device?: number,
+  ) => NativeSession;
   readonly Reproduction: new (
     consumers: readonly NativeConsumer[],
     players: number,
     ridge: number,
   ) => NativeReproduction;
-  packedBytes(ints: readonly number[], engine: Engine): number;
+  packedBytes(
+    ints: readonly number[],
+    threads: number,
+    engine: Engine,
+    plugin?: string,
+    device?: number,
+  ): number;
+  /** One line about a plugin's device; throws "addon-failed" with why it cannot be used. */
+  describePlugin(plugin: string, device: number): string;
   /**
    * Numerical rank of each of `count` row-major rows x cols matrices: singular values above
    * max(rows, cols) * eps(f32) * the largest. -1 where a matrix holds a NaN or an infinity.

@@ -9,7 +9,7 @@ import {
 import type { Precision } from "../program/precision.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Engine } from "./addon.ts";
-import { cpuFeatures, packedBytes, Session, type TypedArray } from "./session.ts";
+import { cpuFeatures, type Device, packedBytes, Session, type TypedArray } from "./session.ts";
 
 /** "auto" is bf16 where the engine is faster in it: with AMX or AVX-512. */
 export type DTypeChoice = "auto" | Precision;
@@ -19,8 +19,10 @@ export interface ComputeOptions {
   readonly dtype?: DTypeChoice;
   readonly threads?: number;
   readonly engine?: Engine;
-  /** Images per slice; chosen for each entry by default. */
+  /** Images per slice; chosen for each entry by default, the whole batch on another device. */
   readonly slice?: number;
+  /** What executes; the CPU by default. */
+  readonly device?: Device;
 }
 
 /** The precision that a choice means on this machine. */
@@ -81,15 +83,18 @@ export class LoadedModel {
     options: ComputeOptions = {},
   ): LoadedModel {
     const dtype = resolveDtype(options.dtype);
-    const { engine = "automatic", threads, slice } = options;
+    const { engine = "automatic", threads, device } = options;
+    // Caches are the CPU's reason for slices; a GPU wants all the work at once.
+    const slice = options.slice ?? (device === undefined ? undefined : Infinity);
     const compiled = compile(graph, requests, {
       precision: dtype,
-      packedBytes: (ints) => packedBytes(ints, engine),
+      packedBytes: (ints) => packedBytes(ints, engine, device),
       ...(slice === undefined ? {} : { slice }),
     });
     const session = Session.open(compiled.program, {
       engine,
       ...(threads === undefined ? {} : { threads }),
+      ...(device === undefined ? {} : { device }),
     });
     const updating = requests
       .filter(({ kind }) => kind === "step" || kind === "statistics")

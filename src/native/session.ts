@@ -17,6 +17,14 @@ export interface SessionOptions {
   readonly threads?: number;
   /** Default "automatic". */
   readonly engine?: Engine;
+  /** What executes the program; the CPU by default. */
+  readonly device?: Device;
+}
+
+/** An executor other than the CPU: a device of the plugin in a file. */
+export interface Device {
+  readonly plugin: string;
+  readonly index: number;
 }
 
 export interface EntryOptions {
@@ -75,8 +83,11 @@ export class Session {
       );
     }
     const bytes = encodeProgram(program);
-    const engine = options.engine ?? "automatic";
-    return new Session(program, threads, coded(() => new addon.Session(bytes, threads, engine)));
+    const { engine = "automatic", device } = options;
+    const native = coded(() =>
+      new addon.Session(bytes, threads, engine, device?.plugin, device?.index)
+    );
+    return new Session(program, threads, native);
   }
 
   /**
@@ -168,9 +179,13 @@ export class Session {
  * Bytes of the packed form that a pack_convolution with these integer attributes writes. Throws
  * "program-invalid" when they make no sense.
  */
-export function packedBytes(ints: readonly number[], engine: Engine = "automatic"): number {
+export function packedBytes(
+  ints: readonly number[],
+  engine: Engine = "automatic",
+  device?: Device,
+): number {
   const addon = loadAddon();
-  return coded(() => addon.packedBytes(ints, engine));
+  return coded(() => addon.packedBytes(ints, 1, engine, device?.plugin, device?.index));
 }
 
 /**

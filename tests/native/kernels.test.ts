@@ -5,27 +5,10 @@ import { afterEach, describe, expect, it } from "vitest";
 import type { Engine } from "../../src/native/addon.ts";
 import { cpuFeatures, packedBytes, type TypedArray } from "../../src/native/session.ts";
 import { OPERATIONS } from "../../src/program/operations.ts";
-import { PRECISIONS } from "../../src/program/precision.ts";
-import { allConvolutionExamples } from "../support/examples/convolution.ts";
 import type { NamedExample } from "../support/examples/arguments.ts";
-import { type Argument, runNative, runOracle } from "../support/examples/one_instruction.ts";
-import { allOtherExamples } from "../support/examples/other.ts";
-import { allOperatorExamples } from "../support/examples/operators.ts";
-import { allPictureExamples } from "../support/examples/pictures.ts";
-import { allSinglePictureExamples } from "../support/examples/single_picture.ts";
-
-const EXAMPLES: readonly NamedExample[] = [
-  ...PRECISIONS.flatMap((precision) => allConvolutionExamples(precision)),
-  ...(["f32", "bf16"] as const).flatMap((dtype) => [
-    ...allPictureExamples(dtype),
-    ...allOtherExamples(dtype),
-    ...allOperatorExamples(dtype),
-    ...allSinglePictureExamples(dtype),
-  ]),
-];
-
-/** Largest error, as a share of the largest expected magnitude. */
-const TOLERANCE = { f32: 1e-5, bf16: 5e-3, f64: 1e-12, i32: 0, bytes: 0 };
+import { EXAMPLES, problems, sameBytes } from "../support/examples/all.ts";
+import { type Argument, runNative } from "../support/examples/one_instruction.ts";
+import { acceptedNumbers, acceptedShapes } from "../support/examples/refusals.ts";
 
 /** Only convolutions differ between engines. */
 const byEngine = ({ op }: NamedExample) => op.startsWith("convolution");
@@ -63,36 +46,6 @@ function settings(): Setting[] {
   ];
 }
 
-function difference(found: TypedArray, expected: Float64Array): number {
-  if (found.length !== expected.length) return Infinity;
-  const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-30);
-  let error = 0;
-  found.forEach((value, i) => {
-    const distance = Math.abs(value - expected[i]);
-    error = Number.isNaN(distance) ? Infinity : Math.max(error, distance);
-  });
-  return error / largest;
-}
-
-/** The oracle's answers, which all settings share. */
-const answers = new Map<NamedExample, Record<string, Float64Array>>();
-
-/** What is wrong with a result, or nothing. */
-function problems(example: NamedExample, results: Record<string, TypedArray>): string[] {
-  const expected = answers.get(example) ?? runOracle(example);
-  answers.set(example, expected);
-  return Object.entries(example.outputs).flatMap(([name, { dtype }]: [string, Argument]) => {
-    const error = difference(results[name], expected[name]);
-    return error <= TOLERANCE[dtype] ? [] : [`${example.name}: ${name} is off by ${error}`];
-  });
-}
-
-function sameBytes(a: TypedArray, b: TypedArray): boolean {
-  const bytes = (of: TypedArray) => new Uint8Array(of.buffer, of.byteOffset, of.byteLength);
-  const [left, right] = [bytes(a), bytes(b)];
-  return left.length === right.length && left.every((byte, i) => byte === right[i]);
-}
-
 async function run(
   example: NamedExample,
   { engine, isa }: Setting,
@@ -100,59 +53,6 @@ async function run(
 ): Promise<Record<string, TypedArray>> {
   process.env.SECATEUR_ISA = isa;
   return await runNative(example, { threads, engine });
-}
-
-/** One example of every operation, and every argument it can have. */
-function firstOfEachOperation(): NamedExample[] {
-  const first = new Map<string, NamedExample>();
-  const size = (example: NamedExample) => argumentsOf(example).length;
-  for (const example of EXAMPLES) {
-    const known = first.get(example.op);
-    if (!known || size(known) < size(example)) first.set(example.op, example);
-  }
-  return [...first.values()];
-}
-
-type Kind = "inputs" | "outputs";
-
-/** Arguments with a place of their own: outputs in place are tested as inputs. */
-function argumentsOf(example: NamedExample): (readonly [string, Kind])[] {
-  const outputs = Object.keys(example.outputs).filter((name) => !(name in example.inputs));
-  return [
-    ...Object.keys(example.inputs).map((name) => [name, "inputs"] as const),
-    ...outputs.map((name) => [name, "outputs"] as const),
-  ];
-}
-
-function withArgument(
-  example: NamedExample,
-  name: string,
-  kind: Kind,
-  change: (argument: Argument) => Argument,
-): NamedExample {
-  return { ...example, [kind]: { ...example[kind], [name]: change(example[kind][name]) } };
-}
-
-/** One more in the last dimension. */
-function grown(argument: Argument): Argument {
-  const shape = argument.shape.with(-1, argument.shape[argument.shape.length - 1] + 1);
-  const count = shape.reduce((product, extent) => product * extent, Math.max(1, argument.images));
-  return { ...argument, shape, data: new Float64Array(count) };
-}
-
-async function refusalOf(example: NamedExample): Promise<{ code?: string } | undefined> {
-  try {
-    await runNative(example, { threads: 1, engine: "portable" });
-    return undefined;
-  } catch (thrown) {
-    return thrown as { code?: string };
-  }
-}
-
-/** Numbers that no attribute can have; wide dilations would need vast pictures around pictures. */
-function senseless(op: string, name: string): number[] {
-  const dilates = op.startsWith("convolution") && name.startsWith("dilation");
-  return [2 ** 40, -(2 ** 40), ...(dilates ? [2 ** 19] : [])];
 }
 
 const inherited = process.env.SECATEUR_ISA;
@@ -236,35 +136,16 @@ describe("kernels", () => {
     }
   });
 
+  const portable = (example: NamedExample) =>
+    runNative(example, { threads: 1, engine: "portable" });
+
   it("an argument of the wrong shape is refused by name", async () => {
-    const accepted: string[] = [];
-    for (const example of firstOfEachOperation()) {
-      for (const [name, kind] of argumentsOf(example)) {
-        // Nothing says what shape a sum over all elements is of.
-        if (example.op === "sum_squares" && name === "gradient") continue;
-        const wrong = withArgument(example, name, kind, grown);
-        const refusal = await refusalOf(wrong);
-        if (refusal?.code !== "program-invalid") accepted.push(`${example.name}: ${kind} ${name}`);
-      }
-    }
+    const accepted = await acceptedShapes(portable);
     expect(accepted, accepted.join("\n")).toEqual([]);
   });
 
   it("senseless numbers are refused before they cost memory or time", async () => {
-    const accepted: string[] = [];
-    for (const example of firstOfEachOperation()) {
-      for (const name of Object.keys(example.ints ?? {})) {
-        for (const number of senseless(example.op, name)) {
-          const refusal = await refusalOf({
-            ...example,
-            ints: { ...example.ints, [name]: number },
-          });
-          if (refusal?.code !== "program-invalid") {
-            accepted.push(`${example.op}: ${name} ${number}`);
-          }
-        }
-      }
-    }
+    const accepted = await acceptedNumbers(portable, { pads: true });
     expect(accepted, accepted.join("\n")).toEqual([]);
   });
 

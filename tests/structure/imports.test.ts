@@ -1,13 +1,13 @@
 // The tree is the explanation: no two files import each other, and every room stays surveyable.
 
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { circlesOf } from "../support/circles.ts";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const ROOMS = ["src", "native", "bench", "tests"];
+const ROOMS = ["src", "native", "cuda", "bench", "tests"];
 /** Most files that a folder of code may list: beyond this its order is hidden. */
 const MOST_FILES = 24;
 
@@ -15,15 +15,16 @@ function filesBelow(folder: string): string[] {
   return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
     const path = join(folder, entry.name);
     if (entry.isDirectory()) return entry.name === "fixtures" ? [] : filesBelow(path);
-    return /\.(ts|js|mjs|cpp|h)$/.test(entry.name) ? [path] : [];
+    return /\.(ts|js|mjs|cpp|cu|h)$/.test(entry.name) ? [path] : [];
   });
 }
 
 /** Paths of what a file imports or includes, where they are files of the project. */
 function importsOf(path: string, text: string): string[] {
-  if (/\.(cpp|h)$/.test(path)) {
-    return [...text.matchAll(/^#include "([^"]+)"/gm)].map(([, name]) =>
-      join(ROOT, "native", name)
+  if (/\.(cpp|cu|h)$/.test(path)) {
+    const roots = path.startsWith(join(ROOT, "cuda")) ? ["cuda", "native"] : ["native"];
+    return [...text.matchAll(/^#include "([^"]+)"/gm)].flatMap(([, name]) =>
+      roots.map((root) => join(ROOT, root, name)).filter((file) => existsSync(file))
     );
   }
   return [...text.matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]+)"/g)].map(([, name]) =>
@@ -37,7 +38,7 @@ describe("the tree", () => {
   it("has no two files that import each other, directly or in a circle", () => {
     const imports = new Map(files.map((path) => {
       // A header and its source are one unit: what either includes, the unit needs.
-      const unit = path.replace(/\.cpp$/, ".h");
+      const unit = path.replace(/\.(cpp|cu)$/, ".h");
       return [path, importsOf(path, readFileSync(path, "utf8")).filter((to) => to !== unit)];
     }));
     const circles = circlesOf(imports).map((circle) => circle.map((path) => relative(ROOT, path)));

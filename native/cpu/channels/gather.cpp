@@ -7,31 +7,24 @@
 #include "cpu/parts.h"
 #include "cpu/simd/vector_kernels.h"
 #include "error.h"
+#include "program/gather_shape.h"
 
 namespace secateur {
 
 namespace {
 
-struct GatherShape {
-  int64_t in_height, in_width, in_channels, out_height, out_width, out_channels;
-  int64_t start_row, start_column, stride_height, stride_width;
-
-  int64_t in_elements() const { return in_height * in_width * in_channels; }
-  int64_t out_elements() const { return out_height * out_width * out_channels; }
-
-  // Calls visit(y pixel, x pixel or -1 outside the picture).
-  template <class Visit>
-  void each_pixel(const Range& rows, Visit visit) const {
-    for (int64_t i = rows.first; i < rows.last; ++i) {
-      const int64_t row = i * stride_height + start_row;
-      for (int64_t j = 0; j < out_width; ++j) {
-        const int64_t column = j * stride_width + start_column;
-        const bool inside = row >= 0 && row < in_height && column >= 0 && column < in_width;
-        visit(i * out_width + j, inside ? row * in_width + column : -1);
-      }
+// Calls visit(y pixel, x pixel or -1 outside the picture) for rows of y.
+template <class Visit>
+void each_pixel(const GatherShape& s, const Range& rows, Visit visit) {
+  for (int64_t i = rows.first; i < rows.last; ++i) {
+    const int64_t row = i * s.stride_height + s.start_row;
+    for (int64_t j = 0; j < s.out_width; ++j) {
+      const int64_t column = j * s.stride_width + s.start_column;
+      const bool inside = row >= 0 && row < s.in_height && column >= 0 && column < s.in_width;
+      visit(i * s.out_width + j, inside ? row * s.in_width + column : -1);
     }
   }
-};
+}
 
 // Whether the map is a run of channels, as slices and the parts of a concatenation are.
 bool is_run(const GatherShape& s, const int32_t* map) {
@@ -71,7 +64,7 @@ class Gather final : public Kernel {
     for (int64_t image = 0; image < slice.images; ++image) {
       const T* const x = static_cast<const T*>(slice.inputs[0]) + image * shape_.in_elements();
       T* const y = static_cast<T*>(slice.outputs[0]) + image * shape_.out_elements();
-      shape_.each_pixel(rows, [&](int64_t to, int64_t from) {
+      each_pixel(shape_, rows, [&](int64_t to, int64_t from) {
         T* const target = y + to * shape_.out_channels;
         if (from < 0) {
           std::memset(target, 0, bytes);
@@ -112,7 +105,7 @@ class GatherBackward final : public Kernel {
       const T* const dy = static_cast<const T*>(slice.inputs[0]) + image * shape_.out_elements();
       T* const dx = static_cast<T*>(slice.outputs[0]) + image * shape_.in_elements();
       std::memset(dx, 0, static_cast<size_t>(shape_.in_elements()) * sizeof(T));
-      shape_.each_pixel({0, shape_.out_height}, [&](int64_t from, int64_t to) {
+      each_pixel(shape_, {0, shape_.out_height}, [&](int64_t from, int64_t to) {
         if (to < 0) return;
         const T* const source = dy + from * shape_.out_channels;
         if (run) {
@@ -138,20 +131,10 @@ class GatherBackward final : public Kernel {
   const GatherShape shape_;
 };
 
-GatherShape parse(const Call& call) {
-  constexpr int64_t kLargest = 1 << 20;
-  for (size_t i = 0; i < 6; ++i) call.require_integer(i, 1, INT32_MAX);
-  for (size_t i = 6; i < 8; ++i) call.require_integer(i, -kLargest, kLargest);
-  for (size_t i = 8; i < 10; ++i) call.require_integer(i, 1, kLargest);
-  call.require_input(1, {call.integer(5)});
-  return {call.integer(0), call.integer(1), call.integer(2), call.integer(3), call.integer(4),
-          call.integer(5), call.integer(6), call.integer(7), call.integer(8), call.integer(9)};
-}
-
 }  // namespace
 
 KernelPointer gather_kernel(const Call& call) {
-  const GatherShape s = parse(call);
+  const GatherShape s = GatherShape::parse(call);
   call.require_input(0, {s.in_height, s.in_width, s.in_channels});
   call.require_output(0, {s.out_height, s.out_width, s.out_channels});
   if (is_bf16(*call.input(0))) return std::make_unique<Gather<bfloat16>>(s);
@@ -159,7 +142,7 @@ KernelPointer gather_kernel(const Call& call) {
 }
 
 KernelPointer gather_backward_kernel(const Call& call) {
-  const GatherShape s = parse(call);
+  const GatherShape s = GatherShape::parse(call);
   call.require_input(0, {s.out_height, s.out_width, s.out_channels});
   call.require_output(0, {s.in_height, s.in_width, s.in_channels});
   if (is_bf16(*call.input(0))) return std::make_unique<GatherBackward<bfloat16>>(s);

@@ -1,4 +1,4 @@
-// The shape of a convolution as operations.def gives it, and how the portable kernels see it.
+// How the portable kernels see a convolution.
 #pragma once
 
 #include <cstdint>
@@ -6,35 +6,9 @@
 #include <vector>
 
 #include "cpu/simd/vector_kernels.h"
+#include "program/convolution_shape.h"
 
 namespace secateur {
-
-struct ConvolutionShape {
-  int64_t in_height, in_width, in_channels, out_height, out_width, out_channels;
-  int64_t kernel_height, kernel_width, stride_height, stride_width, pad_top, pad_left;
-  int64_t dilation_height, dilation_width, groups;
-
-  static constexpr size_t kInts = 15;
-  // Throws Error("program-invalid") where the numbers make no convolution.
-  static ConvolutionShape parse(std::span<const int64_t> ints);
-
-  int64_t taps() const { return kernel_height * kernel_width; }
-  int64_t group_in() const { return in_channels / groups; }
-  int64_t group_out() const { return out_channels / groups; }
-  // One filter per channel: vectors run over channels instead of over a group's outputs.
-  bool depthwise() const {
-    return groups > 1 && groups == in_channels && groups == out_channels &&
-           taps() <= kMostDepthwiseTaps;
-  }
-  // Every output pixel is a product with the same input pixel.
-  bool pointwise() const {
-    return taps() == 1 && stride_height == 1 && stride_width == 1 && pad_top == 0 &&
-           pad_left == 0 && in_height == out_height && in_width == out_width;
-  }
-  std::vector<int64_t> weight_shape() const {
-    return {out_channels, group_in(), kernel_height, kernel_width};
-  }
-};
 
 // Weights as the portable kernels read them: [group][vector of outputs][row][lane] f32, rows in the
 // order [tap][input channel]; taps are mirrored for the backward pass. Depthwise filters are one

@@ -92,11 +92,13 @@ std::byte* CpuProgram::start_of(const Value& value) const {
   return arenas_[static_cast<size_t>(value.arena)].data() + value.offset;
 }
 
-void CpuProgram::write(const Value& value, std::span<const std::byte> from) {
+void CpuProgram::write(int32_t index, std::span<const std::byte> from) {
+  const Value& value = program_.values[index];
   take_in(value, from, start_of(value));
 }
 
-void CpuProgram::read(const Value& value, std::span<std::byte> to) const {
+void CpuProgram::read(int32_t index, std::span<std::byte> to) const {
+  const Value& value = program_.values[index];
   give_out(value, start_of(value), to);
 }
 

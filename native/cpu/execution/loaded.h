@@ -21,8 +21,8 @@ class CpuProgram final : public LoadedProgram {
   CpuProgram(const Program& program, int threads, const Backend& backend);
 
   MemorySizes sizes() const override;
-  void write(const Value& value, std::span<const std::byte> from) override;
-  void read(const Value& value, std::span<std::byte> to) const override;
+  void write(int32_t value, std::span<const std::byte> from) override;
+  void read(int32_t value, std::span<std::byte> to) const override;
   void run(int32_t entry, const std::atomic<bool>& cancelled,
            std::span<int64_t> nanoseconds) override;
 

@@ -11,8 +11,6 @@ namespace secateur {
 
 namespace {
 
-constexpr int64_t kLargestWindow = 1 << 20;
-
 int64_t in_elements(const PoolSweep& p) { return p.in_height * p.in_width * p.channels; }
 int64_t out_elements(const PoolSweep& p) { return p.out_height * p.out_width * p.channels; }
 
@@ -140,58 +138,23 @@ class PoolBackward final : public Kernel {
   const bool maximum_;
 };
 
-// WINDOW of operations.def, checked against the picture's value and the pooled one's.
 PoolSweep parse(const Call& call, bool maximum) {
-  PoolSweep p{};
-  for (size_t i = 0; i < 9; ++i) call.require_integer(i, 1, kLargestWindow);
-  for (size_t i = 9; i < 11; ++i) call.require_integer(i, 0, kLargestWindow);
-  p.bf16 = is_bf16(*call.input(0));
-  p.in_height = call.integer(0);
-  p.in_width = call.integer(1);
-  p.channels = call.integer(2);
-  p.out_height = call.integer(3);
-  p.out_width = call.integer(4);
-  p.kernel_height = call.integer(5);
-  p.kernel_width = call.integer(6);
-  p.stride_height = call.integer(7);
-  p.stride_width = call.integer(8);
-  p.pad_top = call.integer(9);
-  p.pad_left = call.integer(10);
-  if (!maximum) {
-    call.require_integer(11, 0, 1);
-    p.count_padding = call.integer(11) == 1;
-  }
-  if (p.kernel_height * p.kernel_width > kLargestWindow) {
-    call.refuse("expected a window of at most " + std::to_string(kLargestWindow) + " cells, found " +
-                std::to_string(p.kernel_height) + " x " + std::to_string(p.kernel_width) + ".");
-  }
-  // Every window must hold a cell of the picture, or its maximum would be minus infinity.
-  const bool first = p.pad_top < p.kernel_height && p.pad_left < p.kernel_width;
-  const bool last = (p.out_height - 1) * p.stride_height - p.pad_top < p.in_height &&
-                    (p.out_width - 1) * p.stride_width - p.pad_left < p.in_width;
-  if (!first || !last) {
-    call.refuse("expected every window to reach into the picture, found padding or output sizes "
-                "that leave some outside.");
-  }
-  return p;
+  return {Window::parse(call, maximum), is_bf16(*call.input(0))};
 }
-
-std::vector<int64_t> picture(const PoolSweep& p) { return {p.in_height, p.in_width, p.channels}; }
-std::vector<int64_t> pooled(const PoolSweep& p) { return {p.out_height, p.out_width, p.channels}; }
 
 KernelPointer forward(const Call& call, bool maximum) {
   const PoolSweep p = parse(call, maximum);
-  call.require_input(0, picture(p));
-  call.require_output(0, pooled(p));
-  if (maximum) call.require_output(1, pooled(p));
+  call.require_input(0, p.picture());
+  call.require_output(0, p.pooled());
+  if (maximum) call.require_output(1, p.pooled());
   return std::make_unique<Pool>(p, maximum);
 }
 
 KernelPointer backward(const Call& call, bool maximum) {
   const PoolSweep p = parse(call, maximum);
-  call.require_input(0, pooled(p));
-  if (maximum) call.require_input(1, pooled(p));
-  call.require_output(0, picture(p));
+  call.require_input(0, p.pooled());
+  if (maximum) call.require_input(1, p.pooled());
+  call.require_output(0, p.picture());
   return std::make_unique<PoolBackward>(p, maximum);
 }
 

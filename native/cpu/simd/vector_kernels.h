@@ -5,6 +5,8 @@
 #include <cstdint>
 
 #include "bfloat16.h"
+#include "program/convolution_shape.h"
+#include "program/window.h"
 
 namespace secateur {
 
@@ -31,9 +33,6 @@ struct ConvolutionSweep {
   const void* residual;               // y's type and steps, or nullptr
   bool relu;
 };
-
-// Taps of a filter that has its own kernels: more than any network in use.
-constexpr int64_t kMostDepthwiseTaps = 128;
 
 // Output rows [first_row, last_row) of one picture with one filter per channel, weights [vectors of
 // channels][tap][lane]. Transposed: from y's gradient to x's; strides and padding are then those of
@@ -92,11 +91,8 @@ struct ChannelSweep {
   bool relu;
 };
 
-struct PoolSweep {
+struct PoolSweep : Window {
   bool bf16;
-  int64_t in_height, in_width, channels, out_height, out_width;
-  int64_t kernel_height, kernel_width, stride_height, stride_width, pad_top, pad_left;
-  bool count_padding;
 };
 
 struct VectorKernels {

@@ -11,6 +11,7 @@ import process from "node:process";
 import { reasonOf, SecateurError } from "../../errors.ts";
 import { printable } from "../../printable.ts";
 import { buildAddon, isFresh, openLog } from "./build.ts";
+import { buildCudaPlugin } from "./cuda.ts";
 import { installPackages, rightsHere, runCommand } from "./install.ts";
 import { requirePlatform } from "./platform.ts";
 import { ROOT } from "./sources.ts";
@@ -112,9 +113,23 @@ export async function setUp(root: string = ROOT): Promise<void> {
   }
 }
 
+/** Leaves a fresh plugin for GPUs in `build/`, or throws a SecateurError that says why not. */
+export async function setUpCuda(root: string = ROOT): Promise<void> {
+  const log = openLog(root);
+  try {
+    const started = performance.now();
+    say("building the plugin for GPUs");
+    await buildCudaPlugin(root, log);
+    say(`built the plugin for GPUs in ${((performance.now() - started) / 1000).toFixed(0)} s`);
+  } finally {
+    closeSync(log);
+  }
+}
+
 if (import.meta.main) {
   try {
     await setUp();
+    if (process.argv.includes("--cuda")) await setUpCuda();
   } catch (thrown) {
     const known = thrown instanceof SecateurError;
     const reason = reasonOf(thrown);

@@ -1,7 +1,7 @@
 /** Programs of one instruction, for holding a backend to the oracle. */
 
 import type { Engine } from "../../../src/native/addon.ts";
-import { packedBytes, Session, type TypedArray } from "../../../src/native/session.ts";
+import { type Device, packedBytes, Session, type TypedArray } from "../../../src/native/session.ts";
 import { type OperationName, OPERATIONS } from "../../../src/program/operations.ts";
 import { type Precision, precisionInt } from "../../../src/program/precision.ts";
 import {
@@ -76,7 +76,7 @@ function ordered(names: readonly string[], of: Readonly<Record<string, number>> 
 }
 
 /** A program whose entry "run" is the example; packed weights are packed first. */
-export function programOf(example: Example, engine: Engine): Program {
+export function programOf(example: Example, engine: Engine, device?: Device): Program {
   const { op, images, slice } = example;
   const operation = OPERATIONS[op];
   const builder = new Builder();
@@ -96,7 +96,11 @@ export function programOf(example: Example, engine: Engine): Program {
       precision: precisionInt(example.precision ?? first),
       slice,
     });
-    const form: Argument = { shape: [packedBytes(ints, engine)], dtype: "bytes", images: 0 };
+    const form: Argument = {
+      shape: [packedBytes(ints, engine, device)],
+      dtype: "bytes",
+      images: 0,
+    };
     const packed = builder.add("packed form", "state", form, slice);
     const [inputs, outputs] = [[weight], [packed]];
     instructions.push({ op: "pack_convolution", inputs, outputs, ints, floats: [], layer: "test" });
@@ -137,9 +141,9 @@ const countOf = ({ shape, images }: Argument) => elementsOf({ shape }) * Math.ma
 /** Runs an example natively; outputs by name. */
 export async function runNative(
   example: Example,
-  options: { readonly threads: number; readonly engine: Engine },
+  options: { readonly threads: number; readonly engine: Engine; readonly device?: Device },
 ): Promise<Record<string, TypedArray>> {
-  const program = programOf(example, options.engine);
+  const program = programOf(example, options.engine, options.device);
   const names = new Map(program.values.map(({ name }, index) => [index, name]));
   const session = Session.open(program, options);
   try {

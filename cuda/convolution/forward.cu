@@ -1,0 +1,223 @@
+// Convolutions and their gradients of the data in exact f32, as matrix products whose left side is
+// gathered while it is loaded (implicit GEMM): result pixels x result channels, summed over taps and
+// source channels in that order, whatever the grid.
+
+#include "convolution/geometry.h"
+#include "convolution/pack.h"
+#include "device/block.h"
+#include "device/launch.h"
+#include "device/number.h"
+#include "kernels.h"
+
+namespace secateur::cuda {
+
+namespace forward {
+
+constexpr int kPixels = 64, kChannels = 64, kDepth = 16;  // of a tile
+constexpr int kThreads = 256;
+constexpr int kEach = 4;  // pixels and channels that one thread sums
+constexpr int kSide = kChannels / kEach;
+
+struct Arguments {
+  Geometry geometry;
+  int64_t pixels;  // of all images
+  const void* source;
+  const float* packed;
+  const float* bias;     // or nullptr
+  const void* residual;  // or nullptr
+  void* result;
+  bool relu;
+};
+
+// relu?(sum + bias + residual), where the residual has the result's type.
+template <class R>
+__device__ __forceinline__ void finish(const Arguments& a, int64_t pixel, int channel, float sum) {
+  const int64_t at = pixel * a.geometry.result_channels + channel;
+  if (a.bias != nullptr) sum += a.bias[channel];
+  if (a.residual != nullptr) sum += to_float(static_cast<const R*>(a.residual)[at]);
+  // A NaN stays one.
+  if (a.relu && sum < 0) sum = 0;
+  static_cast<R*>(a.result)[at] = stored<R>(sum);
+}
+
+struct Tiles {
+  float sources[kDepth][kPixels + kEach];  // padded against bank conflicts
+  float weights[kDepth][kChannels];
+};
+
+// Loads rows [first, first + kDepth) of the product: `pixel` is this thread's, of all images.
+template <class S>
+__device__ __forceinline__ void load_sources(const Arguments& a, Tiles& tiles, int64_t pixel,
+                                             int first, int group) {
+  const Geometry& g = a.geometry;
+  const int sources = g.group_sources(), rows = g.taps() * sources;
+  const int column = static_cast<int>(threadIdx.x) % kPixels;
+  const bool inside = pixel < a.pixels;
+  const int64_t image = inside ? pixel / g.result_pixels() : 0;
+  const int within = static_cast<int>(inside ? pixel % g.result_pixels() : 0);
+  for (int depth = static_cast<int>(threadIdx.x) / kPixels; depth < kDepth;
+       depth += kThreads / kPixels) {
+    const int row = first + depth;
+    float value = 0;
+    if (inside && row < rows) {
+      const int tap = row / sources, channel = group * sources + row % sources;
+      const int64_t from =
+          g.source_pixel(within / g.result_width, within % g.result_width, tap);
+      if (from >= 0) {
+        const int64_t at = image * g.source_height * g.source_width + from;
+        value = to_float(static_cast<const S*>(a.source)[at * g.source_channels + channel]);
+      }
+    }
+    tiles.sources[depth][column] = value;
+  }
+}
+
+__device__ __forceinline__ void load_weights(const Arguments& a, Tiles& tiles, int first,
+                                             int channel, int group) {
+  const Geometry& g = a.geometry;
+  const int rows = g.taps() * g.group_sources(), results = g.group_results();
+  const int column = static_cast<int>(threadIdx.x) % kChannels;
+  for (int depth = static_cast<int>(threadIdx.x) / kChannels; depth < kDepth;
+       depth += kThreads / kChannels) {
+    const int row = first + depth;
+    const bool inside = row < rows && channel + column < results;
+    const int64_t at = (static_cast<int64_t>(group) * rows + row) * results + channel + column;
+    tiles.weights[depth][column] = inside ? a.packed[at] : 0;
+  }
+}
+
+// blocks: tiles of pixels, tiles of channels, groups.
+template <class S, class R>
+__global__ void __launch_bounds__(kThreads) tiled_kernel(Arguments a) {
+  Tiles& tiles = shared<Tiles>();
+  const Geometry& g = a.geometry;
+  const int group = static_cast<int>(blockIdx.z);
+  const int64_t first_pixel = static_cast<int64_t>(blockIdx.x) * kPixels;
+  const int first_channel = static_cast<int>(blockIdx.y) * kChannels;
+  const int thread = static_cast<int>(threadIdx.x);
+  const int row = thread / kSide * kEach, column = thread % kSide * kEach;
+  float sums[kEach][kEach] = {};
+  const int rows = g.taps() * g.group_sources();
+  for (int first = 0; first < rows; first += kDepth) {
+    load_sources<S>(a, tiles, first_pixel + thread % kPixels, first, group);
+    load_weights(a, tiles, first, first_channel, group);
+    __syncthreads();
+#pragma unroll
+    for (int depth = 0; depth < kDepth; ++depth) {
+      for (int i = 0; i < kEach; ++i) {
+        const float source = tiles.sources[depth][row + i];
+        for (int j = 0; j < kEach; ++j) {
+          sums[i][j] = fmaf(source, tiles.weights[depth][column + j], sums[i][j]);
+        }
+      }
+    }
+    __syncthreads();
+  }
+  for (int i = 0; i < kEach; ++i) {
+    for (int j = 0; j < kEach; ++j) {
+      const int64_t pixel = first_pixel + row + i;
+      const int channel = first_channel + column + j;
+      if (pixel >= a.pixels || channel >= g.group_results()) continue;
+      finish<R>(a, pixel, group * g.group_results() + channel, sums[i][j]);
+    }
+  }
+}
+
+// For groups of few channels, depthwise filters among them: a thread for every result.
+template <class S, class R>
+struct Direct {
+  Arguments a;
+
+  __device__ void operator()(int64_t i) const {
+    const Geometry& g = a.geometry;
+    const int channel = static_cast<int>(i % g.result_channels);
+    const int64_t pixel = i / g.result_channels;
+    const int64_t image = pixel / g.result_pixels();
+    const int within = static_cast<int>(pixel % g.result_pixels());
+    const int sources = g.group_sources(), results = g.group_results();
+    const int group = channel / results;
+    const float* weight = a.packed + static_cast<int64_t>(group) * g.taps() * sources * results +
+                          channel % results;
+    float sum = 0;
+    for (int tap = 0; tap < g.taps(); ++tap, weight += static_cast<int64_t>(sources) * results) {
+      const int64_t from = g.source_pixel(within / g.result_width, within % g.result_width, tap);
+      if (from < 0) continue;
+      const int64_t at = image * g.source_height * g.source_width + from;
+      const S* const source = static_cast<const S*>(a.source) + at * g.source_channels +
+                              static_cast<int64_t>(group) * sources;
+      for (int c = 0; c < sources; ++c) {
+        sum = fmaf(to_float(source[c]), weight[static_cast<int64_t>(c) * results], sum);
+      }
+    }
+    finish<R>(a, pixel, channel, sum);
+  }
+};
+
+// Fewer result channels a group than this leave most of a tile idle.
+constexpr int kLeastTiled = 8;
+
+template <class S, class R>
+void run(cudaStream_t stream, const Arguments& a) {
+  const Geometry& g = a.geometry;
+  if (a.pixels == 0) return;
+  if (g.groups > 1 && g.group_results() < kLeastTiled) {
+    for_each(stream, a.pixels * g.result_channels, Direct<S, R>{a});
+    return;
+  }
+  const dim3 blocks(blocks_for(a.pixels, kPixels), blocks_for(g.group_results(), kChannels, 65535),
+                    blocks_for(g.groups, 1, 65535));
+  launch(stream, {blocks, {kThreads}, sizeof(Tiles)}, tiled_kernel<S, R>, a);
+}
+
+void run(const Slice& slice, Arguments a, bool source_bf16, bool result_bf16) {
+  a.pixels = slice.images * a.geometry.result_pixels();
+  a.source = slice.inputs[0];
+  a.packed = as<float>(slice.inputs[1]);
+  a.result = slice.outputs[0];
+  with_number(source_bf16, [&](auto source) {
+    with_number(result_bf16, [&](auto result) {
+      run<decltype(source), decltype(result)>(slice.stream, a);
+    });
+  });
+}
+
+}  // namespace forward
+
+KernelPointer convolution_kernel(const Call& call) {
+  const auto shape = ConvolutionShape::parse(call.instruction.ints);
+  call.require_input(0, {shape.in_height, shape.in_width, shape.in_channels});
+  call.require_output(0, {shape.out_height, shape.out_width, shape.out_channels});
+  call.require_input(1, {PackedForm(shape, false).bytes()});
+  call.require_input(2, {shape.out_channels});
+  call.require_input(3, {shape.out_height, shape.out_width, shape.out_channels});
+  call.require_integer(ConvolutionShape::kInts, 0, 1);
+  const Value& y = *call.output(0);
+  if (const Value* residual = call.input(3); residual != nullptr && residual->dtype != y.dtype) {
+    call.refuse("expected the residual '" + residual->name +
+                "' to have the type of y, found another.");
+  }
+  forward::Arguments a{};
+  a.geometry = Geometry::of(shape, false);
+  a.relu = call.integer(ConvolutionShape::kInts) == 1;
+  const bool source_bf16 = is_bf16(*call.input(0)), result_bf16 = is_bf16(y);
+  return simple_kernel([=](const Slice& slice) {
+    forward::Arguments own = a;
+    own.bias = as<float>(slice.inputs[2]);
+    own.residual = slice.inputs[3];
+    forward::run(slice, own, source_bf16, result_bf16);
+  });
+}
+
+KernelPointer convolution_backward_data_kernel(const Call& call) {
+  const auto shape = ConvolutionShape::parse(call.instruction.ints);
+  call.require_input(0, {shape.out_height, shape.out_width, shape.out_channels});
+  call.require_output(0, {shape.in_height, shape.in_width, shape.in_channels});
+  call.require_input(1, {PackedForm(shape, true).bytes()});
+  forward::Arguments a{};
+  a.geometry = Geometry::of(shape, true);
+  const bool source_bf16 = is_bf16(*call.input(0)), result_bf16 = is_bf16(*call.output(0));
+  return simple_kernel(
+      [=](const Slice& slice) { forward::run(slice, a, source_bf16, result_bf16); });
+}
+
+}  // namespace secateur::cuda
