@@ -2,14 +2,17 @@
  * How the layers behind a channel group read it, as consumers of a Reproduction: whose each unknown
  * is, with what weights, and how outputs count.
  *
- * Errors are in shares of what a layer puts out: 1 is everything. So they compare between layers, add
- * up over the layers that read a group, and a curve of them can be weighed against what channels cost.
+ * Errors are in shares of what a layer puts out, or of the sum that its output ends in, as in a residual
+ * network: a branch that adds little to its stream can lose much of itself. 1 is everything. So errors
+ * compare between layers, add up over the layers that read a group, and a curve of them can be weighed
+ * against what channels cost.
  */
 
 import type { ChannelGroup } from "../graph/channels.ts";
 import type { BatchNormNode, Graph, Node } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import type { NativeConsumer } from "../native/reproduction.ts";
+import { type Sum, sumBehind } from "../surgery/targets.ts";
 import { elementCount } from "../tensor.ts";
 import { type Moments, unknownsOf } from "./moments.ts";
 
@@ -45,10 +48,28 @@ function readersOf(graph: Graph, group: ChannelGroup): Reader[] {
 export function needsOf(graph: Graph, groups: readonly ChannelGroup[]): Needs {
   const layers = new Set<string>(), values = new Set<string>();
   for (const { node, kind } of groups.flatMap((group) => readersOf(graph, group))) {
-    if (kind === "exact") layers.add(node.name);
-    else values.add(node.inputs[0]);
+    if (kind === "apart") values.add(node.inputs[0]);
+    else {
+      layers.add(node.name);
+      const sum = sumOf(graph, node);
+      if (sum) values.add(sum.output);
+    }
   }
   return { layers: [...layers], values: [...values] };
+}
+
+/** The sum that a layer's output ends in, if it does: what an error there must be held against. */
+function sumOf(graph: Graph, node: Node): Sum | undefined {
+  return node.op === "convolution" || node.op === "linear"
+    ? sumBehind(graph, node, new Set())
+    : undefined;
+}
+
+/** Sum of the variances of a value's channels. */
+function varianceOf([{ covariance, mean }]: readonly Moments[]): number {
+  let total = 0;
+  for (let c = 0; c < mean.length; c++) total += covariance[c * mean.length + c];
+  return total;
 }
 
 /** The player of each channel of a value, -1 where it is of another group. */
@@ -109,12 +130,13 @@ function stretchedWeights(
   return weights;
 }
 
-/** A consumer for each group of a layer's own, errors in shares of the layer's output variance. */
+/** A consumer for each group of a layer's own, errors in shares of its output's variance or its sum's. */
 function exactConsumers(
   graph: Graph,
   group: ChannelGroup,
   layer: Node,
   moments: readonly Moments[],
+  sum: readonly Moments[] | undefined,
 ): NativeConsumer[] {
   if (layer.op !== "convolution" && layer.op !== "linear") return [];
   const [value] = layer.inputs;
@@ -136,7 +158,7 @@ function exactConsumers(
     (sum, { weights }, index) => sum + outputVariance(weights, moments[index], n),
     0,
   );
-  return normalised(consumers, total);
+  return normalised(consumers, sum ? Math.max(total, varianceOf(sum)) : total);
 }
 
 /** Scales errors to shares of a total; without variance there is nothing to lose. */
@@ -206,7 +228,13 @@ export function consumersOf(
 ): NativeConsumer[] {
   return readersOf(graph, group).flatMap(({ node, kind }) =>
     kind === "exact"
-      ? exactConsumers(graph, group, node, moments.get(node.name)!)
+      ? exactConsumers(
+        graph,
+        group,
+        node,
+        moments.get(node.name)!,
+        moments.get(sumOf(graph, node)?.output ?? ""),
+      )
       : apartConsumer(graph, group, node, moments.get(node.inputs[0])![0])
   );
 }

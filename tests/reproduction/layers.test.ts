@@ -49,6 +49,14 @@ function stretchOf(graph: Graph, { output }: Node, channels: number): Float64Arr
   );
 }
 
+/** The sum that a layer's output ends in, directly or through its batch norm. */
+function sumOf(graph: Graph, { output }: Node): string | undefined {
+  const readers = (value: string) => graph.nodes.filter(({ inputs }) => inputs.includes(value));
+  let [reader] = readers(output);
+  if (reader?.op === "batch_norm") [reader] = readers(reader.output);
+  return reader?.op === "add" ? reader.output : undefined;
+}
+
 /** Variance about each channel's mean, stretched, summed over channels; [cells, channels]. */
 function variance(values: Float32Array, stretch: Float64Array): number {
   const channels = stretch.length, cells = values.length / channels;
@@ -85,8 +93,12 @@ async function errorsOf(graph: Graph, name: string, share: number, pictures: Dat
     const after = await valuesOf(better, pictures, layer.output);
     const [channels] = shapesOf(graph).get(layer.output)!;
     const stretch = stretchOf(graph, layer, channels);
-    measured += variance(after.map((value, i) => value - before[i]), stretch) /
-      variance(before, stretch);
+    const own = variance(before, stretch);
+    const sum = sumOf(graph, layer);
+    const whole = sum === undefined
+      ? own
+      : Math.max(own, variance(await valuesOf(graph, pictures, sum), stretch.map(() => 1)));
+    measured += variance(after.map((value, i) => value - before[i]), stretch) / whole;
   }
   return { predicted: costs.reduce((sum, cost) => sum + cost, 0), measured };
 }
