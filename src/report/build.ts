@@ -1,5 +1,6 @@
 /** From what a run found to its report. */
 
+import type { GameWorth } from "../pruning/options.ts";
 import { readFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import process from "node:process";
@@ -91,9 +92,14 @@ function layerRows(original: Graph, pruned: Graph, before: Cost, after: Cost): L
   }));
 }
 
-function shapleyResult(estimate: Estimate, kept: ReadonlySet<number>): ShapleyResult {
+function shapleyResult(
+  estimate: Estimate,
+  kept: ReadonlySet<number>,
+  worth: GameWorth,
+): ShapleyResult {
   const { players, outcome, approximate, unsettled, pairs, evaluations } = estimate;
   return {
+    worth,
     values: players.map(({ value, margin, jointMargin, imageError }, player) => ({
       ...{ value, margin, jointMargin },
       ...(imageError === undefined ? {} : { imageError }),
@@ -107,7 +113,10 @@ function shapleyResult(estimate: Estimate, kept: ReadonlySet<number>): ShapleyRe
   };
 }
 
-function groupRows({ groups, removals, concentration, rankings }: Pruned): GroupRow[] {
+function groupRows(
+  { groups, removals, concentration, rankings, curves }: Pruned,
+  worth: GameWorth,
+): GroupRow[] {
   return groups.map((group, index) => {
     const removed = new Set(removals[index].removed);
     const kept = group.players.map((_, player) => player).filter((player) => !removed.has(player));
@@ -124,7 +133,8 @@ function groupRows({ groups, removals, concentration, rankings }: Pruned): Group
         ? {}
         : { entropy: figures.entropy, concentration: figures.concentration }),
       ratio: removed.size / group.players.length,
-      ...(estimate === undefined ? {} : { shapley: shapleyResult(estimate, new Set(kept)) }),
+      ...(curves === undefined ? {} : { curve: [...curves[index]] }),
+      ...(estimate === undefined ? {} : { shapley: shapleyResult(estimate, new Set(kept), worth) }),
     };
   });
 }
@@ -172,7 +182,7 @@ function resultsOf(pruned: Pruned, context: ReportContext): Results {
     accuracy: accuracyOf(pruned.measured),
     latency: context.latency,
     check: checkResult(pruned.check),
-    groups: groupRows(pruned),
+    groups: groupRows(pruned, context.options.worth),
     constraints: pruned.constraints,
     layers: layerRows(pruned.original, pruned.graph, before, after),
     training: {

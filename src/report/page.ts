@@ -1,5 +1,6 @@
 /** The report as one page that needs nothing but a browser. */
 
+import type { GameWorth } from "../pruning/options.ts";
 import { described } from "../data/contract.ts";
 import {
   accuracyChart,
@@ -107,8 +108,16 @@ function channelsSection({ groups }: Results): Html {
   const measured = groups.some((group) => group.entropy !== undefined);
   return markup`<h2>Channels</h2>
 <p>Each row is a group of channels that can only go together: those of one layer, or those of a
-residual stream that several layers add into. Groups whose feature maps carry little information
-(low rank, low entropy) lose more.</p>
+residual stream that several layers add into. ${
+    measured
+      ? "Groups whose feature maps carry little information (low rank, low entropy) lose more."
+      : ""
+  }${
+    groups.some((group) => group.curve !== undefined)
+      ? "Widths are those that lose least for what they save: “lost” is the share of their outputs " +
+        "that the layers behind a group cannot give back."
+      : ""
+  }</p>
 <div class="side">${figure("Channels kept", channelsChart(groups))}${
     measured
       ? [
@@ -174,12 +183,26 @@ function shapleyGroup(group: GroupRow): Html {
   }${folded("Numbers", tableHtml(shapleyTable(group.shapley!)))}</section>`;
 }
 
+/** What a Shapley value is a share or an amount of. */
+const SHAPLEY_MEANING: Readonly<Record<GameWorth, string>> = {
+  compensated:
+    "What each channel costs when it goes, on average over random orders in which others " +
+    "of its group go too, as a share of what the layers behind put out, after the best weights on " +
+    "what is left.",
+  loss:
+    "What each channel adds to the negative loss on the calibration pictures, on average over " +
+    "random coalitions of its group.",
+  probability: "What each channel adds to the probability of the right class on the calibration " +
+    "pictures, on average over random coalitions of its group.",
+};
+
 function shapleySection({ groups }: Results): Html {
   const sampled = groups.filter((group) => group.shapley !== undefined);
   if (sampled.length === 0) return markup``;
   return markup`<h2>Shapley values</h2>
-<p>What each channel adds to the negative loss on the calibration pictures, on average over random
-coalitions of its group, highest first. Lines are 95% intervals that hold for all channels of a group
+<p>${
+    SHAPLEY_MEANING[sampled[0].shapley!.worth]
+  } Highest first. Lines are 95% intervals that hold for all channels of a group
 at once, given those pictures; unsettled channels are those whose interval reaches over the line
 between kept and removed. ${key("kept", "kept")}${key("cut", "removed")}</p>
 <div class="grid">${sampled.map(shapleyGroup)}</div>`;

@@ -1,5 +1,6 @@
 /** Everything a pruning run tells about itself: what report.json, the table and the page show. */
 
+import type { GameWorth } from "../pruning/options.ts";
 import type { InputContract } from "../data/contract.ts";
 import type { Shape } from "../graph/graph.ts";
 import type { Precision } from "../program/precision.ts";
@@ -77,6 +78,8 @@ export interface ShapleyRow {
 }
 
 export interface ShapleyResult {
+  /** What a coalition was worth. */
+  readonly worth: GameWorth;
   readonly values: readonly ShapleyRow[];
   readonly outcome: Outcome;
   /** Too little was sampled for the intervals to hold as often as they say. */
@@ -95,7 +98,12 @@ export interface GroupRow {
   readonly channelsAfter: number;
   /** Indices of the channels that stayed. */
   readonly kept: readonly number[];
-  /** Absent where maps are 1 x 1, and where ratios are uniform. */
+  /**
+   * What is lost when the first k channels to go have gone, k from 0: shares of what the layers behind
+   * put out. Only where widths were chosen by it.
+   */
+  readonly curve?: readonly number[];
+  /** Absent where maps are 1 x 1, and where ratios do not go by it. */
   readonly rank?: number;
   readonly entropy?: number;
   readonly concentration?: number;

@@ -56,6 +56,7 @@ export function groupTable(groups: readonly GroupRow[]): Table {
       figures("rank"),
       figures("entropy"),
       figures("concentration"),
+      figures("lost"),
       ...(sampled ? [figures("pairs"), figures("evaluations"), figures("unsettled")] : []),
     ],
     rows: groups.map((group) => [
@@ -67,6 +68,7 @@ export function groupTable(groups: readonly GroupRow[]): Table {
       optional(group.rank, 3),
       optional(group.entropy, 3),
       optional(group.concentration, 3),
+      optional(group.curve?.[group.channelsBefore - group.channelsAfter], 4),
       ...(sampled ? sampling(group) : []),
     ]),
     ...(sampled ? { note: SAMPLING_NOTE } : {}),

@@ -38,6 +38,7 @@ function groupRow(group: ChannelGroup, random: RandomStream): GroupRow {
     concentration: Math.sqrt(rank / 0.6 * entropy / 0.65),
     ratio: 1 - keep / size,
     shapley: {
+      worth: "loss",
       values,
       outcome: random.uniform() < 0.6 ? "separated" : "spent",
       approximate: false,
