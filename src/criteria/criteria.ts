@@ -1,6 +1,7 @@
 /** All criteria by name; `reversed-` before a name turns its order around, which should be the worst. */
 
 import { bnScale } from "./bn_scale.ts";
+import { chip } from "./chip.ts";
 import { elimination } from "./elimination.ts";
 import { fpgm } from "./fpgm.ts";
 import { hrank } from "./hrank.ts";
@@ -16,6 +17,7 @@ const CRITERIA = {
   "bn-scale": bnScale,
   fpgm,
   hrank,
+  chip,
   l1,
   l2,
   random,
