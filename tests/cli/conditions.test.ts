@@ -93,9 +93,10 @@ describe.skipIf(missing)("paths", () => {
     const task = ["task", "--quiet", "--config", join(ROOT, "deno.json"), "inspect", "--json"];
     const cwd = join(folder, "pictures");
     const args = [...task, "--weights", "../model.safetensors"];
-    // An outer npm or npx would have said where it was started itself, which deno task respects.
-    const { INIT_CWD: _, ...env } = process.env;
-    const { stdout, status } = spawnSync(denoProgram()!, args, { cwd, env, encoding: "utf8" });
+    // An outer deno task or npx has said where it was started itself, which deno task respects; what
+    // is left out of spawnSync's `env` Deno inherits all the same.
+    const line = ["-u", "INIT_CWD", denoProgram()!, ...args];
+    const { stdout, status } = spawnSync("env", line, { cwd, encoding: "utf8" });
     expect(JSON.parse(stdout)).toMatchObject({ event: "result", model: "resnet8" });
     expect(status).toBe(0);
   });
