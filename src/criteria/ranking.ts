@@ -8,6 +8,7 @@ import type { ComputeOptions } from "../native/loaded_model.ts";
 import type { RunOptions } from "../progress.ts";
 import type { Games } from "../reproduction/games.ts";
 import type { Estimate } from "../shapley/estimate.ts";
+import { type Interval, unsettledPlayers } from "../shapley/intervals.ts";
 
 /** One group's answer. */
 export interface Ranking {
@@ -17,6 +18,28 @@ export interface Ranking {
   readonly scores: readonly number[];
   /** Of criteria that sample: their values with intervals. */
   readonly estimate?: Estimate;
+  /** Of criteria that sample anew as channels go: what each look saw. */
+  readonly looks?: readonly Look[];
+}
+
+/** Players that were in, their intervals, and how many of the lowest then went. */
+export interface Look {
+  readonly inside: readonly number[];
+  readonly intervals: readonly Interval[];
+  readonly going: number;
+}
+
+/** Players whose place on either side of the cut after `removed` the look that decided it left open. */
+export function unsettledAt(looks: readonly Look[], removed: number): number[] {
+  let gone = 0;
+  for (const { inside, intervals, going } of looks) {
+    if (removed <= gone + going) {
+      return unsettledPlayers(intervals, inside.length - (removed - gone))
+        .map((index) => inside[index]);
+    }
+    gone += going;
+  }
+  return [];
 }
 
 /** Everything that criteria may look at. */

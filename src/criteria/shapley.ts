@@ -1,9 +1,9 @@
 /** Shapley values of the compensated game, in sequence: see shapley/sequential.ts. */
 
 import type { Estimate } from "../shapley/estimate.ts";
-import { areApproximate, intervalsOf, spreadOf, unsettledPlayers } from "../shapley/intervals.ts";
+import { areApproximate, intervalsOf, spreadOf } from "../shapley/intervals.ts";
 import { type Sequence, sequentialShapley } from "../shapley/sequential.ts";
-import type { CriterionContext, Ranking } from "./ranking.ts";
+import type { CriterionContext, Look, Ranking } from "./ranking.ts";
 
 export interface SequentialShapleyOptions {
   /** How often values are taken anew on the way to the most that may go. */
@@ -16,24 +16,27 @@ export interface SequentialShapleyOptions {
 
 const CONFIDENCE = 0.95;
 
-/**
- * Values as they stood when each player went, with intervals over the pairs of that stage. Unsettled are
- * players whose joint interval crossed a stage's own line between who went and who stayed.
- */
-function estimateOf(game: string, players: number, sequence: Sequence, pairs: number): Estimate {
-  const { stages, values } = sequence;
+/** What each stage saw, with intervals over its pairs. */
+function looksOf({ stages }: Sequence): Look[] {
+  return stages.map(({ pairs, inside, going }) => {
+    const own = pairs.map((pair) => Float64Array.from(inside, (player) => pair[player]));
+    const spread = spreadOf({ pairs: own, folds: 1 }, inside.length);
+    return { inside, going, intervals: intervalsOf(spread, CONFIDENCE) };
+  });
+}
+
+/** Values and intervals as they stood when each player went, or at the last look. */
+function estimateOf(
+  game: string,
+  players: number,
+  looks: readonly Look[],
+  pairs: number,
+): Estimate {
   const found = new Array<Estimate["players"][number]>(players);
-  const unsettled = new Set<number>();
   let evaluations = 0;
-  for (const { pairs: charged, inside, going } of stages) {
-    const own = charged.map((pair) => Float64Array.from(inside, (player) => pair[player]));
-    const intervals = intervalsOf(
-      spreadOf({ pairs: own, folds: 1 }, inside.length),
-      CONFIDENCE,
-    );
-    // Later stages overwrite this for those that stay.
-    inside.forEach((player, i) => found[player] = { ...intervals[i], value: values[player] });
-    for (const i of unsettledPlayers(intervals, inside.length - going)) unsettled.add(inside[i]);
+  for (const { inside, intervals } of looks) {
+    // Later looks overwrite this for those that stay.
+    inside.forEach((player, i) => found[player] = intervals[i]);
     evaluations += 2 * pairs * inside.length;
   }
   return {
@@ -44,10 +47,11 @@ function estimateOf(game: string, players: number, sequence: Sequence, pairs: nu
     all: 0,
     none: -1,
     telescope: 0,
-    outcome: unsettled.size === 0 ? "separated" : "spent",
+    outcome: "spent",
     gain: 1,
     approximate: areApproximate(pairs, players),
-    unsettled: [...unsettled].sort((a, b) => a - b),
+    // Known once it is settled how many go: see unsettledAt.
+    unsettled: [],
   };
 }
 
@@ -78,8 +82,9 @@ export function sequentialRanking(
       // Values of different stages do not compare: what does is when each went.
       const scores = new Array<number>(players.length);
       order.forEach((player, place) => scores[player] = place);
-      const estimate = estimateOf(name, players.length, sequence, options.pairs);
-      return { order, scores, estimate };
+      const looks = looksOf(sequence);
+      const estimate = estimateOf(name, players.length, looks, options.pairs);
+      return { order, scores, estimate, looks };
     }));
   };
 }

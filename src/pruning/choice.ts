@@ -10,7 +10,13 @@ import {
   type GroupConcentration,
   type SiteStatistics,
 } from "../concentration/concentration.ts";
-import { type CriterionContext, type Ranking, rankingBy, removalsOf } from "../criteria/ranking.ts";
+import {
+  type CriterionContext,
+  type Ranking,
+  rankingBy,
+  removalsOf,
+  unsettledAt,
+} from "../criteria/ranking.ts";
 import { parseCriterion, rank } from "../criteria/criteria.ts";
 import { sequentialRanking } from "../criteria/shapley.ts";
 import type { ChannelGroup } from "../graph/channels.ts";
@@ -82,6 +88,15 @@ async function rankingsFor(
   return await stages.rankings((context) => rank(criterion, context, shapley));
 }
 
+/** A ranking that says what the look that decided the cut left open. */
+function settled(ranking: Ranking, removed: number): Ranking {
+  const { estimate, looks } = ranking;
+  if (estimate === undefined || looks === undefined) return ranking;
+  const unsettled = unsettledAt(looks, removed);
+  const outcome = unsettled.length === 0 ? "separated" : "spent";
+  return { ...ranking, estimate: { ...estimate, unsettled, outcome } };
+}
+
 /** Chooses widths and channels within the options' budget. */
 export async function choose(
   graph: Graph,
@@ -97,19 +112,21 @@ export async function choose(
   const concentration = needsConcentration
     ? concentrationOf(graph, groups, concentrate(await stages.statistics(), fusion, rankWeight))
     : undefined;
-  const settled = rule === "uniform"
+  const solved = rule === "uniform"
     ? uniform()
     : rule === "concentration"
     ? solveShares(graph, groups, sharpened(concentration!, exponent), ratioOptions)
     : undefined;
-  const rankings = await rankingsFor(options, stages, settled?.kept, uniform);
-  const curves = settled ? undefined : await stages.curves(rankings);
-  const ratios = settled ??
+  const rankings = await rankingsFor(options, stages, solved?.kept, uniform);
+  const curves = solved ? undefined : await stages.curves(rankings);
+  const ratios = solved ??
     solveKnapsack(graph, groups, weighed(curves!, concentration, exponent), ratioOptions);
   return {
     removals: removalsOf(groups, rankings, ratios.kept),
     ratios,
-    rankings,
+    rankings: rankings.map((ranking, index) => {
+      return settled(ranking, groups[index].players.length - ratios.kept[index]);
+    }),
     ...(concentration ? { concentration } : {}),
     ...(curves ? { curves } : {}),
   };
