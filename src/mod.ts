@@ -65,5 +65,5 @@ export { reestimate } from "./surgery/reestimate.ts";
 export { evaluate, type Evaluation } from "./training/evaluate.ts";
 export { train, type TrainOptions, type TrainResult } from "./training/train.ts";
 
-export type { PruneOptions } from "./pruning/options.ts";
+export type { AskedBudget, PruneOptions } from "./pruning/options.ts";
 export { prune, type Pruned, type PruneInput } from "./pruning/pipeline.ts";

@@ -2,6 +2,8 @@
 
 import { join } from "node:path";
 import process from "node:process";
+import { layerCosts } from "../latency/costs.ts";
+import type { Budget } from "../ratios/budget.ts";
 import { solveShares } from "../ratios/shares.ts";
 import { contractMetadata, type InputContract, normalisationOf } from "../data/contract.ts";
 import { SecateurError } from "../errors.ts";
@@ -13,6 +15,7 @@ import type { RunOptions } from "../progress.ts";
 import { formMetadata, withOwnAnswer } from "../pruning/answer.ts";
 import { constrainedGroups } from "../pruning/constraints.ts";
 import { writeCheckedOnnx } from "../pruning/export.ts";
+import { type AskedLatency, tableOf } from "../pruning/latency_budget.ts";
 import type { PruneOptions } from "../pruning/options.ts";
 import { prune, type Pruned, type PruneInput, type PruneRunOptions } from "../pruning/pipeline.ts";
 import { applyPlanSource } from "../pruning/apply_plan.ts";
@@ -62,7 +65,7 @@ export async function runPrune(
   const run = { signal, onProgress: console.progress.bind(console) };
   try {
     const { input, source, contract, skipped } = await load(values, options, console, run);
-    requirePossible(input.graph, options);
+    await requirePossible(input.graph, options);
     if (options.resume) warnOfNothing(join(options.out, "run", "run.json"), console);
     await requirePlausible(input, options, values.force, console, run);
     const pruned = await pruneUntilStopped(input, options, {
@@ -162,12 +165,22 @@ async function load(
   };
 }
 
-/** Throws "budget-impossible" before anything is computed or written. */
-function requirePossible(graph: Graph, options: PruneOptions): void {
+/**
+ * Throws "budget-impossible" before anything is computed or written; of time in a runtime that is still
+ * to be measured, it shows later. Throws as `readTable` and `layerCosts` for a table.
+ */
+async function requirePossible(graph: Graph, options: PruneOptions): Promise<void> {
   const { groups, caps } = constrainedGroups(graph, options);
-  const { budget, roundTo } = options;
+  const { budget: asked, roundTo } = options;
+  const budget = asked.kind === "latency" ? await latencyBudget(graph, asked) : asked;
+  if (budget === undefined) return;
   // Whether a budget can be met does not depend on concentration.
   solveShares(graph, groups, groups.map(() => 1), { budget, caps, roundTo });
+}
+
+async function latencyBudget(graph: Graph, asked: AskedLatency): Promise<Budget | undefined> {
+  const table = await tableOf(asked);
+  return table && { kind: asked.kind, cut: asked.cut, costs: layerCosts(graph, table) };
 }
 
 /** Throws "check-failed" for a model that does no better than guessing, unless `force`. */

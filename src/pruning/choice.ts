@@ -22,7 +22,7 @@ import { sequentialRanking } from "../criteria/shapley.ts";
 import type { ChannelGroup } from "../graph/channels.ts";
 import type { Removal } from "../graph/cut.ts";
 import type { Graph } from "../graph/graph.ts";
-import { rangeOf, type RatioOptions, type Ratios } from "../ratios/budget.ts";
+import { type Budget, rangeOf, type Ratios } from "../ratios/budget.ts";
 import { solveKnapsack } from "../ratios/knapsack.ts";
 import { solveShares } from "../ratios/shares.ts";
 import type { Estimate } from "../shapley/estimate.ts";
@@ -30,6 +30,10 @@ import type { PruneOptions } from "./options.ts";
 
 /** What the choice asks of the run. */
 export interface ChoiceStages {
+  /** What must go. */
+  readonly budget: Budget;
+  /** Ratios of the budget by a rule, which is asked again where the first come out wrong. */
+  settled(solve: (budget: Budget) => Ratios): Promise<Ratios>;
   /** Rank and entropy of every site; only asked for by concentration. */
   statistics(): Promise<readonly SiteStatistics[]>;
   /** Runs or takes what the criterion found. */
@@ -105,22 +109,29 @@ export async function choose(
   options: PruneOptions,
   stages: ChoiceStages,
 ): Promise<Choice> {
-  const { ratios: rule, fusion, rankWeight, exponent, budget, roundTo } = options;
-  const ratioOptions: RatioOptions = { budget, caps, roundTo };
-  const uniform = () => solveShares(graph, groups, groups.map(() => 1), ratioOptions);
+  const { ratios: rule, fusion, rankWeight, exponent, roundTo } = options;
+  const byShares = (figures: readonly number[]) => (budget: Budget) =>
+    solveShares(graph, groups, figures, { budget, caps, roundTo });
+  const alike = byShares(groups.map(() => 1));
   const needsConcentration = rule === "concentration" || (rule === "global" && exponent > 0);
   const concentration = needsConcentration
     ? concentrationOf(graph, groups, concentrate(await stages.statistics(), fusion, rankWeight))
     : undefined;
   const solved = rule === "uniform"
-    ? uniform()
+    ? await stages.settled(alike)
     : rule === "concentration"
-    ? solveShares(graph, groups, sharpened(concentration!, exponent), ratioOptions)
+    ? await stages.settled(byShares(sharpened(concentration!, exponent)))
     : undefined;
-  const rankings = await rankingsFor(options, stages, solved?.kept, uniform);
+  const rankings = await rankingsFor(options, stages, solved?.kept, () => alike(stages.budget));
   const curves = solved ? undefined : await stages.curves(rankings);
   const ratios = solved ??
-    solveKnapsack(graph, groups, weighed(curves!, concentration, exponent), ratioOptions);
+    await stages.settled((budget) =>
+      solveKnapsack(graph, groups, weighed(curves!, concentration, exponent), {
+        budget,
+        caps,
+        roundTo,
+      })
+    );
   return {
     removals: removalsOf(groups, rankings, ratios.kept),
     ratios,

@@ -1,6 +1,6 @@
 import type { Criterion } from "../criteria/criteria.ts";
 import type { Fusion } from "../concentration/concentration.ts";
-import type { Budget } from "../ratios/budget.ts";
+import type { CountedBudget } from "../ratios/budget.ts";
 import type { Scope } from "../graph/channels.ts";
 import type { Worth } from "../shapley/worth.ts";
 import type { DTypeChoice } from "../native/loaded_model.ts";
@@ -17,9 +17,16 @@ export type RatioRule = "global" | "concentration" | "uniform";
  */
 export type GameWorth = "compensated" | Worth;
 
+/** What to cut, as asked; of time, what the model will run in: a runtime or the path of a table. */
+export type AskedBudget = CountedBudget | {
+  readonly kind: "latency";
+  readonly cut: number;
+  readonly runtime: string;
+};
+
 /** Everything that decides a pruning run beside the model and the data. */
 export interface PruneOptions {
-  readonly budget: Budget;
+  readonly budget: AskedBudget;
   /** Which channel groups may lose channels. */
   readonly scope: Scope;
   /** Layers or groups that stay whole, by name or pattern. */

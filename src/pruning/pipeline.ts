@@ -17,8 +17,12 @@ import { costOf } from "../graph/cost.ts";
 import { cutGraph, type Removal } from "../graph/cut.ts";
 import { digestOfGraph } from "../graph/digest.ts";
 import type { Graph } from "../graph/graph.ts";
+import { layerCosts } from "../latency/costs.ts";
+import type { LatencyOutcome } from "../latency/outcome.ts";
+import type { LatencyTable } from "../latency/table.ts";
 import type { ComputeOptions } from "../native/loaded_model.ts";
 import { type RunOptions, stopIfAsked } from "../progress.ts";
+import { type Budget, problemOf, type Ratios } from "../ratios/budget.ts";
 import type { Estimate } from "../shapley/estimate.ts";
 import { checkCut, type CutCheck } from "../surgery/check.ts";
 import { compensate } from "../surgery/compensate.ts";
@@ -28,8 +32,9 @@ import { evaluate, type Evaluation } from "../training/evaluate.ts";
 import type { TrainingOutcome, TrainResult } from "../training/options.ts";
 import { constrainedGroups, type Constraints } from "./constraints.ts";
 import { fineTune } from "./fine_tuning.ts";
-import { commonInputs, decidingOptions, outline } from "./stage_inputs.ts";
+import { choosingOptions, commonInputs, decidingOptions, outline } from "./stage_inputs.ts";
 import { shapleyPasses, trainingPasses } from "./forecast.ts";
+import { profiled, settle, tableOf } from "./latency_budget.ts";
 import type { PruneOptions } from "./options.ts";
 import { shapleyOf } from "./network_shapley.ts";
 import { StageStore } from "./store.ts";
@@ -78,6 +83,8 @@ export interface Pruned extends Choice {
   readonly original: Graph;
   readonly groups: readonly ChannelGroup[];
   readonly constraints: Constraints;
+  /** What passes take, where the budget is one in time. */
+  readonly latencyOutcome?: LatencyOutcome;
   readonly check: CutCheck;
   /** By moment, in order; those left out are absent. */
   readonly measured: ReadonlyMap<string, Measured>;
@@ -110,6 +117,7 @@ class PruningRun {
   readonly #measured = new Map<string, Measured>();
   readonly #stages: { name: string; seconds: number }[] = [];
   readonly #keptSteps: string[] = [];
+  #latencyOutcome?: LatencyOutcome;
   /** Seconds of one forward pass of the original on one image. */
   #passSeconds = 0;
 
@@ -131,8 +139,11 @@ class PruningRun {
   async run(): Promise<Pruned> {
     const { graph } = this.#input;
     const { groups, caps, constraints } = constrainedGroups(graph, this.#options);
+    const table = await this.#layerTimes(graph);
+    const stages = this.#choiceStages(graph, groups, caps, table);
+    // Whether times can be met shows once there are any.
+    problemOf(graph, groups, { budget: stages.budget, caps, roundTo: this.#options.roundTo });
     await this.#baseline(graph);
-    const stages = this.#choiceStages(graph, groups, caps);
     const choice = await choose(graph, groups, caps, this.#options, stages);
     const { removals } = choice;
     const { cut, check } = await this.#surgery(graph, removals);
@@ -151,6 +162,7 @@ class PruningRun {
       groups,
       constraints,
       ...choice,
+      ...(this.#latencyOutcome ? { latencyOutcome: this.#latencyOutcome } : {}),
       check,
       measured: this.#measured,
       keptSteps: this.#keptSteps,
@@ -226,18 +238,62 @@ class PruningRun {
     if (this.#passSeconds === 0) this.#passSeconds = seconds / images;
   }
 
+  /** Times of the layers, where the budget is one in time. */
+  async #layerTimes(graph: Graph): Promise<LatencyTable | undefined> {
+    const { budget, roundTo, threads } = this.#options;
+    if (budget.kind !== "latency") return undefined;
+    const store = this.#store.with({ runtime: budget.runtime, roundTo, threads });
+    const profile = () => profiled(graph, budget, this.#options, this.#run);
+    return await tableOf(budget) ?? await this.#stage("layer times", 0, profile, false, store);
+  }
+
+  /** Widths in time are stored: measuring again would make others of them. */
+  async #settled(
+    graph: Graph,
+    groups: readonly ChannelGroup[],
+    table: LatencyTable,
+    solve: (cut: number) => Ratios,
+  ): Promise<Ratios> {
+    const inputs = { groups: outline(groups), table, ...choosingOptions(this.#options) };
+    const { cut } = this.#options.budget;
+    const removals = ({ kept }: Ratios) =>
+      groups.map((group, index) => ({
+        group,
+        removed: group.players.map((_, player) => player).slice(kept[index]),
+      }));
+    const { ratios, outcome } = await this.#stage(
+      "widths",
+      0,
+      () => settle(graph, table, cut, { solve, removals }, this.#run),
+      false,
+      this.#store.with(inputs),
+    );
+    this.#latencyOutcome = outcome;
+    return ratios;
+  }
+
   /** The stages that choosing asks for, each stored under what it depends on. */
   #choiceStages(
     graph: Graph,
     groups: readonly ChannelGroup[],
     caps: readonly number[],
+    table: LatencyTable | undefined,
   ): ChoiceStages {
     const { normalisation } = this.#input;
     const { criterion, seed, pairs, shapleyStages, ahead, roundTo } = this.#options;
     let measured: Promise<Games> | undefined;
     const games = () => measured ??= this.#games(graph, groups);
     const most = mostRemovable(groups, caps, roundTo);
+    const asked = this.#options.budget;
+    const costs = table && layerCosts(graph, table);
+    const budgetOf = (cut: number): Budget =>
+      asked.kind === "latency" ? { kind: asked.kind, cut, costs: costs! } : { ...asked, cut };
     return {
+      budget: budgetOf(asked.cut),
+      settled: async (solve) =>
+        table === undefined
+          ? solve(budgetOf(asked.cut))
+          : await this.#settled(graph, groups, table, (cut) => solve(budgetOf(cut))),
       statistics: () => this.#statistics(graph, groups),
       networkShapley: (kept) => this.#networkShapley(graph, groups, kept),
       curves: async (rankings) => {

@@ -16,6 +16,18 @@ export function decidingOptions(options: PruneOptions): Partial<PruneOptions> {
   return deciding;
 }
 
+/** Those of them that the choice of widths depends on. */
+export function choosingOptions(options: PruneOptions): Partial<PruneOptions> {
+  const { scope, keep, maxRatio, cap, roundTo, ratios, criterion, worth, fusion } = options;
+  const { rankWeight, exponent, rankImages, entropyImages, calibration } = options;
+  const { budget, pairs, shapleyStages, ahead, seed } = options;
+  return {
+    ...{ budget, scope, keep, maxRatio, cap, roundTo, ratios, criterion, worth, fusion },
+    ...{ rankWeight, exponent, rankImages, entropyImages, calibration },
+    ...{ pairs, shapleyStages, ahead, seed },
+  };
+}
+
 /** Of one model's groups, what tells them from others. */
 export const outline = (groups: readonly ChannelGroup[]) =>
   groups.map(({ name, sites, players }) => [name, sites, players.length]);

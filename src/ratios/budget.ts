@@ -3,14 +3,26 @@
 import { SecateurError } from "../errors.ts";
 import type { ChannelGroup } from "../graph/channels.ts";
 import type { Graph } from "../graph/graph.ts";
+import type { LayerCosts } from "../latency/costs.ts";
+import { widthsWorthTaking } from "../latency/envelope.ts";
 import { LayerCounter, ParameterCounter, type WidthCounter } from "./counter.ts";
+import { LatencyCounter } from "./latency_counter.ts";
 
 /** What to cut, as a share of the original model's. */
-export interface Budget {
+export interface CountedBudget {
   readonly kind: "flops" | "parameters";
   /** Share to remove, in (0, 1). */
   readonly cut: number;
 }
+
+/** The same of the time of a pass, which layers' costs predict. */
+export interface LatencyBudget {
+  readonly kind: "latency";
+  readonly cut: number;
+  readonly costs: LayerCosts;
+}
+
+export type Budget = CountedBudget | LatencyBudget;
 
 export interface RatioOptions {
   readonly budget: Budget;
@@ -25,7 +37,7 @@ export interface RatioOptions {
 export interface Ratios {
   /** Channels (players) that stay, by group in the given order. */
   readonly kept: readonly number[];
-  /** FLOPs (MACs) or parameters the budget allows, and what the cut model has. */
+  /** MACs, parameters or milliseconds the budget allows, and what the cut model has. */
   readonly allowed: number;
   readonly reached: number;
   /** What the cheapest legal step back would cost; allowed - reached is smaller. */
@@ -37,6 +49,8 @@ export interface Range {
   readonly least: number;
   readonly most: number;
   readonly step: number;
+  /** Those of them that are worth taking, ascending, where not all are. */
+  readonly worth?: readonly number[];
 }
 
 export function rangeOf(group: ChannelGroup, cap: number, roundTo: number): Range {
@@ -46,17 +60,22 @@ export function rangeOf(group: ChannelGroup, cap: number, roundTo: number): Rang
   return { least: Math.min(most, Math.ceil(least / step) * step), most, step };
 }
 
-/** The nearest legal count at or below `wanted`. */
-export function legal(range: Range, wanted: number): number {
-  if (wanted >= range.most) return range.most;
-  return Math.max(range.least, Math.floor(wanted / range.step) * range.step);
+/** The nearest count worth taking at or below `wanted`. */
+export function legal({ least, most, step, worth }: Range, wanted: number): number {
+  if (wanted >= most) return most;
+  if (worth !== undefined) return worth.findLast((count) => count <= wanted) ?? worth[0];
+  return Math.max(least, Math.floor(wanted / step) * step);
 }
 
-/** The next legal count above, and the next below. */
-export const above = (range: Range, kept: number): number =>
-  Math.min(range.most, kept - kept % range.step + range.step);
-export const below = (range: Range, kept: number): number =>
-  Math.max(range.least, (Math.ceil(kept / range.step) - 1) * range.step);
+/** The next count worth taking above, and the next below. */
+export const above = ({ most, step, worth }: Range, kept: number): number =>
+  worth === undefined
+    ? Math.min(most, kept - kept % step + step)
+    : worth.find((count) => count > kept) ?? most;
+export const below = ({ least, step, worth }: Range, kept: number): number =>
+  worth === undefined
+    ? Math.max(least, (Math.ceil(kept / step) - 1) * step)
+    : worth.findLast((count) => count < kept) ?? worth[0];
 
 /** Groups, their legal widths and a counter that stands at the whole model. */
 export interface Problem {
@@ -71,17 +90,45 @@ export function problemOf(
   groups: readonly ChannelGroup[],
   { budget, cap = 0.9, caps, roundTo = 1 }: RatioOptions,
 ): Problem {
-  const counter = budget.kind === "flops"
-    ? new LayerCounter(graph, groups)
-    : new ParameterCounter(graph, groups);
-  const ranges = groups.map((group, i) => rangeOf(group, caps?.[i] ?? cap, roundTo));
+  const counter = counterOf(graph, groups, budget);
+  const legalRanges = groups.map((group, i) => rangeOf(group, caps?.[i] ?? cap, roundTo));
+  const ranges = counter instanceof LatencyCounter
+    ? legalRanges.map((range, group) => worthTaking(range, group, counter))
+    : legalRanges;
   const whole = counter.total;
   const allowed = whole * (1 - budget.cut);
-  setAll(counter, ranges.map(({ least }) => least));
+  setAll(counter, ranges.map((range) => legal(range, 0)));
   const least = counter.total;
   setAll(counter, ranges.map(({ most }) => most));
   refuseImpossible(budget, whole, least, allowed);
   return { ranges, counter, allowed };
+}
+
+function counterOf(
+  graph: Graph,
+  groups: readonly ChannelGroup[],
+  budget: Budget,
+): WidthCounter {
+  if (budget.kind === "latency") return new LatencyCounter(groups, budget.costs);
+  return budget.kind === "flops"
+    ? new LayerCounter(graph, groups)
+    : new ParameterCounter(graph, groups);
+}
+
+/** A group's range without widths that take no less than larger ones, the other groups whole. */
+function worthTaking(range: Range, group: number, counter: LatencyCounter): Range {
+  const widths: number[] = [];
+  for (let width = range.most; width > range.least; width = below(range, width)) {
+    widths.unshift(width);
+  }
+  if (widths.length === 0) return range;
+  widths.unshift(range.least);
+  const costs = widths.map((width) => {
+    counter.set(group, width);
+    return counter.timeAround(group);
+  });
+  counter.set(group, range.most);
+  return { ...range, worth: widthsWorthTaking(costs).map((place) => widths[place]) };
 }
 
 /** Sets the widths of all groups. */
@@ -92,7 +139,7 @@ export function setAll(counter: WidthCounter, kept: readonly number[]): void {
 function refuseImpossible(budget: Budget, whole: number, least: number, allowed: number): void {
   if (least <= allowed) return;
   const percent = (share: number) => `${(100 * share).toFixed(1)}%`;
-  const what = budget.kind === "flops" ? "FLOPs" : "parameters";
+  const what = { flops: "FLOPs", parameters: "parameters", latency: "time" }[budget.kind];
   throw new SecateurError(
     "budget-impossible",
     `Expected to cut ${percent(budget.cut)} of the ${what}, but cutting every prunable group as ` +
@@ -102,16 +149,28 @@ function refuseImpossible(budget: Budget, whole: number, least: number, allowed:
 }
 
 /**
- * Gives channels back one legal step at a time, the group first that `order` puts first, until none
- * fits: the gap to the budget is then smaller than the cheapest step.
+ * Gives channels back one step at a time, the group first that `order` puts first, until none fits:
+ * the gap to the budget is then smaller than the cheapest step. Of times, channels that cost none
+ * are given back too.
  */
 export function giveBack(
   start: readonly number[],
-  { ranges, counter, allowed }: Problem,
+  problem: Problem,
   order: (kept: readonly number[]) => readonly number[],
 ): Ratios {
   const kept = [...start];
-  setAll(counter, kept);
+  setAll(problem.counter, kept);
+  for (;;) {
+    const ratios = giveBackSteps(kept, problem, order);
+    if (!giveBackFree(kept, problem)) return ratios;
+  }
+}
+
+function giveBackSteps(
+  kept: number[],
+  { ranges, counter, allowed }: Problem,
+  order: (kept: readonly number[]) => readonly number[],
+): Ratios {
   for (;;) {
     const reached = counter.total;
     let step = Infinity;
@@ -131,4 +190,22 @@ export function giveBack(
     }
     if (chosen === undefined) return { kept, allowed, reached, step };
   }
+}
+
+/** Widens groups, whatever widths are worth, as long as the model takes no longer; says if any. */
+function giveBackFree(kept: number[], { ranges, counter }: Problem): boolean {
+  const before = [...kept];
+  ranges.forEach(({ worth, ...range }, group) => {
+    if (worth === undefined) return;
+    let reached = counter.total;
+    for (let width = kept[group]; width < range.most;) {
+      width = above(range, width);
+      counter.set(group, width);
+      if (counter.total > reached) continue;
+      reached = counter.total;
+      kept[group] = width;
+    }
+    counter.set(group, kept[group]);
+  });
+  return kept.some((count, group) => count > before[group]);
 }

@@ -37,7 +37,7 @@ function cumulative(players: number, itemsOf: (player: number) => number): Int32
 }
 
 /** For each value that a group has channels in: how many its first k players have there. */
-function channelCounts({ players }: ChannelGroup): Map<string, Int32Array> {
+export function channelCounts({ players }: ChannelGroup): Map<string, Int32Array> {
   const byValue = new Map<string, Int32Array>();
   players.forEach(({ channels }, player) => {
     for (const { value } of channels) {
@@ -59,7 +59,7 @@ function resized(node: Node, before: Shape, after: Shape): Node {
 }
 
 /** Indices of groups that touch the same item, by group. */
-function neighboursOf(groups: number, touching: Iterable<readonly number[]>): number[][] {
+export function neighboursOf(groups: number, touching: Iterable<readonly number[]>): number[][] {
   const sets = Array.from({ length: groups }, (_, group) => new Set([group]));
   for (const together of touching) {
     for (const a of together) for (const b of together) sets[a].add(b);

@@ -9,6 +9,7 @@ import {
   above,
   below,
   giveBack,
+  legal,
   type Problem,
   problemOf,
   type RatioOptions,
@@ -47,12 +48,15 @@ class Prices {
   readonly #problem: Problem;
   readonly #curves: readonly Float64Array[];
   readonly #kept: number[];
+  /** What each group's next step leaves, and what it loses for what it saves. */
+  readonly #next: number[];
   readonly #prices: Float64Array;
 
   constructor(problem: Problem, curves: readonly Float64Array[]) {
     this.#problem = problem;
     this.#curves = curves;
     this.#kept = problem.ranges.map(({ most }) => most);
+    this.#next = [...this.#kept];
     this.#prices = new Float64Array(curves.length);
     this.#kept.forEach((_, group) => this.#price(group));
   }
@@ -72,25 +76,29 @@ class Prices {
 
   stepDown(group: number): void {
     const { ranges, counter } = this.#problem;
-    this.#kept[group] = below(ranges[group], this.#kept[group]);
+    this.#kept[group] = this.#prices[group] < Infinity
+      ? this.#next[group]
+      : below(ranges[group], this.#kept[group]);
     counter.set(group, this.#kept[group]);
     for (const neighbour of counter.neighbours[group]) this.#price(neighbour);
   }
 
   #price(group: number): void {
     const { ranges, counter } = this.#problem;
-    const kept = this.#kept[group], next = below(ranges[group], kept);
-    if (next >= kept) {
-      this.#prices[group] = Infinity;
-      return;
-    }
+    const kept = this.#kept[group];
     const before = counter.total;
-    counter.set(group, next);
-    const saved = before - counter.total;
+    let next = kept, saved = 0;
+    // What saves nothing is not taken away, however little it loses, but with more that does.
+    for (let lower = below(ranges[group], kept); saved <= 0 && lower < next;) {
+      next = lower;
+      counter.set(group, next);
+      saved = before - counter.total;
+      lower = below(ranges[group], next);
+    }
     counter.set(group, kept);
+    this.#next[group] = next;
     const removed = ranges[group].most - kept;
     const lost = this.#curves[group][removed + kept - next] - this.#curves[group][removed];
-    // What saves nothing is never taken away, however little it loses.
     this.#prices[group] = saved > 0 ? Math.max(0, lost) / saved : Infinity;
   }
 }
@@ -126,6 +134,6 @@ export function solveKnapsack(
 }
 
 function widest(kept: readonly number[], ranges: Problem["ranges"]): number {
-  const room = kept.map((count, group) => count - ranges[group].least);
+  const room = kept.map((count, group) => count - legal(ranges[group], 0));
   return room.indexOf(Math.max(...room));
 }

@@ -164,17 +164,19 @@ function checkResult({ error, scale, tolerance, change, proof, probe }: CutCheck
 function resultsOf(pruned: Pruned, context: ReportContext): Results {
   const before = costOf(pruned.original), after = costOf(pruned.graph);
   const { kind, cut } = context.options.budget;
-  const { allowed, reached, step } = pruned.ratios;
+  const { latencyOutcome, ratios: { allowed, reached, step } } = pruned;
   const { moment, epoch } = pruned.written;
   return {
     budget: {
       kind,
       asked: cut,
-      original: kind === "flops" ? before.macs : before.parameters,
+      original: latencyOutcome?.predicted.original ??
+        (kind === "flops" ? before.macs : before.parameters),
       allowed,
       reached,
       gap: allowed - reached,
       step,
+      ...(latencyOutcome ? { times: latencyOutcome } : {}),
     },
     cost: { before: summaryOf(before), after: summaryOf(after) },
     keptSteps: ACCURACY_STEPS.filter((name) => pruned.keptSteps.includes(name)),

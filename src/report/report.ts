@@ -4,6 +4,7 @@ import type { GameWorth } from "../pruning/options.ts";
 import type { InputContract } from "../data/contract.ts";
 import type { Shape } from "../graph/graph.ts";
 import type { Precision } from "../program/precision.ts";
+import type { LatencyOutcome } from "../latency/outcome.ts";
 import type { Constraints } from "../pruning/constraints.ts";
 import type { Outcome } from "../shapley/estimate.ts";
 import type { CutProof } from "../surgery/check.ts";
@@ -53,9 +54,9 @@ export interface DataSummary {
   readonly skipped: number;
 }
 
-/** MACs or parameters, as `kind` says; `asked` is the share to remove. */
+/** MACs, parameters or predicted milliseconds, as `kind` says; `asked` is the share to remove. */
 export interface BudgetResult {
-  readonly kind: "flops" | "parameters";
+  readonly kind: "flops" | "parameters" | "latency";
   readonly asked: number;
   readonly original: number;
   readonly allowed: number;
@@ -64,6 +65,8 @@ export interface BudgetResult {
   readonly gap: number;
   /** What the cheapest legal channel step would have cost. */
   readonly step: number;
+  /** Milliseconds of passes predicted and measured, of a budget in time. */
+  readonly times?: LatencyOutcome;
 }
 
 /** Shapley value of one player; margins are half widths of 95% intervals. */

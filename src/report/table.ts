@@ -1,17 +1,36 @@
 /** The report as text for a terminal. */
 
 import { columns, count, percent } from "./columns.ts";
+import type { LatencyOutcome, PassTimes } from "../latency/outcome.ts";
 import type { Report, Results } from "./report.ts";
 import { epochName, trainingSentences } from "./training.ts";
 import { accuracyTable, groupTable, latencyTable, layerTable, STEP_NAMES } from "./tables.ts";
 
 /** One sentence: how close the cut came to the budget. */
 export function budgetSentence({ budget }: Results): string {
-  const { kind, asked, original, reached, gap, step } = budget;
+  const { kind, asked, original, reached, gap, step, times } = budget;
+  if (times !== undefined) return timeSentence(asked, times);
   const what = kind === "flops" ? "MACs" : "parameters";
   const room = Number.isFinite(step) ? `, where one channel step is ${count(step)}` : "";
   return `Budget: ${percent(asked)} of the ${what} asked, ${percent(1 - reached / original)} ` +
     `removed; ${count(gap)} ${what} below the limit${room}.`;
+}
+
+/** What was asked of passes' time, predicted of it and measured: "Budget: 40.00% of the time ...". */
+function timeSentence(
+  asked: number,
+  { runtime, predicted, measured, corrections }: LatencyOutcome,
+): string {
+  const gone = ({ original, cut }: PassTimes) => percent(1 - cut / original);
+  const found = measured === undefined
+    ? "not measured, as the table is of another machine or another version"
+    : `${gone(measured)} measured: ${measured.original.toFixed(3)} ms a pass before, ` +
+      `${measured.cut.toFixed(3)} ms after`;
+  const again = ["", " Widths were corrected once.", " Widths were corrected twice."][corrections];
+  return `Budget: ${percent(asked)} of the time in ${runtime} asked, ${
+    gone(predicted)
+  } predicted ` +
+    `from its layers, ${found}.${again}`;
 }
 
 /** What was asked of single groups, as further sentences; empty where nothing was. */

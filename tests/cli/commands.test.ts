@@ -224,6 +224,32 @@ describe.skipIf(missing)("commands", () => {
     expect(controlled.code).toBe(0);
   }, 600_000);
 
+  it("prune cuts the time of the embedded default", async () => {
+    const env = { SECATEUR_CACHE: join(folder, "latency-cache") };
+    const { code, out, err } = await run(
+      "prune --cut-latency 15% --runtime secateur --threads 1 --dtype f32 --epochs 0 " +
+        "--criterion l1 --no-compensate --no-reestimate --json --out faster",
+      { env },
+    );
+    expect([code, err]).toEqual([0, ""]);
+    const { budget, cost, latency } = eventsOf(out).at(-1) as {
+      budget: {
+        kind: string;
+        asked: number;
+        times: Record<"predicted" | "measured", { original: number; cut: number }>;
+      };
+      cost: { before: { macs: number }; after: { macs: number } };
+      latency: readonly object[];
+    };
+    expect(budget).toMatchObject({ kind: "latency", asked: 0.15 });
+    const { predicted, measured } = budget.times;
+    // The machine that tests run on is seldom quiet.
+    expect(Math.abs(measured.cut / measured.original - 0.85)).toBeLessThan(0.15);
+    expect(predicted.cut).toBeLessThan(predicted.original);
+    expect(cost.after.macs).toBeLessThan(cost.before.macs);
+    expect(latency).toHaveLength(2);
+  }, 300_000);
+
   it(
     "keeps how pictures become inputs, class names and the softmax with what it writes",
     async () => {

@@ -68,6 +68,32 @@ describe("the table", () => {
     expect(text).toMatch(/fine-tuned, last epoch +test +89\.31%/);
   });
 
+  it("says of a budget in time what was asked, predicted and measured", () => {
+    const { results } = report;
+    const times = {
+      runtime: "onnxruntime",
+      predicted: { original: 2, cut: 1.25 },
+      corrections: 2,
+    } as const;
+    const text = (found: object) => {
+      const budget = {
+        ...results.budget,
+        kind: "latency",
+        asked: 0.4,
+        times: { ...times, ...found },
+      };
+      return reportTable({ ...report, results: { ...results, budget } as typeof results });
+    };
+    expect(text({ measured: { original: 2.5, cut: 1.52 } })).toContain(
+      "Budget: 40.00% of the time in onnxruntime asked, 37.50% predicted from its layers, 39.20% " +
+        "measured: 2.500 ms a pass before, 1.520 ms after. Widths were corrected twice.",
+    );
+    expect(text({ corrections: 0 })).toMatch(
+      /not measured, as the table is of another machine.*\.$/m,
+    );
+    expect(JSON.parse(reportJson(report)).results.budget.times).toBeUndefined();
+  });
+
   it("leaves out what was not measured", () => {
     const text = reportTable(bareReport());
     expect(text).not.toMatch(/undefined|NaN|pairs|pictures per pass/);

@@ -2,11 +2,12 @@
 
 import { BASE_CRITERIA, type Criterion, CRITERION_NAMES } from "../../criteria/criteria.ts";
 import { type Fusion, FUSIONS } from "../../concentration/concentration.ts";
-import type { Budget } from "../../ratios/budget.ts";
 import { SecateurError } from "../../errors.ts";
+import { escaped } from "../../formats/bytes.ts";
 import { DEFAULT_OPSET, OLDEST_WRITTEN_OPSET } from "../../formats/onnx/export/export.ts";
 import { NEWEST_OPSET } from "../../formats/onnx/read/reader.ts";
-import type { PruneOptions } from "../../pruning/options.ts";
+import { RUNTIMES } from "../../latency/runtime.ts";
+import type { AskedBudget, PruneOptions } from "../../pruning/options.ts";
 import { defaultWarmup } from "../../training/schedule.ts";
 import {
   batchAxis,
@@ -22,7 +23,7 @@ import {
   unlessRefused,
   whole,
 } from "./values.ts";
-import { parseOptions } from "./parse.ts";
+import { longFlag, parseOptions } from "./parse.ts";
 import {
   COMPUTE_OPTIONS,
   DATA_OPTIONS,
@@ -56,6 +57,17 @@ const BUDGET_TABLE = {
     schema: share().optional(),
     value: "share",
     help: "share of the parameters to remove, in place of FLOPs",
+  },
+  cutLatency: {
+    schema: share().optional(),
+    value: "share",
+    help: "share of the time of a pass to remove, in place of FLOPs",
+  },
+  runtime: {
+    schema: text("a runtime or a file").optional(),
+    value: "name",
+    help: `with --cut-latency, what will run the model: ${RUNTIMES.join(" or ")}, timed on this ` +
+      "machine (default secateur), or a table that profile wrote",
   },
 } as const;
 
@@ -249,12 +261,27 @@ export const PRUNE_OPTIONS = {
   ...JSON_OPTION,
 } as const;
 
-function budgetOf(raw: Readonly<Record<string, unknown>>): Budget {
-  const { cutFlops, cutParams } = parseOptions(BUDGET_TABLE, raw);
-  if (cutFlops !== undefined && cutParams !== undefined) {
+function budgetOf(raw: Readonly<Record<string, unknown>>): AskedBudget {
+  const { cutFlops, cutParams, cutLatency, runtime } = parseOptions(BUDGET_TABLE, raw);
+  const given = Object.entries({ cutFlops, cutParams, cutLatency })
+    .filter(([, cut]) => cut !== undefined).map(([name]) => longFlag(name));
+  if (given.length > 1) {
     throw new SecateurError(
       "option-invalid",
-      "Expected one budget, got both --cut-flops and --cut-params; leave one out.",
+      `Expected one budget, got ${given.length === 2 ? "both " : ""}${given.join(" and ")}; ` +
+        `leave ${given.length === 2 ? "one" : "all but one"} out.`,
+    );
+  }
+  if (cutLatency !== undefined) {
+    return { kind: "latency", cut: cutLatency, runtime: runtime ?? "secateur" };
+  }
+  if (runtime !== undefined) {
+    throw new SecateurError(
+      "option-invalid",
+      `Expected --cut-latency beside --runtime ${
+        escaped(runtime)
+      }, which says whose time is cut, ` +
+        `but there is no budget in time; add --cut-latency or leave --runtime out.`,
     );
   }
   return cutParams === undefined
