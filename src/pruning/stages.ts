@@ -1,0 +1,115 @@
+/** What all stages of a run share: input, options, where results lie, and what has been spent. */
+
+import { calibrationSet } from "../data/batches/calibration.ts";
+import { type Dataset, loaded, type Normalisation, type PictureSet } from "../data/dataset.ts";
+import type { Graph } from "../graph/graph.ts";
+import type { ComputeOptions } from "../native/loaded_model.ts";
+import { type RunOptions, stopIfAsked } from "../progress.ts";
+import type { EpochRecord } from "../training/checkpoint.ts";
+import type { PruneOptions } from "./options.ts";
+import { decidingOptions } from "./stage_inputs.ts";
+import type { StageStore } from "./store.ts";
+
+/** A model to prune and the pictures it may see. */
+export interface PruneInput {
+  readonly graph: Graph;
+  /** Fine-tuning and calibration. */
+  readonly training: PictureSet;
+  /** Every choice: what to keep of a stage, which epoch is best. */
+  readonly heldOut: PictureSet;
+  /** Reporting only. */
+  readonly test: PictureSet;
+  readonly normalisation: Normalisation;
+}
+
+/** Where a stage begins: its name, and how long it may take where that is known. */
+export interface StageStart {
+  readonly stage: string;
+  readonly seconds?: number;
+  /** Whether it may end much sooner. */
+  readonly atMost?: boolean;
+  /** It is not run: an earlier run left its result. */
+  readonly taken?: boolean;
+}
+
+export interface PruneRunOptions extends RunOptions {
+  readonly onStage?: (start: StageStart) => void;
+  /** Told, in a sentence each, what people should know before the end. */
+  readonly onNote?: (sentence: string) => void;
+  /** Told of every epoch of fine-tuning, and of the control's, as it ends. */
+  readonly onEpoch?: (record: EpochRecord) => void;
+}
+
+/** One run as its stages see it. */
+export class Stages {
+  readonly input: PruneInput;
+  readonly options: PruneOptions;
+  readonly run: PruneRunOptions;
+  readonly store: StageStore;
+  /** For stages that depend on any of the options. */
+  readonly everything: StageStore;
+  readonly compute: ComputeOptions;
+  /** Stages in their order, and how long they took when they ran. */
+  readonly spent: { name: string; seconds: number }[] = [];
+  /** Seconds of one forward pass of the original on one image. */
+  passSeconds = 0;
+
+  constructor(
+    input: PruneInput,
+    options: PruneOptions,
+    run: PruneRunOptions,
+    store: StageStore,
+  ) {
+    this.input = input;
+    this.options = options;
+    this.run = run;
+    this.store = store;
+    this.everything = store.with(decidingOptions(options));
+    const { dtype, threads } = options;
+    this.compute = { dtype, ...(threads === undefined ? {} : { threads }) };
+  }
+
+  /**
+   * Runs a stage, or takes what it stored, and notes how long it took when it ran. `store` is for what its
+   * result depends on.
+   */
+  async stage<T>(
+    name: string,
+    passes: number,
+    work: () => Promise<T>,
+    atMost = false,
+    store: StageStore = this.everything,
+  ): Promise<T> {
+    const stored = await store.read<{ value: T; seconds: number }>(name);
+    stopIfAsked(this.run.signal);
+    if (stored !== undefined) this.run.onStage?.({ stage: name, taken: true });
+    else {
+      const seconds = passes * this.passSeconds;
+      this.run.onStage?.({ stage: name, ...(seconds > 0 ? { seconds, atMost } : {}) });
+    }
+    const started = performance.now();
+    const value = stored?.value ?? await work();
+    const seconds = stored?.seconds ?? (performance.now() - started) / 1000;
+    if (stored === undefined) await store.write(name, { value, seconds });
+    this.spent.push({ name, seconds });
+    return value;
+  }
+
+  /** Runs work whose result is not stored, as a stage. */
+  async timed<T>(name: string, work: () => Promise<T>): Promise<T> {
+    this.run.onStage?.({ stage: name });
+    const started = performance.now();
+    const value = await work();
+    this.spent.push({ name, seconds: (performance.now() - started) / 1000 });
+    return value;
+  }
+
+  /** Training pictures for a purpose, in memory while they serve it. */
+  async pictures(count: number, purpose: string): Promise<Dataset> {
+    const { seed } = this.options;
+    return await loaded(
+      calibrationSet(this.input.training, count, seed, purpose),
+      this.run.signal,
+    );
+  }
+}
