@@ -342,10 +342,13 @@ describe.skipIf(!canBuild)("buildAddon", () => {
     }
     // Where headers would come from, and go to: nothing listens there, and nothing arrives.
     const { PATH } = process.env;
-    const env = { PATH, HOME: home, NVM_NODEJS_ORG_MIRROR: "http://127.0.0.1:9" };
+    // By env itself: what is left out of `env`, Deno's spawnSync passes on, such as npx's settings.
+    const only = [`PATH=${PATH}`, `HOME=${home}`, "NVM_NODEJS_ORG_MIRROR=http://127.0.0.1:9"];
     const configure = ["configure", "--directory", folder, "--out", join(folder, "made")];
     const cmake = (root: string) =>
-      spawnSync(program, [...args, ...configure.with(2, root)], { env, encoding: "utf8" });
+      spawnSync("env", ["-i", ...only, program, ...args, ...configure.with(2, root)], {
+        encoding: "utf8",
+      });
     expect(cmake(folder)).toMatchObject({ status: 0 });
     expect(existsSync(join(home, ".cmake-js"))).toBe(false);
 
