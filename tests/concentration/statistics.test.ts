@@ -9,7 +9,7 @@ import { GraphBuilder } from "../../src/models/builder.ts";
 import type { Progress } from "../../src/progress.ts";
 import { evaluateGraph } from "../oracle/graph.ts";
 import { randomGraph } from "../support/graphs/random.ts";
-import { smallNetwork, smallPictures } from "../support/small_pictures.ts";
+import { smallNetwork, smallPictures } from "../support/pictures/small.ts";
 
 const HEIGHT = 8, WIDTH = 12;
 const PLAIN = { mean: [0, 0, 0], std: [1, 1, 1] } as const;

@@ -11,7 +11,7 @@ import { openDataset } from "../../src/data/sources/source.ts";
 import { holdOutLastPerClass } from "../../src/data/split.ts";
 import { createModel } from "../../src/models/models.ts";
 import { evaluate } from "../../src/training/evaluate.ts";
-import { ownFolder, sha256 } from "../support/picture_files.ts";
+import { ownFolder, sha256 } from "../support/pictures/files.ts";
 import { writeSmallCifar } from "../support/small_data.ts";
 
 const folder = ownFolder();

@@ -19,8 +19,8 @@ import { Plausibility } from "../../src/pruning/plausibility.ts";
 import { evaluate } from "../../src/training/evaluate.ts";
 import { denoProgram, runCommand } from "../support/command_line.ts";
 import { dataFolder } from "../support/data.ts";
-import { ownFolder, sha256, writeFiles } from "../support/picture_files.ts";
-import { smallPictures } from "../support/small_pictures.ts";
+import { ownFolder, sha256, writeFiles } from "../support/pictures/files.ts";
+import { smallPictures } from "../support/pictures/small.ts";
 
 const folder = ownFolder();
 const mnist: Normalisation = { mean: [0.1307], std: [0.3081], channels: "grey" };

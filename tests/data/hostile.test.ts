@@ -9,8 +9,8 @@ import { readJpegStructure } from "../../src/data/pictures/jpeg_structure.ts";
 import { readPngStructure } from "../../src/data/pictures/png_structure.ts";
 import { openStore } from "../../src/data/stores/picture_store.ts";
 import { RandomStream } from "../../src/random.ts";
-import { fixture, ownFolder } from "../support/picture_files.ts";
-import { TAR_END, tarEntry } from "../support/tar_files.ts";
+import { fixture, ownFolder } from "../support/pictures/files.ts";
+import { TAR_END, tarEntry } from "../support/pictures/tar_files.ts";
 
 const folder = ownFolder();
 

@@ -16,7 +16,7 @@ import { readJpegStructure } from "../../src/data/pictures/jpeg_structure.ts";
 import { readImageFolder } from "../../src/data/sources/image_folder.ts";
 import { RandomStream } from "../../src/random.ts";
 import { dataFolder } from "../support/data.ts";
-import { expected, fixture, ownFolder, sha256, writeFiles } from "../support/picture_files.ts";
+import { expected, fixture, ownFolder, sha256, writeFiles } from "../support/pictures/files.ts";
 
 const folder = ownFolder();
 const text = (value: string) => new TextEncoder().encode(value);

@@ -8,8 +8,8 @@ import { describe, expect, it } from "vitest";
 import { loaded } from "../../src/data/dataset.ts";
 import { type FolderListing, labelledPaths } from "../../src/data/sources/class_folders.ts";
 import { readImageFolder } from "../../src/data/sources/image_folder.ts";
-import { expected, fixture, ownFolder, sha256, writeFiles } from "../support/picture_files.ts";
-import { TAR_END, tarEntry } from "../support/tar_files.ts";
+import { expected, fixture, ownFolder, sha256, writeFiles } from "../support/pictures/files.ts";
+import { TAR_END, tarEntry } from "../support/pictures/tar_files.ts";
 
 const folder = ownFolder();
 

@@ -17,7 +17,7 @@ import {
   sha256,
   twoClasses,
   writeFiles,
-} from "../support/picture_files.ts";
+} from "../support/pictures/files.ts";
 
 const folder = ownFolder();
 const text = (value: string) => new TextEncoder().encode(value);

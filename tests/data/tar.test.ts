@@ -11,8 +11,8 @@ import { openStore } from "../../src/data/stores/picture_store.ts";
 import { indexTar } from "../../src/data/stores/tar.ts";
 import type { Progress } from "../../src/progress.ts";
 import { dataFolder } from "../support/data.ts";
-import { TAR_END, tarEntry } from "../support/tar_files.ts";
-import { fixture, ownFolder, sha256, twoClasses, writeFiles } from "../support/picture_files.ts";
+import { TAR_END, tarEntry } from "../support/pictures/tar_files.ts";
+import { fixture, ownFolder, sha256, twoClasses, writeFiles } from "../support/pictures/files.ts";
 
 const folder = ownFolder();
 const text = (value: string) => new TextEncoder().encode(value);

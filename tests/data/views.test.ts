@@ -19,7 +19,7 @@ import { readImageFolder } from "../../src/data/sources/image_folder.ts";
 import { readClassNames, relabel } from "../../src/data/sources/labels.ts";
 import { viewOf } from "../../src/data/pictures/resample.ts";
 import { dataFolder } from "../support/data.ts";
-import { expected, fixture, ownFolder, sha256 } from "../support/picture_files.ts";
+import { expected, fixture, ownFolder, sha256 } from "../support/pictures/files.ts";
 
 const folder = ownFolder();
 const decoded = (name: string) => new PictureDecoder().decode(fixture(name));

@@ -9,7 +9,7 @@ import { readImageFolder } from "../../src/data/sources/image_folder.ts";
 import { SmallJpegDecoder } from "../../src/data/pictures/jpeg.js";
 import type { Progress } from "../../src/progress.ts";
 import { dataFolder } from "../support/data.ts";
-import { expected, fixture, ownFolder, sha256, writeFiles } from "../support/picture_files.ts";
+import { expected, fixture, ownFolder, sha256, writeFiles } from "../support/pictures/files.ts";
 
 const folder = ownFolder();
 

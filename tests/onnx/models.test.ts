@@ -23,7 +23,7 @@ import { reestimate } from "../../src/surgery/reestimate.ts";
 import { dataFolder } from "../support/data.ts";
 import { randomImages, toNhwc } from "../support/interpreted.ts";
 import { largestDifference, runOnnx, sameParameters } from "../support/onnx/files.ts";
-import { smallPictures } from "../support/small_pictures.ts";
+import { smallPictures } from "../support/pictures/small.ts";
 
 const data = dataFolder();
 const IMAGES = 8;

@@ -17,7 +17,7 @@ import { prune, type Pruned } from "../../src/pruning/pipeline.ts";
 import type { Ratios } from "../../src/ratios/budget.ts";
 import { imaginedRuntime } from "../support/imagined_runtime.ts";
 import { cifarResNet } from "../../src/models/resnet.ts";
-import { smallPictures } from "../support/small_pictures.ts";
+import { smallPictures } from "../support/pictures/small.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "secateur-latency-budget-"));
 const cache = process.env.SECATEUR_CACHE;

@@ -10,7 +10,7 @@ import type { PruneOptions } from "../../src/pruning/options.ts";
 import { prune, type Pruned, type PruneInput } from "../../src/pruning/pipeline.ts";
 import { pruneOptions } from "../../src/commands/options/prune.ts";
 import { train } from "../../src/training/train.ts";
-import { smallNetwork, smallPictures } from "../support/small_pictures.ts";
+import { smallNetwork, smallPictures } from "../support/pictures/small.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "secateur-resume-"));
 afterAll(() => rmSync(folder, { recursive: true }));

@@ -19,7 +19,7 @@ import { measureMoments } from "../../src/reproduction/moments.ts";
 import { consumersOf, needsOf } from "../../src/reproduction/readers.ts";
 import { compensate } from "../../src/surgery/compensate.ts";
 import { RIDGE } from "../../src/surgery/least_squares.ts";
-import { smallPictures } from "../support/small_pictures.ts";
+import { smallPictures } from "../support/pictures/small.ts";
 
 const normalisation = normalisations.cifar;
 

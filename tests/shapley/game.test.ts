@@ -18,7 +18,7 @@ import { dataFolder } from "../support/data.ts";
 import { coalitionOf, exactShapley } from "../support/exact_shapley.ts";
 import { randomImages, toNhwc } from "../support/interpreted.ts";
 import { randomGraph } from "../support/graphs/random.ts";
-import { smallNetwork } from "../support/small_pictures.ts";
+import { smallNetwork } from "../support/pictures/small.ts";
 
 /** Pictures for the engine and the same ones for the oracle. */
 interface Pictures {

@@ -13,7 +13,7 @@ import { dataFolder } from "../support/data.ts";
 import { randomImages, toNhwc } from "../support/interpreted.ts";
 import { randomGraph } from "../support/graphs/random.ts";
 import { type RandomRemoval, randomRemovals } from "../support/graphs/removals.ts";
-import { smallNetwork } from "../support/small_pictures.ts";
+import { smallNetwork } from "../support/pictures/small.ts";
 
 function batchFor(graph: Graph, images: number, seed: number): CalibrationBatch {
   const pictures = randomImages(graph, images, new RandomStream(seed, "check pictures"));

@@ -15,7 +15,7 @@ import type { Tensor } from "../../src/tensor.ts";
 import { evaluateGraph } from "../oracle/graph.ts";
 import { randomGraph } from "../support/graphs/random.ts";
 import { randomRemovals } from "../support/graphs/removals.ts";
-import { smallNetwork, smallPictures } from "../support/small_pictures.ts";
+import { smallNetwork, smallPictures } from "../support/pictures/small.ts";
 
 const normalisation = normalisations.cifar;
 

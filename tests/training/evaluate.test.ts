@@ -12,7 +12,7 @@ import type { Progress } from "../../src/progress.ts";
 import { evaluate, rankOfLabel } from "../../src/training/evaluate.ts";
 import { evaluateGraph } from "../oracle/graph.ts";
 import { dataFolder } from "../support/data.ts";
-import { smallNetwork, smallPictures } from "../support/small_pictures.ts";
+import { smallNetwork, smallPictures } from "../support/pictures/small.ts";
 
 const normalisation = normalisations.cifar;
 

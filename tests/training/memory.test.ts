@@ -4,7 +4,7 @@ import { GraphBuilder } from "../../src/models/builder.ts";
 import { LoadedModel } from "../../src/native/loaded_model.ts";
 import { batchOf } from "../../src/data/batches/batches.ts";
 import { normalisations } from "../../src/data/dataset.ts";
-import { smallPictures } from "../support/small_pictures.ts";
+import { smallPictures } from "../support/pictures/small.ts";
 
 const IMAGES = 4;
 const MEGABYTE = 2 ** 20;

@@ -11,7 +11,7 @@ import { evaluate } from "../../src/training/evaluate.ts";
 import { crossEntropy, isRuined, probeSteps } from "../../src/training/probe.ts";
 import { train, type TrainOptions } from "../../src/training/train.ts";
 import { gatedNetwork } from "../support/gated_network.ts";
-import { smallNetwork, smallPictures } from "../support/small_pictures.ts";
+import { smallNetwork, smallPictures } from "../support/pictures/small.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "secateur-ruin-"));
 afterAll(() => rmSync(folder, { recursive: true }));

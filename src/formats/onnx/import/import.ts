@@ -2,23 +2,24 @@
 
 import { basename } from "node:path";
 import { SecateurError } from "../../../errors.ts";
-import type { Graph, Node, Shape } from "../../../graph/graph.ts";
-import { escaped, quoted } from "../../bytes.ts";
-import { type HostArray, Refusal, type RefusedNode } from "../read/array.ts";
-import { putOffExpression } from "./expressions.ts";
-import { fold, folds } from "../fold/fold.ts";
-import { type Allocator, allocator, type Folding } from "../fold/folding.ts";
-import { putOffMoment } from "./moments.ts";
+import type { Graph, Node } from "../../../graph/graph.ts";
+import { quoted } from "../../bytes.ts";
 import type { FileForm } from "../file_form.ts";
-import { endingOf } from "./ending.ts";
-import { Importer, Names, OPEN_BATCH } from "./importer.ts";
-import { type FeatureValue } from "./features.ts";
-import { lowered } from "./lower.ts";
-import { importAlone, isImported } from "./table.ts";
-import type { OnnxModel, OnnxNode, OnnxValue } from "../read/reader.ts";
-import { composeNeighbours, neededLayers, neededParameters } from "./simplify.ts";
+import { allocator } from "../fold/folding.ts";
 import type { TensorProto } from "../proto/onnx_pb.ts";
+import { type HostArray, Refusal } from "../read/array.ts";
+import type { OnnxModel } from "../read/reader.ts";
 import { arrayOf } from "../read/tensor.ts";
+import { endingOf } from "./ending.ts";
+import type { FeatureValue } from "./features.ts";
+import { Importer, Names, OPEN_BATCH } from "./importer.ts";
+import { formOf, type ImportOptions, inputOf, type ModelInput } from "./input.ts";
+import { lowered } from "./lower.ts";
+import { giveConstants, importNodes, requireSupported } from "./nodes.ts";
+import { composeNeighbours, neededLayers, neededParameters } from "./simplify.ts";
+import { importAlone } from "./table.ts";
+
+export type { ImportOptions } from "./input.ts";
 
 /** What a file said beside its graph. */
 export interface ImportNotes {
@@ -44,242 +45,6 @@ export interface ImportNotes {
 export interface Imported {
   readonly graph: Graph;
   readonly notes: ImportNotes;
-}
-
-export interface ImportOptions {
-  /** [channels, height, width] of one image, for models that leave them open. */
-  readonly shape?: Shape;
-  /** The same where neither the model nor `shape` says. */
-  readonly usualShape?: Shape;
-  /** Inputs of the model to treat as constants. */
-  readonly constants?: ReadonlyMap<string, HostArray>;
-}
-
-/** Types of pictures: ONNX's numbers of f32, of bytes and of f16. */
-const FLOAT = 1, BYTE = 2, HALF = 10;
-
-interface ModelInput {
-  readonly input: OnnxValue;
-  /** As in the file; channels are its last axis if inputLast. */
-  readonly shape: readonly number[];
-  readonly inputLast: boolean;
-  readonly batch: number | string;
-}
-
-/** What leaves the axes of pictures as they are, before they are turned. */
-const KEEPING_AXES = new Set(["Add", "Cast", "Div", "Identity", "Mul", "Sub"]);
-
-/** Whether a model takes [batch, height, width, channels]: it turns its pictures at once. */
-function takesChannelsLast(
-  { nodes }: OnnxModel,
-  input: string,
-  extents: readonly (number | string)[],
-): boolean {
-  if (extents.length !== 4) return false;
-  const open = [input], seen = new Set(open);
-  for (let name = open.pop(); name !== undefined; name = open.pop()) {
-    for (const node of nodes) {
-      if (!node.inputs.includes(name)) continue;
-      const axes = node.op === "Transpose" && node.attributes.has("perm")
-        ? node.attributes.ints("perm").join()
-        : "";
-      if (axes === "0,3,1,2") return true;
-      // Of one channel, some exporters reshape: [batch, height, width, 1] to [batch, 1, height, width].
-      if (node.op === "Reshape" && extents[3] === 1 && extents[1] !== 1) return true;
-      const [next] = node.outputs;
-      if (!KEEPING_AXES.has(node.op) || seen.has(next)) continue;
-      seen.add(next);
-      open.push(next);
-    }
-  }
-  return false;
-}
-
-/** The model's one input with its extents; the batch is OPEN_BATCH where it is left open. */
-function inputOf(model: OnnxModel, options: ImportOptions): ModelInput {
-  const inputs = model.inputs.filter(({ name }) => !options.constants?.has(name));
-  const refuse = (finding: string, todo: string) =>
-    new SecateurError("graph-unsupported", `${model.source}: ${finding}; ${todo}.`);
-  if (inputs.length !== 1) {
-    throw refuse(
-      `expected a model with one input, but it has ${inputs.length}`,
-      "export it with the pictures alone",
-    );
-  }
-  const [input] = inputs;
-  const extents = input.shape ?? [];
-  const known = [FLOAT, BYTE, HALF].includes(input.elementType);
-  if (!known || (extents.length !== 2 && extents.length !== 4)) {
-    throw refuse(
-      `expected the input ${quoted(input.name)} to be f32, f16 or u8 [batch, channels, height, ` +
-        `width] or [batch, features], but it has ${extents.length} axes of element type ` +
-        `${input.elementType}`,
-      "export the model with such an input",
-    );
-  }
-  const [batch, ...image] = extents;
-  const inputLast = takesChannelsLast(model, input.name, extents);
-  const laidOut = (given: Shape | undefined) =>
-    given?.length !== image.length ? undefined : inputLast ? [...given.slice(1), given[0]] : given;
-  const asked = laidOut(options.shape), usual = laidOut(options.usualShape);
-  const shape = image.map((extent, axis) =>
-    typeof extent === "number" && extent > 0 ? extent : asked?.[axis] ?? usual?.[axis] ?? extent
-  );
-  const other = asked !== undefined && shape.some((extent, axis) => extent !== asked[axis]);
-  if (other) {
-    throw refuse(
-      `its input ${quoted(input.name)} is ${quoted(shape.join("x"))}, not ${
-        asked.join("x")
-      } as asked`,
-      "leave the shape out, or give it for extents that the model leaves open",
-    );
-  }
-  const open = shape.find((extent): extent is string => typeof extent === "string");
-  if (open !== undefined || shape.some((extent) => extent === 0)) {
-    throw refuse(
-      `expected the input ${quoted(input.name)} to have fixed extents behind the batch, but it ` +
-        `leaves ${quoted(String(open ?? 0))} open`,
-      "give the size of the pictures with --input-shape CHANNELSxHEIGHTxWIDTH, such as 3x224x224",
-    );
-  }
-  const images = typeof batch === "number" && batch > 0 ? batch : OPEN_BATCH;
-  return {
-    input,
-    inputLast,
-    shape: [images, ...shape as number[]],
-    batch: images === OPEN_BATCH ? String(batch) || "N" : images,
-  };
-}
-
-/** Makes initializers and constant inputs known. */
-function giveConstants(
-  importer: Importer,
-  options: ImportOptions,
-  decode: (tensor: TensorProto) => HostArray,
-): string[] {
-  const refused: string[] = [];
-  const needed = new Set(importer.model.nodes.flatMap(({ inputs }) => inputs));
-  for (const [name, tensor] of importer.model.initializers) {
-    if (!needed.has(name)) continue;
-    try {
-      importer.values.set(name, { kind: "constant", name, array: decode(tensor) });
-    } catch (thrown) {
-      if (!(thrown instanceof Refusal)) throw thrown;
-      importer.values.set(name, { kind: "unknown", constant: true });
-      refused.push(`the model (which ${thrown.message})`);
-    }
-  }
-  for (const [name, array] of options.constants ?? []) {
-    importer.values.set(name, { kind: "constant", name, array });
-  }
-  return refused;
-}
-
-type Folder = Allocator & Pick<Folding, "decode">;
-
-/** Folds or imports one node, or throws a Refusal. */
-function importNode(importer: Importer, node: OnnxNode, folder: Folder): void {
-  const inputs = node.inputs.map((_, index) => importer.input(node, index));
-  const constant = inputs.every((value) => value === undefined || value.kind === "constant");
-  if (constant && folds(node.op)) {
-    const arrays = inputs.map((value) => value?.kind === "constant" ? value.array : undefined);
-    const outputs = fold({
-      node,
-      inputs: arrays as HostArray[], // fold checks those that must be there
-      opset: importer.opset,
-      ...folder,
-    });
-    outputs.forEach((array, index) => {
-      const name = node.outputs[index];
-      if (name) importer.values.set(name, { kind: "constant", name, array });
-    });
-  } else if (!putOffMoment(importer, node) && !putOffExpression(importer, node)) {
-    importAlone(importer, node);
-  }
-  const missing = node.outputs.find((name) =>
-    importer.uses(name) > 0 && !importer.values.has(name)
-  );
-  if (missing !== undefined) throw new Refusal(`has its output ${quoted(missing)} used`);
-}
-
-/** A sentence with N for the batch that stands for an open one, and 3N for thrice that. */
-function withOpenBatch(text: string): string {
-  return text.replace(/(?<![\w.])\d{5,15}(?![\w.])/g, (digits) => {
-    const times = Number(digits) / OPEN_BATCH;
-    return Number.isInteger(times) ? `${times === 1 ? "" : times}N` : digits;
-  });
-}
-
-/** Nodes that are not supported, each once, in the order they were found. */
-class Unsupported {
-  readonly sentences = new Map<string, string>();
-  readonly #open: boolean;
-
-  /** `open`: whether the batch is. */
-  constructor(open: boolean) {
-    this.#open = open;
-  }
-
-  /** Runs a step of the import; a refusal is added to the list, as one of `node` by default. */
-  try(node: RefusedNode, step: () => void): void {
-    try {
-      step();
-    } catch (thrown) {
-      if (!(thrown instanceof Refusal)) throw thrown;
-      const { message, node: { name, op } = node } = thrown.at(node);
-      const said = this.#open ? withOpenBatch(message) : message;
-      const reason = said === "" ? "" : `, which ${said}`;
-      if (this.sentences.has(name)) return;
-      this.sentences.set(name, `${quoted(name)} (${escaped(op)}${reason})`);
-    }
-  }
-}
-
-/** Imports all nodes; returns those that are not supported, each by name and operator. */
-function importNodes(importer: Importer, folder: Folder): string[] {
-  const unsupported = new Unsupported(importer.batch === OPEN_BATCH);
-  for (const node of importer.model.nodes) {
-    if (unsupported.sentences.size >= MOST_COUNTED) break;
-    const inputs = node.inputs.flatMap((_, index) => importer.input(node, index) ?? []);
-    const constant = inputs.every((value) =>
-      value.kind === "constant" || (value.kind === "unknown" && value.constant)
-    );
-    // What a refused node would have written cannot be judged further.
-    const behind = inputs.some(({ kind }) => kind === "unknown");
-    const known = isImported(node.op) || ((constant || behind) && folds(node.op));
-    unsupported.try(node, () => {
-      if (!known) throw new Refusal("");
-      if (!behind) importNode(importer, node, folder);
-    });
-    const lost = node.outputs.filter((output) => !importer.values.has(output));
-    for (const output of lost) importer.values.set(output, { kind: "unknown", constant });
-    if (lost.length === 0) continue;
-    // What it would have read may not be supported either; a layer norm has only lost its end.
-    for (const value of inputs) {
-      if (value.kind !== "pending" || value.form === "moment") continue;
-      unsupported.try(value.node, () => importer.force(value));
-    }
-  }
-  const answer = importer.values.get(importer.model.output.name);
-  if (answer?.kind === "pending") unsupported.try(answer.node, () => importer.force(answer));
-  return [...unsupported.sentences.values()];
-}
-
-const MOST_LISTED = 200;
-// A network of which so much is not supported is none, and finding out may take long for each node.
-const MOST_COUNTED = 1000;
-
-function requireSupported(source: string, unsupported: readonly string[]): void {
-  if (unsupported.length === 0) return;
-  const listed = unsupported.slice(0, MOST_LISTED).join(", ");
-  const rest = unsupported.length - MOST_LISTED;
-  throw new SecateurError(
-    "graph-unsupported",
-    `${source}: expected only operators that can be pruned, but ${
-      unsupported.length < MOST_COUNTED ? unsupported.length : `at least ${MOST_COUNTED}`
-    } are not ` +
-      `supported: ${listed}${rest > 0 ? ` and ${rest} more` : ""}; export the model without them.`,
-  );
 }
 
 /** The answer's value; a model whose answer does not depend on its input is refused. */
@@ -376,19 +141,6 @@ function finish(importer: Importer, input: FeatureValue): Finished {
       ? { outputLast: true }
       : {}),
     ...(mixed === undefined ? {} : { mixedProbabilities: mixed }),
-  };
-}
-
-/** The types of a file's input, output and weights, where they are not f32. */
-function formOf({ output }: OnnxModel, input: OnnxValue, half: boolean): FileForm {
-  const types = { [BYTE]: "u8", [HALF]: "f16" } as const;
-  const type = input.elementType === BYTE || input.elementType === HALF
-    ? types[input.elementType]
-    : undefined;
-  return {
-    ...(type === undefined ? {} : { input: type }),
-    ...(output.elementType === HALF ? { output: "f16" } : {}),
-    ...(half || type === "f16" ? { half: true } : {}),
   };
 }
 

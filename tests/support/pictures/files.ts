@@ -9,7 +9,7 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll } from "vitest";
 
-const fixtures = fileURLToPath(new URL("../fixtures/data/", import.meta.url));
+const fixtures = fileURLToPath(new URL("../../fixtures/data/", import.meta.url));
 
 /** What other libraries make of the fixtures. */
 export const expected = JSON.parse(readFileSync(join(fixtures, "expected.json"), "utf8")) as {

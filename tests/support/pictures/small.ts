@@ -1,9 +1,9 @@
 /** Small labelled pictures that are quickly learnt, and a small network for them. */
 
-import { allocatePixels, type Dataset } from "../../src/data/dataset.ts";
-import type { Graph } from "../../src/graph/graph.ts";
-import { cifarResNet } from "../../src/models/resnet.ts";
-import { RandomStream } from "../../src/random.ts";
+import { allocatePixels, type Dataset } from "../../../src/data/dataset.ts";
+import type { Graph } from "../../../src/graph/graph.ts";
+import { cifarResNet } from "../../../src/models/resnet.ts";
+import { RandomStream } from "../../../src/random.ts";
 
 const SIDE = 8;
 const CLASSES = ["left", "right", "top", "bottom"];
