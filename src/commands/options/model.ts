@@ -1,7 +1,7 @@
 /** Options of the commands that look at a model without changing it. */
 
 import { RUNTIMES } from "../../latency/runtime.ts";
-import { oneOf, text, whole } from "./values.ts";
+import { oneOf, side, text, whole } from "./values.ts";
 import {
   COMPUTE_OPTIONS,
   DATA_OPTIONS,
@@ -39,7 +39,7 @@ export const ARCHITECTURE_OPTIONS = {
     help: "classes of --model without --weights (default 10, or 1000 for ImageNet's models)",
   },
   size: {
-    schema: whole(8, 4096).optional(),
+    schema: side().optional(),
     value: "pixels",
     help: "height and width of the pictures --model takes (default the model's own)",
   },

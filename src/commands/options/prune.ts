@@ -25,11 +25,11 @@ import {
 } from "./values.ts";
 import { longFlag, parseOptions } from "./parse.ts";
 import {
-  COMPUTE_OPTIONS,
   DATA_OPTIONS,
   JSON_OPTION,
+  LOSS_OPTIONS,
   MODEL_OPTIONS,
-  SEED_OPTION,
+  RUN_OPTIONS,
   TRAINING_OPTIONS,
 } from "./shared.ts";
 
@@ -203,16 +203,7 @@ const FINE_TUNING_TABLE = {
     value: "share",
     help: "share of the loss taken from the original model as teacher (default 0)",
   },
-  temperature: {
-    schema: positive(1000).default(4),
-    value: "number",
-    help: "temperature of the teacher (default 4)",
-  },
-  smoothing: {
-    schema: between(0, 0.9).default(0),
-    value: "share",
-    help: "label smoothing (default 0)",
-  },
+  ...LOSS_OPTIONS,
   control: { schema: flag(), help: "fine-tune the unpruned model too, for comparison" },
 } as const;
 
@@ -240,14 +231,7 @@ const METHOD_TABLE = {
   ...RATIO_TABLE,
   ...SELECTION_TABLE,
   ...FINE_TUNING_TABLE,
-  ...SEED_OPTION,
-  resume: { schema: flag(), help: "go on from the checkpoints in the output folder" },
-  out: {
-    schema: text("a folder").default("out"),
-    value: "folder",
-    help: "where everything is written (default out)",
-  },
-  ...COMPUTE_OPTIONS,
+  ...RUN_OPTIONS,
 } as const;
 
 /** All options of `prune`. */

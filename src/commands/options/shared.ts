@@ -9,6 +9,7 @@ import {
   perColour,
   pictureShape,
   positive,
+  side,
   text,
   whole,
 } from "./values.ts";
@@ -33,9 +34,6 @@ export const MODEL_OPTIONS = {
       "(default: as --crop says, or else --resize)",
   },
 } as const;
-
-/** Length of a side of pictures. */
-const side = () => whole(8, 4096);
 
 /** Which pictures, and how they become inputs. */
 export const DATA_OPTIONS = {
@@ -126,12 +124,20 @@ export const JSON_OPTION = {
   json: { schema: flag(), help: "write JSON lines to standard output and nothing else there" },
 } as const;
 
-export const SEED_OPTION = {
+/** A run that trains: what it draws, where it goes on, what it writes and how it computes. */
+export const RUN_OPTIONS = {
   seed: {
     schema: whole(0, 0xffffffff).default(0),
     value: "number",
     help: "seed of everything that is random (default 0)",
   },
+  resume: { schema: flag(), help: "go on from the last checkpoint in the output folder" },
+  out: {
+    schema: text("a folder").default("out"),
+    value: "folder",
+    help: "where everything is written (default out)",
+  },
+  ...COMPUTE_OPTIONS,
 } as const;
 
 export const HOLD_OUT_OPTION = {
@@ -185,4 +191,18 @@ export const TRAINING_OPTIONS = {
     help: "epochs of linear warm-up (default 1, or a quarter of fewer than 4)",
   },
   ...HOLD_OUT_OPTION,
+} as const;
+
+/** The loss of training, beside --distill, whose default is the command's own. */
+export const LOSS_OPTIONS = {
+  temperature: {
+    schema: positive(1000).default(4),
+    value: "number",
+    help: "temperature of the teacher (default 4)",
+  },
+  smoothing: {
+    schema: between(0, 0.9).default(0),
+    value: "share",
+    help: "label smoothing (default 0)",
+  },
 } as const;

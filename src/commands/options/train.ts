@@ -1,12 +1,12 @@
 /** Options of `train`. */
 
-import { between, flag, oneOf, positive, text, unlessRefused, whole } from "./values.ts";
+import { between, oneOf, positive, text, unlessRefused, whole } from "./values.ts";
 import {
-  COMPUTE_OPTIONS,
   DATA_OPTIONS,
   JSON_OPTION,
+  LOSS_OPTIONS,
   MODEL_OPTIONS,
-  SEED_OPTION,
+  RUN_OPTIONS,
   TRAINING_OPTIONS,
 } from "./shared.ts";
 
@@ -44,28 +44,12 @@ export const TRAIN_OPTIONS = {
     value: "share",
     help: "share of the loss taken from --teacher (default 0.9)",
   },
-  temperature: {
-    schema: positive(1000).default(4),
-    value: "number",
-    help: "temperature of the teacher (default 4)",
-  },
-  smoothing: {
-    schema: between(0, 0.9).default(0),
-    value: "share",
-    help: "label smoothing (default 0)",
-  },
+  ...LOSS_OPTIONS,
   augment: {
     schema: unlessRefused(),
     negated: true,
     help: "train on the pictures as they are, without random crops and mirroring",
   },
-  ...SEED_OPTION,
-  resume: { schema: flag(), help: "go on from the checkpoint in the output folder" },
-  out: {
-    schema: text("a folder").default("out"),
-    value: "folder",
-    help: "where everything is written (default out)",
-  },
-  ...COMPUTE_OPTIONS,
+  ...RUN_OPTIONS,
   ...JSON_OPTION,
 } as const;

@@ -20,6 +20,9 @@ export function whole(least: number, most: number) {
   return numeric(message, (value) => Number.isInteger(value) && value >= least && value <= most);
 }
 
+/** Length of a side of pictures, in pixels. */
+export const side = () => whole(8, 4096);
+
 /** [channels, height, width], from "3x224x224". */
 export function pictureShape() {
   const message = "channels, height and width, such as 3x224x224";
