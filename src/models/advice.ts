@@ -3,6 +3,7 @@
 import type { Graph } from "../graph/graph.ts";
 import type { StateDict } from "../tensor.ts";
 import { createModel, MODEL_NAMES } from "./models.ts";
+import { relevantWeights } from "./relevant.ts";
 
 /** Parameters of the layer that gives the answer, whose extents depend on the classes. */
 function answering(graph: Graph): ReadonlySet<string> {
@@ -11,20 +12,16 @@ function answering(graph: Graph): ReadonlySet<string> {
   return new Set([last.weight, ...(last.bias === undefined ? [] : [last.bias])]);
 }
 
-/** Whether a model has these tensors and no others, whatever number of classes it is for. */
+/** Whether a model reads all of these tensors and no others, whatever number of classes it is for. */
 function fits(graph: Graph, weights: StateDict): boolean {
   const free = answering(graph);
-  const others = [...weights.keys()].some((name) =>
-    !graph.parameters.has(name) && !name.endsWith("num_batches_tracked")
-  );
-  if (others) return false;
-  return [...graph.parameters].every(([name, { shape }]) => {
-    const held = weights.get(name);
-    if (held === undefined || held.shape.length !== shape.length) return false;
-    return held.shape.every((extent, axis) =>
-      extent === shape[axis] || (axis === 0 && free.has(name))
-    );
-  });
+  const held = relevantWeights(graph, weights);
+  return held.size === graph.parameters.size &&
+    [...graph.parameters].every(([name, { shape }]) => {
+      const own = held.get(name)?.shape;
+      return own?.length === shape.length &&
+        own.every((extent, axis) => extent === shape[axis] || (axis === 0 && free.has(name)));
+    });
 }
 
 /** Names of known models that a checkpoint's tensors are of. */

@@ -3,38 +3,12 @@ import { escaped } from "../formats/bytes.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { StateDict, Tensor } from "../tensor.ts";
 import { adviceFor, dependsOnClasses } from "./advice.ts";
-
-/** Bookkeeping that frameworks store and no operator reads. */
-const IGNORED = /(^|\.)num_batches_tracked$/;
-
-/** Parts of published checkpoints that only training used, by architecture. */
-const TRAINING_ONLY: Readonly<Record<string, RegExp>> = {
-  // The auxiliary classifiers of torchvision's state dict.
-  googlenet: /^aux[12]\./,
-};
-
-/** As in torchvision's DenseNet files, which are older than its code: `denselayer1.norm.1.weight`. */
-const OLD_DENSENET = /^(.*denselayer\d+\.(?:norm|conv))\.([12]\.\w+)$/;
+import { relevantWeights } from "./relevant.ts";
 
 const listed = (names: readonly string[]): string => {
   const shown = names.slice(0, 3).map(escaped).join(", ");
   return names.length > 3 ? `${shown} and ${names.length - 3} more` : shown;
 };
-
-/** The tensors that an architecture may read, under today's names. */
-function relevant(graph: Graph, weights: StateDict): StateDict {
-  const trainingOnly = Object.hasOwn(TRAINING_ONLY, graph.name)
-    ? TRAINING_ONLY[graph.name]
-    : undefined;
-  const kept: StateDict = new Map();
-  for (const [name, tensor] of weights) {
-    const known = graph.parameters.has(name);
-    if (!known && (IGNORED.test(name) || trainingOnly?.test(name))) continue;
-    const renamed = name.replace(OLD_DENSENET, "$1$2");
-    kept.set(!known && graph.parameters.has(renamed) ? renamed : name, tensor);
-  }
-  return kept;
-}
 
 /**
  * The graph with the checkpoint's weights. Throws "weights-missing" when the checkpoint lacks
@@ -42,7 +16,7 @@ function relevant(graph: Graph, weights: StateDict): StateDict {
  * not fit; `source` names the file in those sentences.
  */
 export function bindWeights(graph: Graph, weights: StateDict, source: string): Graph {
-  const held = relevant(graph, weights);
+  const held = relevantWeights(graph, weights);
   const missing = [...graph.parameters.keys()].filter((name) => !held.has(name));
   if (missing.length > 0) {
     throw new SecateurError(

@@ -14,7 +14,7 @@ import { modelsOf } from "../../src/models/advice.ts";
 import { bindWeights } from "../../src/models/bind.ts";
 import { createModel } from "../../src/models/models.ts";
 import { namedFor } from "../../src/models/names.ts";
-import type { StateDict } from "../../src/tensor.ts";
+import { type StateDict, zeros } from "../../src/tensor.ts";
 import { dataFolder } from "../support/data.ts";
 
 const fixtures = fileURLToPath(new URL("../fixtures/formats/", import.meta.url));
@@ -217,6 +217,15 @@ describe("weights that do not fit are told what would help", () => {
     const bind = () =>
       bindWeights(createModel("resnet56", { classes: 10 }), weightsOf("resnet20", 10), "w");
     expect(bind).toThrow(/they are those of resnet20, so give --model resnet20\.$/);
+  });
+
+  it("that model too where the file has what only training used, or names of old", () => {
+    const trained = weightsOf("googlenet", 7).set("aux1.fc1.weight", zeros([1]));
+    expect(modelsOf(trained)).toEqual(["googlenet"]);
+    const old = [...weightsOf("densenet121", 7)].map(([name, tensor]) =>
+      [name.replace(/(denselayer\d+\.(?:norm|conv))([12])/, "$1.$2"), tensor] as const
+    );
+    expect(modelsOf(new Map(old))).toEqual(["densenet121"]);
   });
 
   it("data of as many classes, where only those differ", () => {

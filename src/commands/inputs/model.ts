@@ -131,11 +131,13 @@ async function checkpointFor(
 
 /** What to do about weights that came without a model. */
 function withoutModel(source: string, weights: StateDict): string {
-  const bare = MODEL_NAMES.flatMap((name) => {
-    const found = namedFor(createModel(name, { classes: 1 }).parameters.keys(), weights);
-    return modelsOf(found.weights);
-  });
-  const known = [...new Set(bare)];
+  // Whatever prefix the file has: nearly always the same weights come out for every model.
+  const bare = new Set(
+    MODEL_NAMES.map((name) =>
+      namedFor(createModel(name, { classes: 1 }).parameters.keys(), weights).weights
+    ),
+  );
+  const known = [...new Set([...bare].flatMap(modelsOf))];
   const held = `${source} holds weights without their model`;
   return known.length > 0
     ? `${held}; they are those of ${known.join(" or ")}: give --model ${known[0]}.`
