@@ -77,19 +77,19 @@ function roundedToEven(value: number): number {
 
 /** The rest has the sign of the divisor, as in Python; that of the dividend with fmod, as in C. */
 const modulo: Fold = (folding) => {
-  const like = folding.node.attributes.int("fmod", 0) === 1;
-  const rest = (a: number, b: number) => like ? a % b : a - Math.floor(a / b) * b;
+  const asInC = folding.node.attributes.int("fmod", 0) === 1;
+  const rest = (a: number, b: number) => asInC ? a % b : a - Math.floor(a / b) * b;
   return binary({ real: rest })(folding);
 };
 
 /** Max and Min of any number of arrays. */
 function extreme(choose: Binary): Fold {
   const two = binary({ real: choose });
-  return (folding) =>
-    folding.inputs.slice(1).reduce(
-      (so, next) => two({ ...folding, inputs: [so[0], next] }),
-      [folding.inputs[0]],
-    );
+  return (folding) => {
+    const [first, ...rest] = folding.inputs;
+    if (rest.some((input) => input === undefined)) throw new Refusal("lacks one of its inputs");
+    return rest.reduce((so, next) => two({ ...folding, inputs: [so[0], next] }), [first]);
+  };
 }
 
 /** Bounds are attributes before operator set 11; either may be left out. */
@@ -120,16 +120,15 @@ const where: Fold = ({ inputs: [condition, a, b], allocate }) => {
 };
 
 const cast: Fold = ({ node, inputs: [source], allocate }) => {
-  const type = dtypeOf(node.attributes.int("to"));
-  if (type === undefined || type === "bf16") {
+  const dtype = dtypeOf(node.attributes.int("to"));
+  if (dtype === undefined || dtype === "bf16") {
     throw new Refusal(`casts to element type ${node.attributes.int("to")}`);
   }
-  if (type === "f16") {
+  if (dtype === "f16") {
     const halves = allocate("f32", source.shape);
     source.data.forEach((value, i) => halves.data[i] = fromHalf(toHalf(value)));
     return [halves];
   }
-  const dtype = type;
   const out = allocate(dtype, source.shape);
   const whole = isFloat(source.dtype) && !isFloat(dtype) && dtype !== "bool";
   for (let i = 0; i < out.data.length; i++) {
@@ -239,10 +238,6 @@ export function fold(folding: Folding): HostArray[] {
   const required = REQUIRED[op] ?? 1;
   for (let i = 0; i < required; i++) {
     if (folding.inputs[i] === undefined) throw new Refusal(`lacks its input ${i}`);
-  }
-  const all = op === "Max" || op === "Min";
-  if (all && folding.inputs.some((input) => input === undefined)) {
-    throw new Refusal("lacks one of its inputs");
   }
   return compute(folding);
 }
