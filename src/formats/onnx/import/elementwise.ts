@@ -3,15 +3,13 @@
 import { mapOfAll } from "../../../graph/operators/operator.ts";
 import { elementCount } from "../../../tensor.ts";
 import { axisOf } from "../fold/layout.ts";
-import { Refusal, shown } from "../read/array.ts";
+import { dtypeOf, Refusal, shown } from "../read/array.ts";
 import { shortest } from "../read/attributes.ts";
 import type { Importer } from "./importer.ts";
 import type { FeatureValue } from "./features.ts";
 import { affineOf, emitAffine } from "./affine.ts";
 import { normalisedAxis } from "./moments.ts";
 import type { OnnxNode } from "../read/reader.ts";
-
-const FLOAT = 1, HALF = 10;
 
 /** Relu. */
 export function importRelu(importer: Importer, node: OnnxNode): void {
@@ -35,21 +33,23 @@ function isPerChannel(importer: Importer, { name, shape, view }: FeatureValue): 
     shape.every((extent, each) => each === 0 || each === axis || extent === 1);
 }
 
-/** Whether one of two pictures has one channel, for all of the other's; both lie alike. */
-function isMapOfAll(importer: Importer, a: FeatureValue, b: FeatureValue): boolean {
-  const shapes = [a, b].map(({ name }) => importer.shapeOf(name));
-  return a.view === b.view && a.shape.length === 4 && mapOfAll(shapes) !== undefined;
+/** The picture, where the other is a map of one channel for all of its; both lie alike. */
+function pictureWithMap(
+  importer: Importer,
+  a: FeatureValue,
+  b: FeatureValue,
+): FeatureValue | undefined {
+  if (a.view !== b.view || a.shape.length !== 4) return undefined;
+  const map = mapOfAll([importer.shapeOf(a.name), importer.shapeOf(b.name)]);
+  return map === undefined ? undefined : map === 0 ? b : a;
 }
-
-/** Of a picture and a map for all its channels, the picture. */
-const larger = (importer: Importer, a: FeatureValue, b: FeatureValue): FeatureValue =>
-  importer.shapeOf(a.name)[0] >= importer.shapeOf(b.name)[0] ? a : b;
 
 /** Product of two values, one of which may be one number a channel or a pixel. */
 function multiply(importer: Importer, node: OnnxNode): void {
   const [a, b] = [importer.viewed(node, 0), importer.viewed(node, 1)];
-  if (isMapOfAll(importer, a, b)) {
-    importer.emitLike(node, larger(importer, a, b), { op: "multiply", inputs: [a.name, b.name] });
+  const picture = pictureWithMap(importer, a, b);
+  if (picture !== undefined) {
+    importer.emitLike(node, picture, { op: "multiply", inputs: [a.name, b.name] });
     return;
   }
   const layout = ({ view }: FeatureValue) => view === "channels_last" ? "last" : "first";
@@ -69,10 +69,9 @@ function addition(
   left: FeatureValue,
   right: FeatureValue,
 ): void {
-  const map = isMapOfAll(importer, left, right);
-  if (!map) requireEqual(importer, left, right);
-  const like = map ? larger(importer, left, right) : left;
-  importer.emitLike(node, like, { op: "add", inputs: [left.name, right.name] });
+  const picture = pictureWithMap(importer, left, right);
+  if (picture === undefined) requireEqual(importer, left, right);
+  importer.emitLike(node, picture ?? left, { op: "add", inputs: [left.name, right.name] });
 }
 
 /** Add, Sub, Mul, Div and Neg: of a value and a constant, or of two values. */
@@ -113,8 +112,8 @@ export function importSum(importer: Importer, node: OnnxNode): void {
 
 /**
  * BatchNormalization, in inference mode even where the file was exported in training mode, whose
- * running statistics are those that inference uses. ONNX's momentum weights the old statistic, the graph's, as
- * PyTorch's, the new one.
+ * running statistics are those that inference uses. ONNX's momentum weights the old statistic; the
+ * graph's, as PyTorch's, the new one.
  */
 export function importBatchNorm(importer: Importer, node: OnnxNode): void {
   const x = importer.feature(node);
@@ -145,9 +144,10 @@ export function importIdentity(importer: Importer, node: OnnxNode): void {
 
 /** Cast between types of real numbers, all of which are f32 here. */
 export function importCast(importer: Importer, node: OnnxNode): void {
-  const type = node.attributes.int("to");
-  if (type !== FLOAT && type !== HALF) throw new Refusal(`casts to element type ${type}`);
-  if (type === HALF) importer.half = true;
+  const code = node.attributes.int("to");
+  const type = dtypeOf(code);
+  if (type !== "f32" && type !== "f16") throw new Refusal(`casts to element type ${code}`);
+  if (type === "f16") importer.half = true;
   importer.alias(node, importer.viewed(node));
 }
 

@@ -4,7 +4,7 @@ import { SecateurError } from "../../../errors.ts";
 import type { Shape } from "../../../graph/graph.ts";
 import { quoted } from "../../bytes.ts";
 import type { FileForm } from "../file_form.ts";
-import type { HostArray } from "../read/array.ts";
+import { dtypeOf, type HostArray } from "../read/array.ts";
 import type { OnnxModel, OnnxValue } from "../read/reader.ts";
 import { OPEN_BATCH } from "./importer.ts";
 
@@ -16,9 +16,6 @@ export interface ImportOptions {
   /** Inputs of the model to treat as constants. */
   readonly constants?: ReadonlyMap<string, HostArray>;
 }
-
-/** Types of pictures: ONNX's numbers of f32, of bytes and of f16. */
-const FLOAT = 1, BYTE = 2, HALF = 10;
 
 /** A model's pictures as its file has them. */
 export interface ModelInput {
@@ -71,7 +68,8 @@ export function inputOf(model: OnnxModel, options: ImportOptions): ModelInput {
   }
   const [input] = inputs;
   const extents = input.shape ?? [];
-  const known = [FLOAT, BYTE, HALF].includes(input.elementType);
+  const type = dtypeOf(input.elementType);
+  const known = type === "f32" || type === "f16" || type === "u8";
   if (!known || (extents.length !== 2 && extents.length !== 4)) {
     throw refuse(
       `expected the input ${quoted(input.name)} to be f32, f16 or u8 [batch, channels, height, ` +
@@ -116,13 +114,10 @@ export function inputOf(model: OnnxModel, options: ImportOptions): ModelInput {
 
 /** The types of a file's input, output and weights, where they are not f32. */
 export function formOf({ output }: OnnxModel, input: OnnxValue, half: boolean): FileForm {
-  const types = { [BYTE]: "u8", [HALF]: "f16" } as const;
-  const type = input.elementType === BYTE || input.elementType === HALF
-    ? types[input.elementType]
-    : undefined;
+  const type = dtypeOf(input.elementType);
   return {
-    ...(type === undefined ? {} : { input: type }),
-    ...(output.elementType === HALF ? { output: "f16" } : {}),
+    ...(type === "f16" || type === "u8" ? { input: type } : {}),
+    ...(dtypeOf(output.elementType) === "f16" ? { output: "f16" } : {}),
     ...(half || type === "f16" ? { half: true } : {}),
   };
 }
