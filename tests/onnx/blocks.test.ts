@@ -3,31 +3,14 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { encodeOnnx } from "../../src/formats/onnx/export/export.ts";
 import { parseOnnx } from "../../src/formats/onnx/read/read.ts";
-import { channelGroups, prunableGroups } from "../../src/graph/channels.ts";
-import { cutGraph } from "../../src/graph/cut.ts";
-import type { Graph } from "../../src/graph/graph.ts";
+import { channelGroups } from "../../src/graph/channels.ts";
 import { RandomStream } from "../../src/random.ts";
-import { checkCut } from "../../src/surgery/check.ts";
 import { dataFolder } from "../support/data.ts";
 import { blockGraph } from "../support/graphs/blocks.ts";
-import { randomRemovals } from "../support/graphs/removals.ts";
-import { randomImages, toNhwc } from "../support/interpreted.ts";
-import { runNative } from "../support/native_graph.ts";
+import { expectMaskedIsCut } from "../support/graphs/masked_is_cut.ts";
+import { expectSameAnswers } from "../support/onnx/answers.ts";
 import { built, floats, node } from "../support/onnx/build.ts";
-import { largestDifference, runOnnx, runOracle } from "../support/onnx/files.ts";
-
-async function agreement(graph: Graph, bytes: Uint8Array): Promise<void> {
-  const images = randomImages(graph, 2, new RandomStream(8, "blocks"));
-  const expected = await runOnnx(bytes, images, graph.input.shape);
-  expect(largestDifference(runOracle(graph, images), expected)).toBeLessThan(1e-5);
-  expect(largestDifference(await runNative(graph, images), expected)).toBeLessThan(1e-4);
-  const written = encodeOnnx(graph);
-  expect(largestDifference(await runOnnx(written, images, graph.input.shape), expected))
-    .toBeLessThan(1e-5);
-  expect(parseOnnx(written, "again").graph.nodes).toEqual(graph.nodes);
-}
 
 describe("blocks of pixels", () => {
   const orders: [mode: string, blocksize: number][] = [["DCR", 2], ["CRD", 2], ["CRD", 3], [
@@ -43,7 +26,7 @@ describe("blocks of pixels", () => {
       ];
       const tensors = [floats("w", [36, 3, 3, 3])];
       const bytes = built({ nodes, tensors });
-      await agreement(parseOnnx(bytes, "x.onnx").graph, bytes);
+      await expectSameAnswers(bytes);
     },
   );
 
@@ -63,19 +46,12 @@ describe("blocks of pixels", () => {
         "out",
         4,
       ]]);
-      const random = new RandomStream(seed, "blocks");
-      const removals = randomRemovals(prunableGroups(graph, "all"), random);
-      const pictures = randomImages(graph, 4, random);
-      const images = Float32Array.from(toNhwc(pictures, graph.input.shape));
-      const batch = { images, labels: new Int32Array(4) };
-      const check = await checkCut(graph, cutGraph(graph, removals), removals, batch);
-      expect(check.error).toBeLessThanOrEqual(check.tolerance * check.scale);
-      expect(check.change).toBeGreaterThan(1e-3 * check.scale);
+      await expectMaskedIsCut(graph, new RandomStream(seed, "blocks"));
     }
   });
 
   it.skipIf(dataFolder() === undefined)("of the network with a pixel shuffle", async () => {
     const bytes = readFileSync(join(dataFolder()!, "faults", "shuffle.onnx"));
-    await agreement(parseOnnx(bytes, "shuffle.onnx").graph, bytes);
+    await expectSameAnswers(bytes);
   });
 });

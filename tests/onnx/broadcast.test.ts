@@ -3,20 +3,13 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { encodeOnnx } from "../../src/formats/onnx/export/export.ts";
-import { parseOnnx } from "../../src/formats/onnx/read/read.ts";
-import { channelGroups, prunableGroups } from "../../src/graph/channels.ts";
-import { cutGraph } from "../../src/graph/cut.ts";
-import type { Graph } from "../../src/graph/graph.ts";
+import { channelGroups } from "../../src/graph/channels.ts";
 import { RandomStream } from "../../src/random.ts";
-import { checkCut } from "../../src/surgery/check.ts";
 import { dataFolder } from "../support/data.ts";
 import { mapGraph } from "../support/graphs/maps.ts";
-import { randomRemovals } from "../support/graphs/removals.ts";
-import { randomImages, toNhwc } from "../support/interpreted.ts";
-import { runNative } from "../support/native_graph.ts";
+import { expectMaskedIsCut } from "../support/graphs/masked_is_cut.ts";
+import { expectSameAnswers } from "../support/onnx/answers.ts";
 import { built, type BuiltNode, floats, integers, node } from "../support/onnx/build.ts";
-import { largestDifference, runOnnx, runOracle } from "../support/onnx/files.ts";
 
 const tensors = [
   floats("w", [5, 3, 3, 3]),
@@ -52,19 +45,10 @@ const CASES: readonly (readonly [string, readonly BuiltNode[]])[] = [
   ["channels last", [turned("a"), turned("s"), node("Mul", ["at", "st"], "t"), back]],
 ];
 
-async function agreement(graph: Graph, bytes: Uint8Array): Promise<void> {
-  const images = randomImages(graph, 2, new RandomStream(7, "broadcast"));
-  const expected = await runOnnx(bytes, images, graph.input.shape);
-  expect(largestDifference(runOracle(graph, images), expected)).toBeLessThan(1e-5);
-  expect(largestDifference(await runNative(graph, images), expected)).toBeLessThan(1e-4);
-  const written = await runOnnx(encodeOnnx(graph), images, graph.input.shape);
-  expect(largestDifference(written, expected)).toBeLessThan(1e-5);
-}
-
 describe("broadcasts", () => {
   it.each(CASES)("%s", async (_what, nodes) => {
     const bytes = built({ nodes: [...layers, ...nodes], tensors });
-    await agreement(parseOnnx(bytes, "x.onnx").graph, bytes);
+    await expectSameAnswers(bytes);
   });
 
   it("leave the map's layer alone, whatever channels go", async () => {
@@ -74,19 +58,12 @@ describe("broadcasts", () => {
         { producers, players },
       ) => [producers[0], players.length]);
       expect(groups).toEqual([["a", 6], ["map", 1], ["b", 5], ["height", 1], ["c", 6], ["out", 4]]);
-      const random = new RandomStream(seed, "maps");
-      const removals = randomRemovals(prunableGroups(graph, "all"), random);
-      const pictures = randomImages(graph, 4, random);
-      const images = Float32Array.from(toNhwc(pictures, graph.input.shape));
-      const batch = { images, labels: new Int32Array(4) };
-      const check = await checkCut(graph, cutGraph(graph, removals), removals, batch);
-      expect(check.error).toBeLessThanOrEqual(check.tolerance * check.scale);
-      expect(check.change).toBeGreaterThan(1e-3 * check.scale);
+      await expectMaskedIsCut(graph, new RandomStream(seed, "maps"));
     }
   });
 
   it.skipIf(dataFolder() === undefined)("of the network with spatial attention", async () => {
     const bytes = readFileSync(join(dataFolder()!, "faults", "spatial.onnx"));
-    await agreement(parseOnnx(bytes, "spatial.onnx").graph, bytes);
+    await expectSameAnswers(bytes);
   });
 });

@@ -3,32 +3,22 @@
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { readOnnx } from "../../src/formats/onnx/read/read.ts";
-import { channelGroups, prunableGroups } from "../../src/graph/channels.ts";
-import { cutGraph } from "../../src/graph/cut.ts";
+import { channelGroups } from "../../src/graph/channels.ts";
 import type { Graph } from "../../src/graph/graph.ts";
+import type { Engine } from "../../src/native/addon.ts";
 import { RandomStream } from "../../src/random.ts";
-import { checkCut } from "../../src/surgery/check.ts";
 import { dataFolder } from "../support/data.ts";
-import { randomRemovals } from "../support/graphs/removals.ts";
+import { expectMaskedIsCut } from "../support/graphs/masked_is_cut.ts";
 import { sharedGraph } from "../support/graphs/shared.ts";
-import { randomImages, toNhwc } from "../support/interpreted.ts";
+import { randomImages } from "../support/interpreted.ts";
 import { runNative } from "../support/native_graph.ts";
 import { largestDifference, runOnnx, runOracle } from "../support/onnx/files.ts";
 
-async function expectMaskedIsCut(graph: Graph, seed: number, engine: "portable" | "automatic") {
-  const removals = randomRemovals(
-    prunableGroups(graph, "all"),
-    new RandomStream(seed, "shared weights"),
-  );
-  const cut = cutGraph(graph, removals);
-  const pictures = randomImages(graph, 5, new RandomStream(seed, "shared pictures"));
-  const images = Float32Array.from(toNhwc(pictures, graph.input.shape));
-  const batch = { images, labels: new Int32Array(5) };
-  const check = await checkCut(graph, cut, removals, batch, { engine });
-  expect(check.error).toBeLessThanOrEqual(check.tolerance * check.scale);
-  expect(check.change).toBeGreaterThan(1e-3 * check.scale);
+async function expectCutTogether(graph: Graph, seed: number, engine: Engine) {
+  const random = new RandomStream(seed, "shared weights");
+  const { cut, pictures, scale } = await expectMaskedIsCut(graph, random, engine);
   expect(largestDifference(await runNative(cut, pictures), runOracle(cut, pictures)))
-    .toBeLessThan(1e-4 * Math.max(1, check.scale));
+    .toBeLessThan(1e-4 * Math.max(1, scale));
 }
 
 describe("shared weights", () => {
@@ -43,7 +33,7 @@ describe("shared weights", () => {
   for (const engine of ["portable", "automatic"] as const) {
     it(`are masked as they are cut, engine ${engine}`, async () => {
       for (let seed = 0; seed < 6; seed++) {
-        await expectMaskedIsCut(sharedGraph(seed, 4), seed, engine);
+        await expectCutTogether(sharedGraph(seed, 4), seed, engine);
       }
     });
   }
@@ -51,7 +41,7 @@ describe("shared weights", () => {
   it.skipIf(dataFolder() === undefined)("of the network that died of them", async () => {
     const path = join(dataFolder()!, "faults", "twice.onnx");
     const { graph } = await readOnnx(path);
-    await expectMaskedIsCut(graph, 1, "automatic");
+    await expectCutTogether(graph, 1, "automatic");
     const images = randomImages(graph, 2, new RandomStream(3, "twice"));
     const expected = await runOnnx(path, images, graph.input.shape);
     expect(largestDifference(await runNative(graph, images), expected)).toBeLessThan(1e-4);
