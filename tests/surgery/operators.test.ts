@@ -5,17 +5,8 @@ import { shapesOf } from "../../src/graph/shapes.ts";
 import { RandomStream } from "../../src/random.ts";
 import { evaluateGraph } from "../oracle/graph.ts";
 import { diverseGraph } from "../support/graphs/diverse.ts";
+import { randomRemovals } from "../support/graphs/removals.ts";
 import { randomImages } from "../support/interpreted.ts";
-
-/** Removes each player with probability one half, but never a whole group. */
-function halved(groups: readonly ChannelGroup[], random: RandomStream) {
-  return groups.map((group) => {
-    const stays = random.integer(group.players.length);
-    const removed = group.players.map((_, player) => player)
-      .filter((player) => player !== stays && random.uniform() < 0.5);
-    return { group, removed };
-  });
-}
 
 /** All but one player of every group. */
 function emptied(groups: readonly ChannelGroup[], random: RandomStream) {
@@ -59,7 +50,7 @@ describe("masked equals cut on networks of every operator, in the f64 oracle", (
         const random = new RandomStream(seed, "surgery of operators");
         const groups = prunableGroups(graph, "all");
         expectConsistent(groups, seed);
-        const removals = (seed % 5 === 0 ? emptied : halved)(groups, random);
+        const removals = (seed % 5 === 0 ? emptied : randomRemovals)(groups, random);
         const cut = cutGraph(graph, removals);
         expect(shapesOf(cut).get(cut.output)).toEqual([4]);
         const [image] = randomImages(graph, 1, random);
