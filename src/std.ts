@@ -3,12 +3,20 @@
  * given here, once. deno.json maps "@std/" to the package, vitest.config.ts does for Node.
  */
 
+import { pooledMap as untypedPooledMap } from "@std/async/pool.js";
 import { format as untypedBytes } from "@std/fmt/bytes.js";
 import { format as untypedDuration } from "@std/fmt/duration.js";
 import { escape as untypedEscape } from "@std/html/entities.js";
 import { basename as untypedBasename } from "@std/path/posix/basename.js";
 import { closestString as untypedClosest } from "@std/text/closest_string.js";
 import { toKebabCase as untypedKebab } from "@std/text/to_kebab_case.js";
+
+/** Results of `work` on items, in their order, with so many at a time. */
+export const pooledMap: <T, R>(
+  limit: number,
+  items: Iterable<T>,
+  work: (item: T) => Promise<R>,
+) => AsyncIterableIterator<R> = untypedPooledMap;
 
 /** "1.34 MB". */
 export const formatBytes: (bytes: number) => string = untypedBytes;

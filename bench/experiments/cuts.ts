@@ -7,8 +7,8 @@
  *     --out FILE [--arms shapley/global,l1/uniform/inner,group-l2.json,control] [--seeds 3]
  *     [--cut-flops 0.455] [--epochs 10 --lr 0.02 ...]
  *
- * An arm is criterion/rule[/scope[/option=value...]], with `stages`, `pairs`, `ahead` and `exponent` of
- * the compensated game and `worth` as options; a plan of Torch-Pruning (peer_plan.ts) by its file; or
+ * An arm is criterion/rule[/scope[/option=value...]] with options of `prune` by their camel-case names, such
+ * as shapley/global/inner/worth=loss; a plan of Torch-Pruning (peer_plan.ts) by its file; or
  * `control`, the unpruned network. Weights that saw all training pictures make held-out figures look
  * well: read differences between arms. Every seed draws its own pictures and chances. Rows that the
  * result file has already are not run again.
@@ -17,22 +17,22 @@
  */
 
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
+import { mkdtemp, readFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { concentrate, concentrationOf } from "../../src/concentration/concentration.ts";
+import { pruneOptions } from "../../src/commands/options/prune.ts";
 import { measureSites } from "../../src/concentration/statistics.ts";
-import { type Criterion, rank } from "../../src/criteria/criteria.ts";
-import { type Ranking, removalsOf } from "../../src/criteria/ranking.ts";
-import { sequentialRanking } from "../../src/criteria/shapley.ts";
-import { calibrationSet } from "../../src/data/batches/calibration.ts";
+import { calibrationBatches, calibrationSet } from "../../src/data/batches/calibration.ts";
 import { normalisations } from "../../src/data/dataset.ts";
-import { prunableGroups, type Scope } from "../../src/graph/channels.ts";
+import { type ChannelGroup, prunableGroups } from "../../src/graph/channels.ts";
 import { costOf } from "../../src/graph/cost.ts";
 import { cutGraph, type Removal } from "../../src/graph/cut.ts";
 import type { Graph } from "../../src/graph/graph.ts";
-import { mostRemovable } from "../../src/pruning/choice.ts";
-import { solveKnapsack } from "../../src/ratios/knapsack.ts";
-import { solveShares } from "../../src/ratios/shares.ts";
+import { type ChoiceStages, choose, mostRemovable } from "../../src/pruning/choice.ts";
+import { shapleyOf } from "../../src/pruning/network_shapley.ts";
+import type { PruneOptions } from "../../src/pruning/options.ts";
+import { StageStore } from "../../src/pruning/store.ts";
 import { Games } from "../../src/reproduction/games.ts";
 import { compensate } from "../../src/surgery/compensate.ts";
 import { evaluate } from "../../src/training/evaluate.ts";
@@ -61,7 +61,6 @@ const setting = await openSetting(args);
 const { graph, training, heldOut } = setting;
 const test = await openTest(args);
 const normalisation = normalisations.imagenet;
-const budget = { kind: "flops", cut: Number(args["cut-flops"]) } as const;
 const epochs = Number(args.epochs);
 
 interface Figures {
@@ -95,72 +94,63 @@ const both = async (network: Graph) => ({
 /** Games are measured once for each scope and seed. */
 const measured = new Map<string, Promise<Games>>();
 
-interface Arm {
-  readonly criterion: Criterion;
-  readonly rule: string;
-  readonly scope: Scope;
-  readonly options: Readonly<Record<string, string>>;
+function once<T>(made: Map<string, Promise<T>>, key: string, make: () => Promise<T>): Promise<T> {
+  const known = made.get(key) ?? make();
+  made.set(key, known);
+  return known;
 }
 
-function parseArm(text: string): Arm {
-  const [criterion, rule = "global", scope = "inner", ...rest] = text.split("/");
-  const options = Object.fromEntries(rest.map((option) => option.split("=")));
-  return { criterion: criterion as Criterion, rule, scope: scope as Scope, options };
+/** An arm's words as the options of `prune` that they stand for. */
+function optionsOf(arm: string, seed: number): PruneOptions {
+  const [criterion, ratios = "global", scope = "inner", ...rest] = arm.split("/");
+  const more = Object.fromEntries(rest.map((option) => option.split("=")));
+  const budget = { cutFlops: args["cut-flops"] };
+  return pruneOptions({ criterion, ratios, scope, ...budget, ...more, seed: `${seed}` }, false);
 }
 
-async function chosen(text: string, seed: number): Promise<Removal[]> {
-  if (text.endsWith(".json")) return peerRemovals(graph, await readPeerPlan(text));
-  const { criterion, rule, scope, options } = parseArm(text);
-  const groups = prunableGroups(graph, scope);
+/** The stages of a choice, not stored. */
+function stagesOf(groups: readonly ChannelGroup[], options: PruneOptions): ChoiceStages {
+  const { scope, seed, cap, roundTo, pairs, calibration, worth } = options;
   const pictures = (count: number, purpose: string) =>
     Promise.resolve(calibrationSet(training, count, seed, purpose));
-  const key = `${scope} ${seed}`;
-  const games = () => {
-    let known = measured.get(key);
-    if (known === undefined) {
-      known = pictures(2048, "moments").then((data) =>
-        Games.measure(graph, groups, data, { normalisation })
-      );
-      measured.set(key, known);
-    }
-    return known;
-  };
-  const most = mostRemovable(groups, groups.map(() => 0.9), 1);
+  const games = () =>
+    once(
+      measured,
+      `${scope} ${seed}`,
+      async () => Games.measure(graph, groups, await pictures(2048, "moments"), { normalisation }),
+    );
+  const most = mostRemovable(groups, groups.map(() => cap), roundTo);
   const context = { graph, groups, most, seed, normalisation, compute: {}, pictures, games };
-  const { stages = "16", pairs = "8", ahead = "0.25", exponent = "0" } = options;
-  const shapley = sequentialRanking({
-    stages: Number(stages),
-    pairs: Number(pairs),
-    ahead: ahead === "all" ? "all" : Number(ahead),
-  });
-  const rankings: Ranking[] = await rank(criterion, context, shapley);
-  const concentrationFigures = async () => {
-    const data = await pictures(2048, "statistics");
-    const sites = await measureSites(graph, groups, data, { normalisation });
-    return concentrationOf(graph, groups, concentrate(sites)).map(({ concentration }) =>
-      concentration
-    );
+  const { budget } = options;
+  if (budget.kind === "latency") throw new TypeError("arms are compared at one count of FLOPs");
+  return {
+    budget,
+    settled: (solve) => Promise.resolve(solve(budget)),
+    statistics: async () =>
+      measureSites(graph, groups, await pictures(options.entropyImages, "statistics"), {
+        normalisation,
+        rankImages: options.rankImages,
+        entropyImages: options.entropyImages,
+      }),
+    rankings: (find) => find(context),
+    curves: async (rankings) => (await games()).curves(rankings.map(({ order }) => order)),
+    networkShapley: async (kept) => {
+      if (worth === "compensated") throw new TypeError("the compensated game plays no network");
+      const folder = await mkdtemp(join(tmpdir(), "cuts-"));
+      const store = await StageStore.open(folder, "cuts", false);
+      const sampled = await pictures(calibration, "shapley");
+      const batches = calibrationBatches(sampled, Math.min(128, sampled.count), normalisation);
+      return await shapleyOf(graph, groups, kept, batches, store, { seed, pairs, worth });
+    },
   };
-  const solve = async () => {
-    if (rule === "uniform") return solveShares(graph, groups, groups.map(() => 1), { budget });
-    if (rule === "concentration") {
-      const power = Number(options.exponent ?? 1);
-      const shares = (await concentrationFigures()).map((figure) => figure ** power);
-      return solveShares(graph, groups, shares, { budget });
-    }
-    const own = await games();
-    const power = Number(exponent);
-    const weights = power > 0
-      ? (await concentrationFigures()).map((figure) => figure ** power)
-      : groups.map(() => 1);
-    const curves = await Promise.all(
-      rankings.map(async ({ order }, index) =>
-        (await own.curve(index, order)).map((loss) => loss * weights[index])
-      ),
-    );
-    return solveKnapsack(graph, groups, curves, { budget });
-  };
-  return removalsOf(groups, rankings, (await solve()).kept);
+}
+
+async function chosen(arm: string, seed: number): Promise<readonly Removal[]> {
+  if (arm.endsWith(".json")) return peerRemovals(graph, await readPeerPlan(arm));
+  const options = optionsOf(arm, seed);
+  const groups = prunableGroups(graph, options.scope);
+  const caps = groups.map(() => options.cap);
+  return (await choose(graph, groups, caps, options, stagesOf(groups, options))).removals;
 }
 
 /** Fine-tunes and tests after every epoch. */

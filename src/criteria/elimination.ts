@@ -9,13 +9,14 @@ export async function elimination(context: CriterionContext): Promise<Ranking[]>
   const { groups, onProgress } = context;
   const games = await context.games();
   let done = 0;
-  return await Promise.all(groups.map(async ({ players }, index): Promise<Ranking> => {
-    const { players: gone } = await games.open(index).eliminate(players.length - 1);
+  return await games.each(async (game, index): Promise<Ranking> => {
+    const { players } = groups[index];
+    const { players: gone } = await game.eliminate(players.length - 1);
     const out = new Set(gone);
     const order = [...gone, ...players.keys().filter((player) => !out.has(player))];
     const scores = new Array<number>(players.length);
     order.forEach((player, place) => scores[player] = place);
     onProgress?.({ stage: "elimination", done: ++done, total: groups.length, unit: "groups" });
     return { order, scores };
-  }));
+  });
 }

@@ -64,9 +64,10 @@ export function sequentialRanking(
     const games = await context.games();
     const total = groups.reduce((sum, _, index) => sum + most[index], 0);
     let done = 0;
-    return await Promise.all(groups.map(async ({ name, players }, index): Promise<Ranking> => {
+    return await games.each(async (game, index): Promise<Ranking> => {
+      const { name, players } = groups[index];
       let before = 0;
-      const sequence = await sequentialShapley(games.open(index), {
+      const sequence = await sequentialShapley(game, {
         ...options,
         seed,
         name,
@@ -85,6 +86,6 @@ export function sequentialRanking(
       const looks = looksOf(sequence);
       const estimate = estimateOf(name, players.length, looks, options.pairs);
       return { order, scores, estimate, looks };
-    }));
+    });
   };
 }

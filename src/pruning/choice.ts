@@ -93,7 +93,7 @@ async function rankingsFor(
 }
 
 /** A ranking that says what the look that decided the cut left open. */
-function settled(ranking: Ranking, removed: number): Ranking {
+function withUnsettled(ranking: Ranking, removed: number): Ranking {
   const { estimate, looks } = ranking;
   if (estimate === undefined || looks === undefined) return ranking;
   const unsettled = unsettledAt(looks, removed);
@@ -136,7 +136,7 @@ export async function choose(
     removals: removalsOf(groups, rankings, ratios.kept),
     ratios,
     rankings: rankings.map((ranking, index) => {
-      return settled(ranking, groups[index].players.length - ratios.kept[index]);
+      return withUnsettled(ranking, groups[index].players.length - ratios.kept[index]);
     }),
     ...(concentration ? { concentration } : {}),
     ...(curves ? { curves } : {}),

@@ -94,10 +94,7 @@ export class Choosing {
       curves: async (rankings) => {
         const orders = rankings.map(({ order }) => order);
         const store = this.#stages.store.with({ groups: outline(groups), orders, seed });
-        const measure = async () => {
-          const own = await games();
-          return await Promise.all(orders.map((order, group) => own.curve(group, order)));
-        };
+        const measure = async () => await (await games()).curves(orders);
         return await this.#stages.stage("curves", 0, measure, false, store);
       },
       rankings: async (find) => {

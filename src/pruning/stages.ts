@@ -87,20 +87,30 @@ export class Stages {
       const seconds = passes * this.passSeconds;
       this.run.onStage?.({ stage: name, ...(seconds > 0 ? { seconds, atMost } : {}) });
     }
-    const started = performance.now();
-    const value = stored?.value ?? await work();
-    const seconds = stored?.seconds ?? (performance.now() - started) / 1000;
-    if (stored === undefined) await store.write(name, { value, seconds });
-    this.spent.push({ name, seconds });
+    if (stored !== undefined) {
+      this.spent.push({ name, seconds: stored.seconds });
+      return stored.value;
+    }
+    const value = await this.#timed(name, work);
+    const { seconds } = this.spent.at(-1)!;
+    await store.write(name, { value, seconds });
     return value;
   }
 
   /** Runs work whose result is not stored, as a stage. */
   async timed<T>(name: string, work: () => Promise<T>): Promise<T> {
     this.run.onStage?.({ stage: name });
+    return await this.#timed(name, work);
+  }
+
+  /** Notes how long work took, less the stages within it, which note their own. */
+  async #timed<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const first = this.spent.length;
     const started = performance.now();
     const value = await work();
-    this.spent.push({ name, seconds: (performance.now() - started) / 1000 });
+    const elapsed = (performance.now() - started) / 1000;
+    const within = this.spent.slice(first).reduce((sum, { seconds }) => sum + seconds, 0);
+    this.spent.push({ name, seconds: elapsed - within });
     return value;
   }
 

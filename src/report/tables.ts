@@ -27,7 +27,9 @@ export const STEP_NAMES: Readonly<Record<AccuracyStep, string>> = {
 
 /** "evaluation afterCut" -> "evaluation after the cut". */
 export function stageName(stage: string): string {
-  if (stage === "contributions") return "Shapley values";
+  if (stage === "contributions") return "channels ranked";
+  if (stage === "moments") return "what layers read";
+  if (stage === "curves") return "what cuts lose";
   return stage.replace(/\w+$/, (word) => STEP_NAMES[word as AccuracyStep] ?? word);
 }
 
@@ -38,26 +40,36 @@ const SAMPLING_NOTE =
   "unsettled: channels whose Shapley value lies closer to the line between kept " +
   "and removed than its 95% interval reaches; more --pairs settle more of them.";
 
-/** Channel groups: counts, indicators and what sampling said. */
+/** Figures that only some runs have of groups, each with whether a group has it. */
+const GROUP_FIGURES: readonly (readonly [
+  name: string,
+  of: (group: GroupRow) => number | undefined,
+  text: (figure: number) => string,
+])[] = [
+  ["rank", ({ rank }) => rank, (figure) => figure.toFixed(3)],
+  ["entropy", ({ entropy }) => entropy, (figure) => figure.toFixed(3)],
+  ["concentration", ({ concentration }) => concentration, (figure) => figure.toFixed(3)],
+  ["lost", lostOf, (figure) => figure.toFixed(4)],
+  ["pairs", ({ shapley }) => shapley?.pairs, count],
+  ["evaluations", ({ shapley }) => shapley?.evaluations, count],
+  ["unsettled", ({ shapley }) => shapley?.unsettled, count],
+];
+
+/** What a group's cut loses, by the curve that widths were chosen by. */
+function lostOf({ curve, channelsBefore, channelsAfter }: GroupRow): number | undefined {
+  return curve?.[channelsBefore - channelsAfter];
+}
+
+/** Channel groups: counts, and what indicators and sampling said where they were asked. */
 export function groupTable(groups: readonly GroupRow[]): Table {
+  const shown = GROUP_FIGURES.filter(([, of]) => groups.some((group) => of(group) !== undefined));
   const sampled = groups.some((group) => group.shapley !== undefined);
-  const sampling = ({ shapley }: GroupRow) => [
-    optional(shapley?.pairs, 0),
-    shapley === undefined ? "-" : count(shapley.evaluations),
-    optional(shapley?.unsettled, 0),
-  ];
   return {
     heads: [
       words("channel group"),
       words("kind"),
-      figures("before"),
-      figures("after"),
-      figures("removed"),
-      figures("rank"),
-      figures("entropy"),
-      figures("concentration"),
-      figures("lost"),
-      ...(sampled ? [figures("pairs"), figures("evaluations"), figures("unsettled")] : []),
+      ...["before", "after", "removed"].map(figures),
+      ...shown.map(([name]) => figures(name)),
     ],
     rows: groups.map((group) => [
       group.name,
@@ -65,11 +77,10 @@ export function groupTable(groups: readonly GroupRow[]): Table {
       count(group.channelsBefore),
       count(group.channelsAfter),
       percent(group.ratio, 1),
-      optional(group.rank, 3),
-      optional(group.entropy, 3),
-      optional(group.concentration, 3),
-      optional(group.curve?.[group.channelsBefore - group.channelsAfter], 4),
-      ...(sampled ? sampling(group) : []),
+      ...shown.map(([, of, text]) => {
+        const figure = of(group);
+        return figure === undefined ? "-" : text(figure);
+      }),
     ]),
     ...(sampled ? { note: SAMPLING_NOTE } : {}),
   };

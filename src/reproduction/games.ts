@@ -4,9 +4,13 @@ import type { Dataset } from "../data/dataset.ts";
 import type { ChannelGroup } from "../graph/channels.ts";
 import type { Graph } from "../graph/graph.ts";
 import { type NativeConsumer, Reproduction } from "../native/reproduction.ts";
+import { pooledMap } from "../std.ts";
 import { RIDGE } from "../surgery/least_squares.ts";
 import { measureMoments, type MomentsOptions } from "./moments.ts";
 import { consumersOf, needsOf } from "./readers.ts";
+
+/** As many as there are threads for them: see native/addon/background.h. */
+const GAMES_AT_ONCE = 2;
 
 /** Games of a graph's groups, by the groups' indices. */
 export class Games {
@@ -38,19 +42,33 @@ export class Games {
   }
 
   /** A group's game with all players in. */
-  open(index: number): Reproduction {
+  #open(index: number): Reproduction {
     const { players } = this.#groups[index];
     return new Reproduction(this.#consumers[index], players.length, RIDGE, this.#signal);
   }
 
   /**
-   * What is lost when the first k players of an order have gone, for every k from 0 to all of them: in
-   * shares of what the group's readers put out, summed over readers.
+   * Plays every group's game, some at a time: a game holds the covariances of its readers twice over.
+   * Results are by group.
    */
-  async curve(index: number, order: readonly number[]): Promise<Float64Array> {
-    const costs = await this.open(index).walk(Int32Array.from(order), order.length);
-    const curve = new Float64Array(order.length + 1);
-    costs.forEach((cost, k) => curve[k + 1] = curve[k] + cost);
-    return curve;
+  async each<T>(play: (game: Reproduction, index: number) => Promise<T>): Promise<T[]> {
+    const indices = this.#groups.keys();
+    return await Array.fromAsync(
+      pooledMap(GAMES_AT_ONCE, indices, (index) => play(this.#open(index), index)),
+    );
+  }
+
+  /**
+   * By group: what is lost when the first k players of its order have gone, for every k from 0 to all of
+   * them, in shares of what the group's readers put out, summed over readers.
+   */
+  async curves(orders: readonly (readonly number[])[]): Promise<Float64Array[]> {
+    return await this.each(async (game, index) => {
+      const order = Int32Array.from(orders[index]);
+      const costs = await game.walk(order, order.length);
+      const curve = new Float64Array(order.length + 1);
+      costs.forEach((cost, k) => curve[k + 1] = curve[k] + cost);
+      return curve;
+    });
   }
 }
