@@ -2,6 +2,7 @@
 
 import type { Graph, Shape } from "../../../graph/graph.ts";
 import type { FileForm } from "../file_form.ts";
+import { FreshNames } from "../names.ts";
 import { codeOf } from "../read/array.ts";
 import type { NodeProto } from "../proto/onnx_pb.ts";
 import { int, ints, onnxNode } from "./node_proto.ts";
@@ -50,24 +51,18 @@ function stepsBehind({ activation, output, outputLast, half = false }: FileForm,
   return ends;
 }
 
-/** `fresh` gives names of values that are not taken. */
+/** `values` are the names that values have so far. */
 export function aroundGraph(
   graph: Graph,
   form: FileForm,
-  fresh: (wanted: string) => string,
+  values: FreshNames,
 ): Around {
-  const layers = new Set(graph.nodes.map(({ name }) => name));
-  const layerName = (wanted: string): string => {
-    let name = wanted;
-    for (let k = 2; layers.has(name); k++) name = `${wanted}.${k}`;
-    layers.add(name);
-    return name;
-  };
+  const layers = new FreshNames(graph.nodes.map(({ name }) => name));
   const chain = (steps: readonly Step[], from: string, last?: string): NodeProto[] => {
     let value = from;
     return steps.map(([op, name, attributes], index) => {
-      const output = last !== undefined && index === steps.length - 1 ? last : fresh(name);
-      const node = onnxNode(op, { name: layerName(name), inputs: [value], output }, attributes);
+      const output = last !== undefined && index === steps.length - 1 ? last : values.take(name);
+      const node = onnxNode(op, { name: layers.take(name), inputs: [value], output }, attributes);
       value = output;
       return node;
     });
@@ -82,14 +77,14 @@ export function aroundGraph(
   // The answer keeps its name: what the graph calls so is called otherwise, where more follows.
   const wanted = form.activation?.output ?? graph.output;
   const renamed = behind.length > 0 && wanted === graph.output
-    ? fresh(`${wanted}/inner`)
+    ? values.take(`${wanted}/inner`)
     : graph.output;
   const rename = (name: string) => name === graph.output ? renamed : name;
   const output = behind.length === 0
     ? graph.output
     : wanted === graph.output
     ? wanted
-    : fresh(wanted);
+    : values.take(wanted);
   return {
     before,
     graph: {

@@ -8,6 +8,7 @@ import { elementCount } from "../../../tensor.ts";
 import type { DType } from "../../dtype.ts";
 import { toHalf } from "../../dtype.ts";
 import type { FileForm } from "../file_form.ts";
+import { FreshNames } from "../names.ts";
 import { codeOf } from "../read/array.ts";
 import { aroundGraph } from "./around.ts";
 import { exportNode } from "./nodes.ts";
@@ -168,31 +169,15 @@ export function weightBytes(graph: Graph): number {
   return bytes;
 }
 
-/** Names not taken yet; ONNX has one space of names for values and initializers. */
-class FreshNames {
-  readonly #taken: Set<string>;
-
-  constructor(taken: Iterable<string>) {
-    this.#taken = new Set(taken);
-  }
-
-  take(wanted: string): string {
-    let name = wanted;
-    for (let k = 2; this.#taken.has(name); k++) name = `${wanted}.${k}`;
-    this.#taken.add(name);
-    return name;
-  }
-}
-
 function graphProto(
   graph: Graph,
   { batch = "N", opset = DEFAULT_OPSET, form = {} }: ExportOptions,
   weights: Weights,
 ): GraphProto {
   const shapes = shapesOf(graph);
-  // Parameters give way to values of the same name.
+  // ONNX has one space of names for values and initializers: parameters give way to values.
   const fresh = new FreshNames(shapes.keys());
-  const around = aroundGraph(graph, form, (wanted) => fresh.take(wanted));
+  const around = aroundGraph(graph, form, fresh);
   const type = form.half === true ? "f16" : "f32";
   const renamed = new Map([...graph.parameters.keys()].map((name) => [name, fresh.take(name)]));
   const initializer = [...graph.parameters].map(([name, { shape, data }]) =>

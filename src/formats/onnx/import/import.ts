@@ -6,13 +6,14 @@ import type { Graph, Node } from "../../../graph/graph.ts";
 import { quoted } from "../../bytes.ts";
 import type { FileForm } from "../file_form.ts";
 import { allocator } from "../fold/folding.ts";
+import { FreshNames, storable } from "../names.ts";
 import type { TensorProto } from "../proto/onnx_pb.ts";
 import { type HostArray, Refusal } from "../read/array.ts";
 import type { OnnxModel } from "../read/reader.ts";
 import { arrayOf } from "../read/tensor.ts";
 import { endingOf } from "./ending.ts";
 import type { FeatureValue } from "./features.ts";
-import { Importer, Names, OPEN_BATCH } from "./importer.ts";
+import { Importer, OPEN_BATCH } from "./importer.ts";
 import { formOf, type ImportOptions, inputOf, type ModelInput } from "./input.ts";
 import { lowered } from "./lower.ts";
 import { giveConstants, importNodes, requireSupported } from "./nodes.ts";
@@ -76,7 +77,7 @@ const NAMELESS = new Set(["", "main_graph", "main", "torch_jit", "torch-jit-expo
 
 function graphName({ name, source }: OnnxModel): string {
   const given = NAMELESS.has(name) ? basename(source).replace(/\.onnx$/i, "") : name;
-  return new Names().unique(given);
+  return storable(given);
 }
 
 /** Gives the answer the name that the file gives it. */
@@ -116,16 +117,14 @@ function finish(importer: Importer, input: FeatureValue): Finished {
   const { activation, mixed } = ending;
   let { nodes, output } = ending;
   const taken = new Set([input.name, ...nodes.map((node) => node.output)]);
-  const wanted = new Names().unique(model.output.name);
+  const wanted = storable(model.output.name);
   const rename = (to: string) => {
     nodes = renameAnswer(nodes, output, to);
     output = to;
   };
   if (activation === undefined && !taken.has(wanted) && output !== input.name) rename(wanted);
   if (activation !== undefined && output === wanted) {
-    let free = `${wanted}/logits`;
-    while (taken.has(free)) free += "_";
-    rename(free);
+    rename(new FreshNames(taken).take(`${wanted}/logits`));
   }
   requireFinalLogarithms(importer, nodes);
   return {

@@ -5,6 +5,7 @@ import type { Node, Shape } from "../../../graph/graph.ts";
 import { operatorOf } from "../../../graph/operators/table.ts";
 import { elementCount, type Tensor } from "../../../tensor.ts";
 import { quoted } from "../../bytes.ts";
+import { FreshNames, storable } from "../names.ts";
 import { isFloat, Refusal, shown } from "../read/array.ts";
 import type { ConstantValue, FeatureValue } from "./features.ts";
 import type { PendingValue } from "./pending.ts";
@@ -35,25 +36,6 @@ export type Value = FeatureValue | ConstantValue | PendingValue | UnknownValue;
 
 type Unnamed<N> = N extends Node ? Omit<N, "name" | "output"> : never;
 
-/** Names that models are stored under elsewhere: printable, at most 256 characters. */
-export class Names {
-  readonly #taken = new Set<string>();
-  /** Where to go on counting for a name that many want. */
-  readonly #next = new Map<string, number>();
-
-  /** The name itself where it can be kept, else one like it that nobody has. */
-  unique(wanted: string): string {
-    const cleaned = wanted.slice(0, 240).replace(/[^\x20-\x7e]/g, "_").replace(/^ /, "_");
-    const plain = cleaned === "" ? "_" : cleaned;
-    let name = plain;
-    let k = this.#next.get(plain) ?? 2;
-    for (; this.#taken.has(name); k++) name = `${plain}.${k}`;
-    this.#next.set(plain, k);
-    this.#taken.add(name);
-    return name;
-  }
-}
-
 /** Makes the layers of a value that was put off. */
 export type Lower = (importer: Importer, value: PendingValue) => FeatureValue;
 
@@ -71,9 +53,9 @@ export class Importer {
   trainingMode = false;
   /** Layers of the graph that stand for a LogSoftmax, which only the end of a model may have. */
   readonly logarithms = new Map<string, OnnxNode>();
-  readonly #layerNames = new Names();
-  readonly #valueNames = new Names();
-  readonly #parameterNames = new Names();
+  readonly #layerNames = new FreshNames();
+  readonly #valueNames = new FreshNames();
+  readonly #parameterNames = new FreshNames();
   readonly #registered = new Map<string, string>();
   readonly #uses = new Map<string, number>();
   /** As #uses, without those that look at the shape alone. */
@@ -122,7 +104,7 @@ export class Importer {
     const [batch, height, width, channels] = shape;
     const value = this.#checked({
       kind: "feature",
-      name: this.#valueNames.unique(onnxName),
+      name: this.#valueNames.take(storable(onnxName)),
       shape: view === undefined ? shape : [batch, channels, height, width],
     });
     const seen = view === undefined ? value : { ...value, shape, view };
@@ -256,8 +238,12 @@ export class Importer {
    * part that writes the node's output.
    */
   emitPart(node: OnnxNode, suffix: string, layer: Unnamed<Node>): FeatureValue {
-    const output = this.#valueNames.unique(node.outputs[0] + suffix);
-    const named = { ...layer, name: this.#layerNames.unique(node.name + suffix), output } as Node;
+    const output = this.#valueNames.take(storable(node.outputs[0] + suffix));
+    const named = {
+      ...layer,
+      name: this.#layerNames.take(storable(node.name + suffix)),
+      output,
+    } as Node;
     const inputs = named.inputs.map((name) => this.shapeOf(name));
     let shape: Shape;
     try {
@@ -298,7 +284,7 @@ export class Importer {
     if (!isFloat(array.dtype)) throw new Refusal(`has ${array.dtype} weights ${quoted(name)}`);
     if (array.data.length === 0) throw new Refusal(`has empty weights ${quoted(name)}`);
     this.spendCopies(array.data.length);
-    const registered = this.#parameterNames.unique(name);
+    const registered = this.#parameterNames.take(storable(name));
     this.#registered.set(key, registered);
     this.#constants.set(registered, name);
     const { shape, data } = make?.() ?? array;
@@ -334,7 +320,7 @@ export class Importer {
   rewritten(parameter: string, tensor: Tensor): string {
     this.spendCopies(tensor.data.length);
     const alone = this.uses(this.#constants.get(parameter) ?? "") <= 1;
-    const name = alone ? parameter : this.#parameterNames.unique(parameter);
+    const name = alone ? parameter : this.#parameterNames.take(storable(parameter));
     this.parameters.set(name, tensor);
     return name;
   }

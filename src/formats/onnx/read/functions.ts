@@ -10,6 +10,7 @@ import {
   type NodeProto,
   NodeProtoSchema,
 } from "../proto/onnx_pb.ts";
+import { FreshNames } from "../names.ts";
 
 /** Functions call functions, but not without end. */
 const DEEPEST = 32;
@@ -43,7 +44,7 @@ class Inliner {
   readonly #source: string;
   readonly #functions: ReadonlyMap<string, FunctionProto>;
   readonly #opset: bigint | undefined;
-  readonly #taken: Set<string>;
+  readonly #names: FreshNames;
   /** Nodes looked at: functions of no nodes may call each other without end in sight. */
   #steps = 0;
 
@@ -54,7 +55,7 @@ class Inliner {
     );
     this.#opset = opsetOf(model);
     const { graph } = model;
-    this.#taken = new Set([
+    this.#names = new FreshNames([
       ...graph!.input.map(({ name }) => name),
       ...graph!.initializer.map(({ name }) => name),
       ...graph!.node.flatMap(({ name, output }) => [name, ...output]),
@@ -103,7 +104,7 @@ class Inliner {
       if (name === "") return "";
       const known = values.get(name);
       if (known !== undefined) return known;
-      const made = this.#fresh(`${label}/${name}`);
+      const made = this.#names.take(`${label}/${name}`);
       values.set(name, made);
       return made;
     };
@@ -111,7 +112,7 @@ class Inliner {
       [...called.attributeProto, ...node.attribute].map((each) => [each.name, each]),
     );
     called.node.forEach((inner, index) => {
-      const name = this.#fresh(`${label}/${inner.name || `${inner.opType}.${index}`}`);
+      const name = this.#names.take(`${label}/${inner.name || `${inner.opType}.${index}`}`);
       const inlined = create(NodeProtoSchema, {
         name,
         opType: inner.opType,
@@ -123,13 +124,6 @@ class Inliner {
       });
       this.add(inlined, depth + 1);
     });
-  }
-
-  #fresh(wanted: string): string {
-    let name = wanted;
-    for (let k = 2; this.#taken.has(name); k++) name = `${wanted}.${k}`;
-    this.#taken.add(name);
-    return name;
   }
 }
 
