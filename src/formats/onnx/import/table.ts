@@ -9,6 +9,8 @@ import * as joins from "./joins.ts";
 import * as layout from "./layout.ts";
 import * as linear from "./linear.ts";
 import * as reshape from "./reshape.ts";
+import * as resize from "./resize.ts";
+import { importTransposedConvolution } from "./transposed.ts";
 import * as windows from "./windows.ts";
 import type { Importer } from "./importer.ts";
 import type { OnnxNode } from "../read/reader.ts";
@@ -23,7 +25,7 @@ const IMPORTS: ReadonlyMap<string, ImportNode> = new Map<string, ImportNode>([
   ["Clip", activations.importClip],
   ["Concat", joins.importConcat],
   ["Conv", windows.importConvolution],
-  ["ConvTranspose", joins.importTransposedConvolution],
+  ["ConvTranspose", importTransposedConvolution],
   ["DepthToSpace", layout.importDepthToSpace],
   ["Div", elementwise.importArithmetic],
   ["Dropout", elementwise.importDropout],
@@ -53,7 +55,7 @@ const IMPORTS: ReadonlyMap<string, ImportNode> = new Map<string, ImportNode>([
   ["ReduceSum", windows.importReduceSum],
   ["Relu", elementwise.importRelu],
   ["Reshape", reshape.importReshape],
-  ["Resize", joins.importResize],
+  ["Resize", resize.importResize],
   ["Shape", importShape],
   ["Sigmoid", activations.importActivation],
   ["Slice", layout.importSlice],
@@ -65,7 +67,7 @@ const IMPORTS: ReadonlyMap<string, ImportNode> = new Map<string, ImportNode>([
   ["Tanh", activations.importActivation],
   ["Transpose", layout.importTranspose],
   ["Unsqueeze", reshape.importSqueeze],
-  ["Upsample", joins.importUpsample],
+  ["Upsample", resize.importUpsample],
 ]);
 
 /** ONNX operators that become part of a graph by themselves. */
