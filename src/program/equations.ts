@@ -9,10 +9,6 @@ import { nhwc } from "./lower/lowering.ts";
 import { removeDead } from "./passes/dead.ts";
 import type { EquationsRequest, MomentsRequest } from "./requests.ts";
 
-/** The instruction that applies a layer's weights. */
-const convolutionOf = ({ instructions }: Lowered, layer: string): DraftInstruction | undefined =>
-  instructions.find((one) => one.layer === layer && one.op === "convolution");
-
 function notThere(entry: string, what: string): SecateurError {
   return new SecateurError(
     "program-invalid",
@@ -21,14 +17,52 @@ function notThere(entry: string, what: string): SecateurError {
   );
 }
 
+/** What a layer with weights reads and writes, and how. Throws "program-invalid" where there is none. */
+function layerOf({ instructions }: Lowered, entry: string, layer: string) {
+  const found = instructions.find((one) => one.layer === layer && one.op === "convolution");
+  if (found === undefined) throw notThere(entry, layer);
+  const { relu: _relu, ...geometry } = found.attributes;
+  return { geometry, x: found.inputs.x, y: found.outputs.y };
+}
+
+/** The instruction that sums what least squares needs of the unknowns of a convolution. */
+function normalEquations(
+  draft: Draft,
+  layer: string,
+  geometry: Readonly<Record<string, number>>,
+  inputs: { readonly x: string; readonly target: string },
+  names: { readonly gram: string; readonly cross: string },
+): DraftInstruction {
+  const { groups, in_channels, out_channels, kernel_height, kernel_width } = geometry;
+  const unknowns = in_channels / groups * kernel_height * kernel_width + 1;
+  const sums = (name: string, columns: number) =>
+    draft.value({
+      name: `${name}/${layer}`,
+      dtype: "f64",
+      shape: [groups, unknowns, columns],
+      images: 0,
+      place: "state",
+    });
+  return {
+    op: "normal_equations",
+    inputs,
+    outputs: {
+      gram: sums(names.gram, unknowns),
+      cross: sums(names.cross, out_channels / groups),
+    },
+    attributes: { ...geometry, accumulate: 1 },
+    layer,
+  };
+}
+
 /** Adds a value of the network, each channel times its stretch, to the targets that are fed in. */
 function besideTarget(
   draft: Draft,
-  { name, layer, beside }: EquationsRequest,
+  { name, layer }: EquationsRequest,
+  { value, stretch }: NonNullable<EquationsRequest["beside"]>,
   lowered: Lowered,
   target: string,
 ): DraftInstruction {
-  const { value, stretch } = beside!;
   const x = lowered.values.get(value);
   if (x === undefined) throw notThere(name, value);
   const table = (kind: string, data: Float32Array) =>
@@ -60,16 +94,8 @@ export function buildEquations(context: Context, request: EquationsRequest): Bui
   const { draft } = context;
   const { name, images, layer } = request;
   const lowered = lowerFor(context, name, images, "running");
-  const solved = convolutionOf(lowered, layer);
-  if (solved === undefined) throw notThere(name, layer);
-  const { relu: _relu, ...geometry } = solved.attributes;
-  const { groups, in_channels, out_channels, out_height, out_width } = geometry;
-  const unknowns = (in_channels / groups) * geometry.kernel_height * geometry.kernel_width + 1;
-  const sums = (kind: string, shape: number[]) =>
-    draft.value({ name: `${kind}/${layer}`, dtype: "f64", shape, images: 0, place: "state" });
-  const gram = sums("gram", [groups, unknowns, unknowns]);
-  const cross = sums("cross", [groups, unknowns, out_channels / groups]);
-  const shape = nhwc(out_height, out_width, out_channels);
+  const { geometry, x } = layerOf(lowered, name, layer);
+  const shape = nhwc(geometry.out_height, geometry.out_width, geometry.out_channels);
   const target = draft.value({
     name: `target/${images}x${shape.join("x")}`,
     dtype: "f32",
@@ -77,14 +103,12 @@ export function buildEquations(context: Context, request: EquationsRequest): Bui
     images,
     place: "feeds",
   });
-  const adjusted = request.beside && besideTarget(draft, request, lowered, target);
-  const equations: DraftInstruction = {
-    op: "normal_equations",
-    inputs: { x: solved.inputs.x, target: adjusted?.outputs.y ?? target },
-    outputs: { gram, cross },
-    attributes: { ...geometry, accumulate: 1 },
-    layer,
-  };
+  const adjusted = request.beside &&
+    besideTarget(draft, request, request.beside, lowered, target);
+  const operands = { x, target: adjusted?.outputs.y ?? target };
+  const names = { gram: "gram", cross: "cross" };
+  const equations = normalEquations(draft, layer, geometry, operands, names);
+  const { gram, cross } = equations.outputs;
   const all = [...lowered.instructions, ...(adjusted ? [adjusted] : []), equations];
   const alive = removeDead(draft, all, [gram, cross]);
   // The value beside stays as the network has it: folding it away would change its layer's weights.
@@ -103,12 +127,13 @@ export function buildEquations(context: Context, request: EquationsRequest): Bui
   };
 }
 
+/** The sums of second moments; those against the targets are a by-product that nobody reads. */
+const MOMENTS = { gram: "moments", cross: "moments against" };
+
 /** Second moments of one layer's unknowns, against its own outputs. */
 function layerMoments(draft: Draft, name: string, lowered: Lowered, layer: string) {
-  const solved = convolutionOf(lowered, layer);
-  if (solved === undefined) throw notThere(name, layer);
-  const { relu: _relu, ...geometry } = solved.attributes;
-  return moments(draft, layer, geometry, solved.inputs.x, solved.outputs.y);
+  const { geometry, x, y } = layerOf(lowered, name, layer);
+  return normalEquations(draft, layer, geometry, { x, target: y }, MOMENTS);
 }
 
 /** Second moments of a value's channels, each cell a sample: those of a 1 x 1 layer that copies. */
@@ -116,30 +141,13 @@ function valueMoments(draft: Draft, name: string, lowered: Lowered, value: strin
   const picture = lowered.values.get(value);
   if (picture === undefined) throw notThere(name, value);
   const geometry = convolutionAttributes(picture, picture, { kernel: [1, 1] });
-  return moments(draft, value, geometry, picture.name, picture.name);
-}
-
-function moments(
-  draft: Draft,
-  of: string,
-  geometry: Record<string, number>,
-  x: string,
-  target: string,
-): DraftInstruction {
-  const { groups, in_channels, out_channels, kernel_height, kernel_width } = geometry;
-  const unknowns = in_channels / groups * kernel_height * kernel_width + 1;
-  const sums = (kind: string, shape: number[]) =>
-    draft.value({ name: `${kind}/${of}`, dtype: "f64", shape, images: 0, place: "state" });
-  return {
-    op: "normal_equations",
-    inputs: { x, target },
-    outputs: {
-      gram: sums("moments", [groups, unknowns, unknowns]),
-      cross: sums("moments against", [groups, unknowns, out_channels / groups]),
-    },
-    attributes: { ...geometry, accumulate: 1 },
-    layer: of,
-  };
+  return normalEquations(
+    draft,
+    value,
+    geometry,
+    { x: picture.name, target: picture.name },
+    MOMENTS,
+  );
 }
 
 /** Second moments of what layers read and of values' channels, all in one pass, accumulated. */
