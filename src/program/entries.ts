@@ -50,6 +50,7 @@ export interface Built {
   readonly compiled: CompiledEntry;
 }
 
+/** The network's instructions in an entry; `momentum` is the feed that statistics move by. */
 export function lowerFor(
   context: Context,
   entry: string,
@@ -96,6 +97,7 @@ function selfContained(
   };
 }
 
+/** What entries that do not measure, train or average leave. */
 export const NOTHING = {
   values: new Map<string, string>(),
   ranks: new Map<string, string>(),

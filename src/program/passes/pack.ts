@@ -20,13 +20,17 @@ export interface PackOptions {
 
 /** What a packed form depends on beside the weight: layers may share one at other sizes. */
 function geometryOf(attributes: Readonly<Record<string, number>>): string {
-  const of = (...names: string[]) => names.map((name) => attributes[name]).join("x");
-  const pairs = ["stride", "pad", "dilation"].map((what) =>
-    what === "pad" ? of("pad_top", "pad_left") : of(`${what}_height`, `${what}_width`)
-  );
-  const areas = [of("in_height", "in_width"), of("out_height", "out_width")];
-  return [...areas, ...pairs, attributes.groups].join(",");
+  const pairs = GEOMETRY.map(([rows, columns]) => `${attributes[rows]}x${attributes[columns]}`);
+  return [...pairs, attributes.groups].join(",");
 }
+
+const GEOMETRY = [
+  ["in_height", "in_width"],
+  ["out_height", "out_width"],
+  ["stride_height", "stride_width"],
+  ["pad_top", "pad_left"],
+  ["dilation_height", "dilation_width"],
+] as const;
 
 /** The pack_convolution that `user` needs, its output declared. */
 function packFor(draft: Draft, user: DraftInstruction, options: PackOptions): DraftInstruction {
