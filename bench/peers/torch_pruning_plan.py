@@ -4,8 +4,9 @@
 
 Its own pruner chooses and cuts, at the smallest pruning ratio that takes the asked share of the
 multiply-accumulates away; ranked within layers, where one ratio more takes a channel of every layer
-at once, only as many layers as it needs, evenly spread, get it. Which channels went is read from the groups it yields, round after round,
-and held against the weights of the network it leaves. bench/experiments/peer_plan.ts reads PLAN.
+at once, only as many layers as it needs, evenly spread, get it. Which channels went is read from the
+groups it yields, round after round, and held against the weights of the network it leaves.
+bench/experiments/peer_plan.ts reads PLAN.
 """
 
 import argparse

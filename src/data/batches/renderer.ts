@@ -108,7 +108,7 @@ class StreamRenderer implements BatchRenderer {
   }
 }
 
-/** A reply of batch_worker.js. */
+/** A reply of worker.js. */
 interface Reply {
   readonly ticket: number;
   readonly buffer?: ArrayBuffer;

@@ -21,7 +21,8 @@ import { renderBatch } from "./render.js";
  * @property {number} ticket
  * @property {Int32Array} indices
  * @property {Int8Array | undefined} augmentation
- * @property {ArrayBuffer} buffer at least n * height * width * 3 floats; handed back in the reply
+ * @property {ArrayBuffer} buffer at least n * height * width * channels floats; handed back in the
+ *   reply
  */
 
 const { memory, offset, height, width, table, order } = /** @type {Start} */ (workerData);

@@ -32,6 +32,7 @@ export interface Reading extends RunOptions {
   readonly known?: Uint8Array;
 }
 
+/** The error for a folder that is read no further, as the signal asks. */
 export function stopped({ name }: PictureStore): SecateurError {
   return new SecateurError("cancelled", `Stopped while reading ${name}, as asked.`);
 }

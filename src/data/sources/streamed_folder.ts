@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { reasonOf, SecateurError } from "../../errors.ts";
 import { quotedPath } from "../../formats/bytes.ts";
-import type { FolderPictures } from "./folder_reading.ts";
+import { type FolderPictures, stopped } from "./folder_reading.ts";
 import type { Draw, PictureSource } from "../dataset.ts";
 import { PictureDecoder } from "../pictures/decode.ts";
 import { centredView, type Extent, randomView, type View } from "../pictures/geometry.ts";
@@ -13,8 +13,8 @@ import { viewOf } from "../pictures/resample.ts";
 const CONCURRENT = 8;
 
 /**
- * A source that decodes the folder's pictures. `stamp` changes when any does, `extents` holds width and height of each, `size` is
- * what all have after scaling and cropping.
+ * A source that decodes the folder's pictures. `stamp` changes when any does, `extents` [count, 2]
+ * holds width and height of each, `size` is what all have after scaling and cropping.
  */
 export function streamFolder(
   folder: FolderPictures,
@@ -65,9 +65,7 @@ export function streamFolder(
       const work = async (): Promise<void> => {
         while (next < positions.length) {
           const i = next++;
-          if (signal?.aborted) {
-            throw new SecateurError("cancelled", `Stopped while reading ${store.name}, as asked.`);
-          }
+          if (signal?.aborted) throw stopped(store);
           out.set(await readOne(files, positions[i], draw, i), i * bytes);
         }
       };

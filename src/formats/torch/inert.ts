@@ -16,14 +16,13 @@ const INERT: readonly string[] = [
   ...["hydra.", "fvcore.", "detectron2.config."],
   // Settings of a script's own.
   "__main__.",
-  // Sets and bytes as older pickles write them.
+  // What older pickles write by name: sets, bytes, plain types.
   ...["builtins.", "__builtin__."].flatMap((module) =>
-    ["set", "frozenset", "slice", "range", "complex", "bytearray", "list", "dict", "tuple", "int"]
-      .map((name) => module + name)
+    [
+      ...["set", "frozenset", "slice", "range", "complex", "bytearray", "list", "dict", "tuple"],
+      ...["int", "float", "str", "bool", "object"],
+    ].map((name) => module + name)
   ),
-  ...["float", "str", "bool", "object"].flatMap((
-    name,
-  ) => [`builtins.${name}`, `__builtin__.${name}`]),
   ...["_codecs.encode", "copyreg._reconstructor", "copy_reg._reconstructor"],
   "torch.optim.swa_utils.",
 ];

@@ -8,8 +8,9 @@ function isPerChannel(shape: Shape): boolean {
 }
 
 /**
- * Product of two values, of which one may be a map that is the same for all channels. A channel of either that is zero makes the product's zero, so all three
- * couple and the gate stands after the product.
+ * Product of two values, of which one may be a map that is the same for all channels. A channel of
+ * either that is zero makes the product's zero, so all three couple and the gate stands after the
+ * product.
  */
 export const multiply: Operator<NodeOf<"multiply">> = {
   trainable: () => [],

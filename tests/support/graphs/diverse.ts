@@ -1,6 +1,6 @@
 /**
  * Random small networks of every operator and every way channels couple, for property tests:
- * random_graph.ts with concatenations, splits, shuffles, products, all activations, upsampling,
+ * random.ts with concatenations, splits, shuffles, products, all activations, upsampling,
  * normalisation of channels and shared weights.
  */
 

@@ -22,7 +22,7 @@ function tie(graph: Graph, tied: ReadonlyMap<string, string>): Graph {
   return { ...graph, nodes, parameters };
 }
 
-/** Blocks of diverse_graph.ts name the layers they tie, those of odd_blocks.ts the parameters. */
+/** Blocks of diverse.ts name the layers they tie, those of odd_blocks.ts the parameters. */
 function tiedParameters(
   tied: ReadonlyMap<string, string>,
   { parameters }: Graph,

@@ -2,9 +2,9 @@
 
     python apply_plans.py CASE...
 
-Every CASE is a folder with apply_plan.py, case.json, original.safetensors and pruned.safetensors. Into it
-go the logits, f32, of the cut model (cut.bin) and of the same model with pruned weights
-(pruned.bin), or error.txt.
+Every CASE is a folder with apply_plan.py, case.json, pictures.safetensors, original.safetensors and
+pruned.safetensors. Into it go the logits, f32, of the cut model (cut.bin) and of the same model with
+pruned weights (pruned.bin), and what a second cut is refused with (again.txt); or error.txt.
 """
 
 import importlib.util
