@@ -6,7 +6,7 @@
  */
 
 import { type ChannelGroup, prunableGroups } from "../graph/channels.ts";
-import { cutShapes } from "../graph/cut.ts";
+import { cutShapes, type Removal } from "../graph/cut.ts";
 import type { Graph, Node, Shape } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import { elementCount, type Tensor } from "../tensor.ts";
@@ -55,6 +55,10 @@ export function filled(graph: Graph): Graph {
   return { ...graph, parameters };
 }
 
+/** Numbers in a graph's parameters. */
+export const weightCount = (graph: Graph): number =>
+  [...graph.parameters.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0);
+
 const hollow = (...shape: number[]): Tensor => ({ shape, data: new Float32Array(0) });
 
 const extentsOf = (shape: Shape): readonly [number, number] =>
@@ -77,9 +81,7 @@ const MOST_CROWD = 32;
  * the rest of its model has run, a layer finds of its weights there what they leave.
  */
 export function crowdOf(graph: Graph): number {
-  const weights = [...graph.parameters.values()]
-    .reduce((sum, { shape }) => sum + elementCount(shape), 0);
-  return Math.min(MOST_CROWD, Math.floor(weights / (CROWD[0] * CROWD[1])));
+  return Math.min(MOST_CROWD, Math.floor(weightCount(graph) / (CROWD[0] * CROWD[1])));
 }
 
 /** Channels that what a unit writes is read into: as many as layouts in blocks hold. */
@@ -212,11 +214,11 @@ export function layerGraph(
   crowd: number,
 ): LayerGraph {
   const first = shapes.get(unit.inputs[0])!;
-  const reads = unit.inputs.includes(graph.input.name);
-  const shape = reads ? graph.input.shape : [1, ...extentsOf(first)];
+  const readsPicture = unit.inputs.includes(graph.input.name);
+  const shape = readsPicture ? graph.input.shape : [1, ...extentsOf(first)];
   const around = new Surroundings("picture", shape);
   // What reads the picture runs first.
-  if (crowd > 0 && !reads) around.crowd(crowd);
+  if (crowd > 0 && !readsPicture) around.crowd(crowd);
   unit.inputs.forEach((value, place) => {
     if (value !== graph.input.name) {
       around.make(`${AROUND_PREFIX}${value}`, shapes.get(value)!, `${AROUND_PREFIX}make${place}`);
@@ -264,8 +266,8 @@ function withGroups(graph: Graph, read: string, written: string): LayerGraph {
   return { graph, reading, writing, read, written, inWidth, outWidth };
 }
 
-/** Removals that leave `share` of every group, at least one player. */
-const shares = (groups: readonly ChannelGroup[], share: number) =>
+/** Removals that leave about `share` of every group, at least one player: the first ones. */
+export const narrowedTo = (groups: readonly ChannelGroup[], share: number): Removal[] =>
   groups.map((group) => {
     const players = group.players.map((_, player) => player);
     return { group, removed: players.slice(Math.max(1, Math.round(share * players.length))) };
@@ -281,8 +283,8 @@ export interface Narrowed {
 /** The unit at the widths nearest to these that surgery can make. */
 export function atWidths(layer: LayerGraph, inWidth: number, outWidth: number): Narrowed {
   const cut = cutShapes(layer.graph, [
-    ...shares(layer.reading, inWidth / layer.inWidth),
-    ...shares(layer.writing, outWidth / layer.outWidth),
+    ...narrowedTo(layer.reading, inWidth / layer.inWidth),
+    ...narrowedTo(layer.writing, outWidth / layer.outWidth),
   ]);
   const shapes = shapesOf(cut);
   return {

@@ -2,10 +2,16 @@
 
 import type { Graph } from "../graph/graph.ts";
 import { stopIfAsked } from "../progress.ts";
-import { elementCount } from "../tensor.ts";
 import { timingOf } from "../report/latency.ts";
 import { type Curve, latticeWidths, widthsToMeasure } from "./curve.ts";
-import { AROUND_PREFIX, atWidths, filled, type LayerGraph, UNIT_PREFIX } from "./layer_graph.ts";
+import {
+  AROUND_PREFIX,
+  atWidths,
+  filled,
+  type LayerGraph,
+  UNIT_PREFIX,
+  weightCount,
+} from "./layer_graph.ts";
 import type { Runtime, TimedGraph } from "./runtime.ts";
 
 /** How often graphs take turns, and how many passes each makes in its turn. */
@@ -21,7 +27,7 @@ export const WHOLE_TURNS: Turns = { rounds: 16, passes: 3 };
 const WARM_UP = 1;
 
 /** Weights held at once by graphs that take turns. */
-const MOST_NUMBERS = 2 ** 26;
+const MOST_WEIGHTS = 2 ** 26;
 
 /** What clocks cannot tell from nothing. */
 const LEAST = 1e-6;
@@ -128,21 +134,18 @@ async function timeInTurns(
   return { ratios, reference: Math.min(...meanwhile) };
 }
 
-const numbersOf = (graph: Graph): number =>
-  [...graph.parameters.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0);
-
 /** Graphs in order, in parts that may be held at once. */
 function parts(graphs: readonly Graph[]): Graph[][] {
   const found: Graph[][] = [];
   let held = Infinity;
   for (const graph of graphs) {
-    const numbers = numbersOf(graph);
-    if (held + numbers > MOST_NUMBERS) {
+    const weights = weightCount(graph);
+    if (held + weights > MOST_WEIGHTS) {
       found.push([]);
       held = 0;
     }
     found.at(-1)!.push(graph);
-    held += numbers;
+    held += weights;
   }
   return found;
 }

@@ -6,10 +6,10 @@ import type { Graph } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import type { RunOptions } from "../progress.ts";
 import { CurveCache, machineName } from "./cache.ts";
-import { layerCosts } from "./costs.ts";
+import { latencyOf } from "./costs.ts";
 import type { Curve } from "./curve.ts";
 import { geometryOf, measuredKey } from "./geometry.ts";
-import { crowdOf, filled, layerGraph } from "./layer_graph.ts";
+import { crowdOf, filled, layerGraph, narrowedTo } from "./layer_graph.ts";
 import {
   LAYER_TURNS,
   type Measurement,
@@ -101,7 +101,7 @@ export async function profileLayers(
   return await fitted(graph, table, runtime, turn);
 }
 
-/** The table with overhead and scale from the whole model at some widths. */
+/** A table without overhead and of scale 1, with those of the whole model at some widths. */
 async function fitted(
   graph: Graph,
   table: LatencyTable,
@@ -109,24 +109,13 @@ async function fitted(
   options: Parameters<typeof measureWhole>[2],
 ): Promise<LatencyTable> {
   const groups = prunableGroups(graph, "all");
-  const graphs = WHOLE.map((share) =>
-    filled(cutShapes(
-      graph,
-      groups.map((group) => {
-        const players = group.players.map((_, player) => player);
-        return { group, removed: players.slice(Math.max(1, Math.round(share * players.length))) };
-      }),
-    ))
-  );
+  const graphs = WHOLE.map((share) => filled(cutShapes(graph, narrowedTo(groups, share))));
   const measured = await measureWhole(graphs, runtime, options);
-  const whole = graphs.map((cut, place) => {
-    const { layers, costAt } = layerCosts(cut, table);
-    const sum = layers.reduce(
-      (all, { inWidth, outWidth }, i) => all + costAt(i, inWidth, outWidth),
-      0,
-    );
-    return { share: WHOLE[place], layers: sum, measured: measured[place] };
-  });
+  const whole = graphs.map((cut, place) => ({
+    share: WHOLE[place],
+    layers: latencyOf(cut, table),
+    measured: measured[place],
+  }));
   return { ...table, ...lineThrough(whole, -runtime.clockTime * table.layers.length), whole };
 }
 
