@@ -1,8 +1,7 @@
 /** Measures contestants in turns, so that a drifting clock meets all of them alike. */
 
 import { setTimeout } from "node:timers/promises";
-import { timingOf } from "../src/report/latency.ts";
-import type { Timing } from "../src/report/report.ts";
+import { type Timing, timingOf } from "../src/latency/timing.ts";
 import type { Contestant } from "./contestant.ts";
 
 /** Milliseconds in which threads that spin at the end of a contestant's work go to sleep. */

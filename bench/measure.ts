@@ -1,7 +1,6 @@
 /** Measures one case: opens its contestants, lets them take turns, and sums up. */
 
-import { timingOf } from "../src/report/latency.ts";
-import type { Timing } from "../src/report/report.ts";
+import { type Timing, timingOf } from "../src/latency/timing.ts";
 import { alternate, ratios } from "./alternate.ts";
 import type { BenchmarkOptions, Case, Contestant, OwnCase, Target } from "./contestant.ts";
 import type { PeerInterpreter } from "./peer_process.ts";

@@ -5,10 +5,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { encodeOnnx } from "../../src/formats/onnx/export/export.ts";
 import type { Graph } from "../../src/graph/graph.ts";
+import { type Timing, timingOf } from "../../src/latency/timing.ts";
 import { LoadedModel } from "../../src/native/loaded_model.ts";
 import { RandomStream } from "../../src/random.ts";
-import { timingOf } from "../../src/report/latency.ts";
-import type { Timing } from "../../src/report/report.ts";
 import { elementCount } from "../../src/tensor.ts";
 
 export type Engine = "secateur f32" | "secateur bf16" | "onnxruntime f32";

@@ -2,7 +2,6 @@
 
 import type { Graph } from "../graph/graph.ts";
 import { stopIfAsked } from "../progress.ts";
-import { timingOf } from "../report/latency.ts";
 import { type Curve, latticeWidths, widthsToMeasure } from "./curve.ts";
 import {
   AROUND_PREFIX,
@@ -13,6 +12,7 @@ import {
   weightCount,
 } from "./layer_graph.ts";
 import type { Runtime, TimedGraph } from "./runtime.ts";
+import { timingOf } from "./timing.ts";
 
 /** How often graphs take turns, and how many passes each makes in its turn. */
 interface Turns {

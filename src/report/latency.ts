@@ -1,11 +1,12 @@
 /** Measured time of a forward pass before and after pruning, on this machine. */
 
 import type { Graph } from "../graph/graph.ts";
+import { timingOf } from "../latency/timing.ts";
 import { type ComputeOptions, LoadedModel } from "../native/loaded_model.ts";
 import type { RunOptions } from "../progress.ts";
 import { RandomStream } from "../random.ts";
 import { elementCount } from "../tensor.ts";
-import type { LatencyRow, Timing } from "./report.ts";
+import type { LatencyRow } from "./report.ts";
 
 export interface LatencyOptions extends RunOptions, ComputeOptions {
   /** Pictures per pass; default 1 and 64. */
@@ -16,24 +17,6 @@ export interface LatencyOptions extends RunOptions, ComputeOptions {
 
 /** Passes before the clock counts: caches, threads and clock rates settle. */
 const WARM_UP = 3;
-
-/** The value below which `share` of the sorted times lie, interpolated. */
-function quantile(sorted: Float64Array, share: number): number {
-  const place = share * (sorted.length - 1);
-  const below = Math.floor(place);
-  const above = Math.min(below + 1, sorted.length - 1);
-  return sorted[below] + (place - below) * (sorted[above] - sorted[below]);
-}
-
-/** Median and quartiles. */
-export function timingOf(milliseconds: readonly number[]): Timing {
-  const sorted = Float64Array.from(milliseconds).sort();
-  return {
-    median: quantile(sorted, 0.5),
-    low: quantile(sorted, 0.25),
-    high: quantile(sorted, 0.75),
-  };
-}
 
 const entryName = (batch: number): string => `forward/${batch}`;
 

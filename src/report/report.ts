@@ -5,6 +5,7 @@ import type { InputContract } from "../data/contract.ts";
 import type { Shape } from "../graph/graph.ts";
 import type { Precision } from "../program/precision.ts";
 import type { LatencyOutcome } from "../latency/outcome.ts";
+import type { Timing } from "../latency/timing.ts";
 import type { Constraints } from "../pruning/constraints.ts";
 import type { Outcome } from "../shapley/estimate.ts";
 import type { CutProof } from "../surgery/check.ts";
@@ -155,13 +156,6 @@ export const ACCURACY_STEPS = [
 ] as const;
 
 export type AccuracyStep = typeof ACCURACY_STEPS[number];
-
-/** Milliseconds of one forward pass: median and quartiles of alternating runs. */
-export interface Timing {
-  readonly median: number;
-  readonly low: number;
-  readonly high: number;
-}
 
 export interface LatencyRow {
   /** Pictures per pass. */

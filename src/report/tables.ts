@@ -1,5 +1,6 @@
 /** The report's figures as tables, for the terminal and the page alike. */
 
+import type { Timing } from "../latency/timing.ts";
 import type { EpochRecord } from "../training/checkpoint.ts";
 import { change, count, figures, percent, type Table, words } from "./columns.ts";
 import {
@@ -10,7 +11,6 @@ import {
   type Results,
   type ShapleyResult,
   type StageTime,
-  type Timing,
 } from "./report.ts";
 
 /** How the moments of a run are called. */

@@ -6,7 +6,7 @@ import type { Output } from "../../src/commands/terminal/streams.ts";
 import { createModel } from "../../src/models/models.ts";
 import { columns } from "../../src/report/columns.ts";
 import { reportJson } from "../../src/report/json.ts";
-import { measureLatency, timingOf } from "../../src/report/latency.ts";
+import { measureLatency } from "../../src/report/latency.ts";
 import { reportPage } from "../../src/report/page.ts";
 import type { Report, Results } from "../../src/report/report.ts";
 import { checkSentence, latencySentence, reportTable } from "../../src/report/table.ts";
@@ -279,11 +279,6 @@ describe("the page", () => {
 });
 
 describe("latency", () => {
-  it("gives median and quartiles", () => {
-    expect(timingOf([5, 1, 2, 4, 3])).toEqual({ median: 3, low: 2, high: 4 });
-    expect(timingOf([1, 2])).toEqual({ median: 1.5, low: 1.25, high: 1.75 });
-  });
-
   it("times both models for every batch", async () => {
     const small = createModel("resnet8", { classes: 10 });
     const large = createModel("resnet20", { classes: 10 });
