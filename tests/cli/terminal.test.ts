@@ -3,33 +3,22 @@
 import { parseHTML } from "linkedom";
 import { describe, expect, it } from "vitest";
 import { JsonConsole, TextConsole } from "../../src/commands/terminal/console.ts";
-import { type Output, StandardStream, type Stream } from "../../src/commands/terminal/streams.ts";
+import { StandardStream, type Stream } from "../../src/commands/terminal/streams.ts";
 import { columns, words } from "../../src/report/columns.ts";
 import { reportPage } from "../../src/report/page.ts";
 import { reportTable } from "../../src/report/table.ts";
 import { reportFixture } from "../support/report_fixture.ts";
+import { Sink } from "../support/sink.ts";
 
 /** Clears a screen, rings, ends a line, sets a title by a C1 control, and turns text around. */
 const HOSTILE = "net\x1b[2J\x07\r\n\x9b31m\u202egnp.\u2066";
 // deno-lint-ignore no-control-regex
 const STEERING = /[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]/;
 
-class Sink implements Output {
-  text = "";
-  readonly isTTY: boolean;
-  readonly columns = 200;
-  constructor(isTTY = false) {
-    this.isTTY = isTTY;
-  }
-  write(text: string): void {
-    this.text += text;
-  }
-}
-
 describe("consoles", () => {
   it.each([[false], [true]])("show names and let them steer nothing, terminal: %s", (isTTY) => {
     let now = 0;
-    const out = new Sink(isTTY), err = new Sink(isTTY);
+    const out = new Sink(isTTY, 200), err = new Sink(isTTY, 200);
     const console = new TextConsole(out, err, () => now);
     const progress = { stage: HOSTILE, total: 10, unit: HOSTILE };
     console.stage(HOSTILE, HOSTILE);
