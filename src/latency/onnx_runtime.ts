@@ -111,7 +111,7 @@ class TimedSession implements TimedGraph {
 const refused = (graph: Graph, thrown: unknown): SecateurError =>
   new SecateurError(
     "check-failed",
-    `onnxruntime was expected to run the layer ${quoted(graph.name)}, but it says ` +
+    `onnxruntime was expected to run ${quoted(graph.name)}, but it says ` +
       `${quoted(reasonOf(thrown).slice(0, 300))}; time it with --runtime secateur, or report the ` +
       `model.`,
     { cause: thrown },

@@ -204,6 +204,21 @@ describe("fitting", () => {
   });
 });
 
+describe("onnxruntime", () => {
+  it("is quoted on what it does not run, whole models and layers alike", async () => {
+    const { openWhole, openLayer } = await onnxRuntime({ batch: 1, threads: 1 });
+    const graph = createModel("resnet8", small);
+    const weight = graph.parameters.get("conv1.weight")!;
+    const parameters = new Map(graph.parameters)
+      .set("conv1.weight", { ...weight, data: weight.data.subarray(1) });
+    for (const open of [openWhole, openLayer]) {
+      const refused = open({ ...graph, parameters });
+      await expect(refused).rejects.toMatchObject({ code: "check-failed" });
+      await expect(refused).rejects.toThrow(/^onnxruntime was expected to run "resnet8", but it /);
+    }
+  });
+});
+
 describe("onnxruntime's profile", () => {
   it("is summed by pass, over the nodes named and the changes of layout that they need", () => {
     const node = (name: string, dur: number, op_name = "Conv", output_size = "4096") => {
