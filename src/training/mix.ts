@@ -28,8 +28,7 @@ export interface Mixed {
 
 /** Mixing where either is asked for. */
 export function mixingOf({ mixup, cutmix }: Mixing): Mixing | undefined {
-  if (mixup === undefined && cutmix === undefined) return undefined;
-  return { ...(mixup === undefined ? {} : { mixup }), ...(cutmix === undefined ? {} : { cutmix }) };
+  return mixup === undefined && cutmix === undefined ? undefined : { mixup, cutmix };
 }
 
 /** Standard gamma variate (Marsaglia & Tsang, ACM Trans. Math. Softw. 26(3), 2000). */
