@@ -2,9 +2,8 @@
 
 import type { BestWeights, EpochRecord, Score } from "../training/checkpoint_position.ts";
 import type { TrainingOutcome } from "../training/options.ts";
+import { rateText } from "../training/schedule.ts";
 import { percent } from "./columns.ts";
-
-const rateText = (rate: number): string => String(Number(rate.toPrecision(3)));
 
 /** "top-1 91.20%, loss 0.3012". */
 export const scored = ({ top1, loss }: Score): string =>
@@ -81,6 +80,6 @@ export function epochText({ loss, validation, averaged, learningRate }: EpochRec
     `training loss ${loss.toFixed(4)}`,
     ...(validation ? [`held-out ${scored(validation)}`] : []),
     ...(averaged ? [`moving average ${scored(averaged)}`] : []),
-    `learning rate ${Number(learningRate.toPrecision(3))}`,
+    `learning rate ${rateText(learningRate)}`,
   ].join("; ");
 }

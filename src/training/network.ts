@@ -5,7 +5,7 @@ import type { PictureSet } from "../data/dataset.ts";
 import type { Graph } from "../graph/graph.ts";
 import { LoadedModel } from "../native/loaded_model.ts";
 import type { EntryRequest } from "../program/compile.ts";
-import type { Tensor } from "../tensor.ts";
+import { elementCount, type Tensor } from "../tensor.ts";
 import { evaluateLoaded, type Evaluation, evaluationRequest } from "./evaluate.ts";
 import type { Mixed } from "./mix.ts";
 import type { TrainOptions } from "./options.ts";
@@ -87,7 +87,8 @@ export class TrainedNetwork implements Disposable {
     this.#teacher?.dispose();
   }
 
-  get averages(): boolean {
+  /** Whether a moving average of the weights is kept. */
+  get averaging(): boolean {
     return this.#averages.size > 0;
   }
 
@@ -195,11 +196,10 @@ export class TrainedNetwork implements Disposable {
   /** Puts everything back to before the first step. */
   restart(): void {
     const { session } = this.#model;
-    const sizes = new Map(session.program.values.map((value) => [value.name, value.shape]));
+    const shapes = new Map(session.program.values.map((value) => [value.name, value.shape]));
     this.#model.write(this.#graph.parameters);
     for (const name of this.#state) {
-      const length = sizes.get(name)!.reduce((product, extent) => product * extent, 1);
-      session.write(name, new Float32Array(length));
+      session.write(name, new Float32Array(elementCount(shapes.get(name)!)));
     }
     this.#writeAverages(this.#graph.parameters);
   }

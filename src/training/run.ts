@@ -7,15 +7,19 @@ import { RandomStream } from "../random.ts";
 import type { Tensor } from "../tensor.ts";
 import { isBetter } from "./best.ts";
 import { readCheckpoint, writeCheckpoint } from "./checkpoint.ts";
-import type { Divergence, EpochRecord, Score, TrainingPosition } from "./checkpoint_position.ts";
+import type {
+  BestWeights,
+  Divergence,
+  EpochRecord,
+  Score,
+  TrainingPosition,
+} from "./checkpoint_position.ts";
 import { type Identity, identityOf } from "./identity.ts";
 import { mix } from "./mix.ts";
 import { type StepOptions, TrainedNetwork } from "./network.ts";
 import type { TrainOptions, TrainResult } from "./options.ts";
 import { crossEntropy, isRuined, LOWERED, probeSteps, TRIES } from "./probe.ts";
-import { learningRate } from "./schedule.ts";
-
-const figure = (rate: number): string => String(Number(rate.toPrecision(3)));
+import { learningRate, rateText } from "./schedule.ts";
 
 const planOf = ({ epochs, warmupEpochs: warmup = 0 }: TrainOptions) => ({ epochs, warmup });
 
@@ -133,10 +137,8 @@ export class TrainingRun implements Disposable {
     this.#position = { ...this.#position, rateShare: share };
     if (share === 1) return;
     onNote?.(
-      `A learning rate of ${
-        figure(asked)
-      } ruins this network within ${steps} steps; it is trained ` +
-        `at ${figure(asked * share)} instead.`,
+      `A learning rate of ${rateText(asked)} ruins this network within ${steps} steps; it is ` +
+        `trained at ${rateText(asked * share)} instead.`,
     );
   }
 
@@ -223,7 +225,7 @@ export class TrainingRun implements Disposable {
     if (validation === undefined) return {};
     try {
       const { loss, top1 } = await this.#network.evaluate(validation);
-      if (!this.#network.averages) return { validation: { loss, top1 } };
+      if (!this.#network.averaging) return { validation: { loss, top1 } };
       const averaged = await this.#network.evaluateAverage(validation);
       return {
         validation: { loss, top1 },
@@ -250,7 +252,7 @@ export class TrainingRun implements Disposable {
     const peak = this.#options.learningRate * this.#position.rateShare;
     const where = step > 0 ? `in epoch ${epoch}, step ${step}` : `after epoch ${epoch}`;
     const sentence = `The loss was no longer finite ${where}: the learning rate (at most ` +
-      `${figure(peak)}) is too high for this network, so try --lr ${figure(peak / 4)}`;
+      `${rateText(peak)}) is too high for this network, so try --lr ${rateText(peak / 4)}`;
     if (this.#position.best === undefined) {
       throw new SecateurError("numeric-failure", `${sentence}.`);
     }
@@ -283,21 +285,29 @@ export class TrainingRun implements Disposable {
   }
 
   async #keepBest({ epoch, validation, averaged }: EpochRecord): Promise<void> {
-    const pictures = this.#options.validation?.count;
-    if (pictures === undefined) return;
-    const parameters = [
-      () => this.#network.parameters(),
-      () => this.#network.averageParameters(),
-    ];
-    for (const [index, score] of [validation, averaged].entries()) {
-      if (score === undefined) continue;
-      const highest = Math.max(this.#position.highest!, score.top1);
-      this.#position = { ...this.#position, highest };
-      if (!isBetter(score, this.#position.best!, highest, pictures)) continue;
-      const best = { ...score, epoch, ...(index === 1 ? { averaged: true } : {}) };
-      this.#position = { ...this.#position, best };
-      this.#best = await parameters[index]();
+    const network = this.#network;
+    if (validation) {
+      await this.#compete({ ...validation, epoch }, () => network.parameters());
     }
+    if (averaged) {
+      await this.#compete(
+        { ...averaged, epoch, averaged: true },
+        () => network.averageParameters(),
+      );
+    }
+  }
+
+  /** Weights that take the place of the best so far where they are better. */
+  async #compete(
+    challenger: BestWeights,
+    weights: () => Promise<ReadonlyMap<string, Tensor>>,
+  ): Promise<void> {
+    const { best, highest: before } = this.#position;
+    const highest = Math.max(before!, challenger.top1);
+    this.#position = { ...this.#position, highest };
+    if (!isBetter(challenger, best!, highest, this.#options.validation!.count)) return;
+    this.#position = { ...this.#position, best: challenger };
+    this.#best = await weights();
   }
 
   async #save(): Promise<void> {
@@ -310,7 +320,7 @@ export class TrainingRun implements Disposable {
       : {
         parameters: await network.parameters(),
         optimizer: await network.optimizerState(),
-        averages: network.averages ? await network.averageParameters() : new Map(),
+        averages: network.averaging ? await network.averageParameters() : new Map(),
       };
     const position = this.#position;
     await writeCheckpoint(checkpoint, { position, ...state, best: this.#best }, this.#identity);

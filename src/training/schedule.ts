@@ -1,3 +1,6 @@
+/** A rate as people write it: 0.0125. */
+export const rateText = (rate: number): string => String(Number(rate.toPrecision(3)));
+
 /** Learning rate as a share of its peak: linear warm-up, then half a cosine down to zero. */
 export interface Schedule {
   readonly peak: number;
