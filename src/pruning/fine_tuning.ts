@@ -3,7 +3,7 @@
 import type { Normalisation, PictureSet } from "../data/dataset.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { RunOptions } from "../progress.ts";
-import type { EpochRecord } from "../training/checkpoint.ts";
+import type { EpochRecord } from "../training/checkpoint_position.ts";
 import { identityOf } from "../training/identity.ts";
 import { mixingOf } from "../training/mix.ts";
 import type { TrainOptions, TrainResult } from "../training/options.ts";

@@ -18,7 +18,7 @@ import { problemOf } from "../ratios/budget.ts";
 import { checkCut, type CutCheck } from "../surgery/check.ts";
 import { compensate } from "../surgery/compensate.ts";
 import { reestimate } from "../surgery/reestimate.ts";
-import type { EpochRecord } from "../training/checkpoint.ts";
+import type { EpochRecord } from "../training/checkpoint_position.ts";
 import { evaluate, type Evaluation } from "../training/evaluate.ts";
 import type { TrainingOutcome, TrainResult } from "../training/options.ts";
 import { type Choice, choose } from "./choice.ts";

@@ -5,7 +5,7 @@ import { type Dataset, loaded, type Normalisation, type PictureSet } from "../da
 import type { Graph } from "../graph/graph.ts";
 import type { ComputeOptions } from "../native/loaded_model.ts";
 import { type RunOptions, stopIfAsked } from "../progress.ts";
-import type { EpochRecord } from "../training/checkpoint.ts";
+import type { EpochRecord } from "../training/checkpoint_position.ts";
 import type { PruneOptions } from "./options.ts";
 import { decidingOptions } from "./stage_inputs.ts";
 import type { StageStore } from "./store.ts";

@@ -1,6 +1,6 @@
 /** The page's charts, one function each. */
 
-import type { EpochRecord } from "../training/checkpoint.ts";
+import type { EpochRecord } from "../training/checkpoint_position.ts";
 import type { Html } from "./html.ts";
 import { chart, INK, Plot } from "./plot.ts";
 import { ACCURACY_STEPS, type GroupRow, type LatencyRow, type Results } from "./report.ts";

@@ -9,7 +9,7 @@ import type { Timing } from "../latency/timing.ts";
 import type { Constraints } from "../pruning/constraints.ts";
 import type { Outcome } from "../shapley/estimate.ts";
 import type { CutProof } from "../surgery/check.ts";
-import type { EpochRecord } from "../training/checkpoint.ts";
+import type { EpochRecord } from "../training/checkpoint_position.ts";
 import type { TrainingOutcome } from "../training/options.ts";
 
 /** How the run was made: enough to repeat it. */

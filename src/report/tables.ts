@@ -1,7 +1,7 @@
 /** The report's figures as tables, for the terminal and the page alike. */
 
 import type { Timing } from "../latency/timing.ts";
-import type { EpochRecord } from "../training/checkpoint.ts";
+import type { EpochRecord } from "../training/checkpoint_position.ts";
 import { change, count, figures, percent, type Table, words } from "./columns.ts";
 import {
   ACCURACY_STEPS,

@@ -11,8 +11,6 @@ import type { Tensor } from "../tensor.ts";
 import type { TrainingPosition } from "./checkpoint_position.ts";
 import { differences, fingerprintOf, type Identity } from "./identity.ts";
 
-export type { EpochRecord, TrainingPosition } from "./checkpoint_position.ts";
-
 export interface TrainingState {
   readonly position: TrainingPosition;
   readonly parameters: ReadonlyMap<string, Tensor>;

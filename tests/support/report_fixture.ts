@@ -8,7 +8,7 @@ import { shapesOf } from "../../src/graph/shapes.ts";
 import { createModel } from "../../src/models/models.ts";
 import { RandomStream } from "../../src/random.ts";
 import type { Accuracy, GroupRow, LayerRow, Report, ShapleyRow } from "../../src/report/report.ts";
-import type { EpochRecord } from "../../src/training/checkpoint.ts";
+import type { EpochRecord } from "../../src/training/checkpoint_position.ts";
 
 function groupRow(group: ChannelGroup, random: RandomStream): GroupRow {
   const size = group.players.length;
