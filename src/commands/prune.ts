@@ -9,10 +9,11 @@ import { contractMetadata, type InputContract, normalisationOf } from "../data/c
 import { SecateurError } from "../errors.ts";
 import { makeFolder, writeFileAtomic } from "../formats/atomic.ts";
 import { writeModel } from "../formats/model_file.ts";
+import { formMetadata } from "../formats/onnx/form_metadata.ts";
 import type { Graph } from "../graph/graph.ts";
 import { loadAddon } from "../native/binding.ts";
 import type { RunOptions } from "../progress.ts";
-import { formMetadata, withOwnAnswer } from "../pruning/answer.ts";
+import { withOwnAnswer } from "../pruning/answer.ts";
 import { constrainedGroups } from "../pruning/constraints.ts";
 import { writeCheckedOnnx } from "../pruning/export.ts";
 import { type AskedLatency, tableOf } from "../pruning/latency_budget.ts";

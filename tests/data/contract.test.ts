@@ -12,7 +12,7 @@ import {
   PRESETS,
   storedContract,
 } from "../../src/data/contract.ts";
-import { FORM_KEY, formMetadata, storedForm } from "../../src/pruning/answer.ts";
+import { FORM_KEY, formMetadata, storedForm } from "../../src/formats/onnx/form_metadata.ts";
 
 const own: InputContract = {
   resize: 72,
