@@ -118,7 +118,7 @@ async function runOf(start: Graph, seed: number, dtype: DType): Promise<Run> {
     normalisation,
     seed,
     dtype,
-    checkpoint: store.path(`${dtype} ${seed}.safetensors`),
+    checkpoint: store.path(`${dtype} ${seed}`, ".safetensors"),
     resume: true,
     onProgress: ({ done, total, figures }) => {
       // An epoch's last batch is smaller, so that multiples are counted within epochs.

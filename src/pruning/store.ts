@@ -67,9 +67,8 @@ export class StageStore {
     return createHash("sha256").update(JSON.stringify([stage, ...this.#inputs])).digest("hex");
   }
 
-  /** A file that a stage keeps itself: its name, then a digest of what it depends on. */
-  path(name: string): string {
-    const [, stage, ending] = /^(.*?)((?:-\d+)?\.\w+)$/.exec(name) ?? [name, name, ""];
+  /** A file of a stage: its name, a digest of what it depends on, and an ending such as "-8.json". */
+  path(stage: string, ending: string): string {
     return join(this.#folder, `${this.#prefix(stage)}${ending}`);
   }
 
@@ -80,14 +79,14 @@ export class StageStore {
 
   /** What a stage stored under these inputs, if it did. */
   async read<T>(stage: string): Promise<T | undefined> {
-    const stored = await readJson(this.path(`${stage}.json`)) as
+    const stored = await readJson(this.path(stage, ".json")) as
       | { digest: string; value: T }
       | undefined;
     return stored?.digest === this.#digest(stage) ? stored.value : undefined;
   }
 
   async write(stage: string, value: unknown): Promise<void> {
-    await writeJson(this.path(`${stage}.json`), { digest: this.#digest(stage), value });
+    await writeJson(this.path(stage, ".json"), { digest: this.#digest(stage), value });
   }
 
   /** The stored result of a stage, or the result of running it, stored. */
@@ -104,7 +103,7 @@ export class StageStore {
    * that of the longest shorter one is put there, to go on from.
    */
   async longer(stage: string, count: number, ending: string): Promise<string> {
-    const path = this.path(`${stage}-${count}.${ending}`);
+    const path = this.path(stage, `-${count}.${ending}`);
     if (existsSync(path)) return path;
     const prefix = `${this.#prefix(stage)}-`;
     const shorter = (await readdir(this.#folder))

@@ -44,7 +44,7 @@ describe("the store of finished stages", () => {
     const place = fresh();
     const before = await StageStore.open(place, 0, false);
     await before.write("baseline", 1);
-    writeFileSync(before.path("fine-tuning-8.safetensors"), "weights");
+    writeFileSync(before.path("fine-tuning", "-8.safetensors"), "weights");
     writeFileSync(join(place, "notes.txt"), "mine");
     writeFileSync(join(place, "my-model.safetensors"), "mine too");
     expect(readdirSync(place)).toHaveLength(5);
@@ -56,10 +56,10 @@ describe("the store of finished stages", () => {
   it("goes on from the longest shorter state of the same inputs", async () => {
     const store = (await StageStore.open(fresh(), 0, false)).with({ rate: 0.1 });
     const write = (count: number) =>
-      writeFileSync(store.path(`fine-tuning-${count}.safetensors`), `after ${count}`);
+      writeFileSync(store.path("fine-tuning", `-${count}.safetensors`), `after ${count}`);
     for (const count of [2, 8, 30]) write(count);
     const path = await store.longer("fine-tuning", 20, "safetensors");
-    expect(path).toBe(store.path("fine-tuning-20.safetensors"));
+    expect(path).toBe(store.path("fine-tuning", "-20.safetensors"));
     expect(readFileSync(path, "utf8")).toBe("after 8");
     expect(readFileSync(await store.longer("fine-tuning", 30, "safetensors"), "utf8"))
       .toBe("after 30");
@@ -70,7 +70,7 @@ describe("the store of finished stages", () => {
 
   it("says which file is damaged", async () => {
     const store = await StageStore.open(fresh(), 0, false);
-    writeFileSync(store.path("baseline.json"), "{ cut of");
+    writeFileSync(store.path("baseline", ".json"), "{ cut of");
     await expect(store.read("baseline")).rejects.toMatchObject({ code: "format-corrupt" });
     await expect(store.read("baseline")).rejects.toThrow(/baseline-[0-9a-f]{16}\.json should hold/);
   });
