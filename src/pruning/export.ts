@@ -35,11 +35,8 @@ export interface ExportCheck {
  */
 function randomPictures(graph: Graph, images: number, { input }: FileForm): Float32Array {
   const random = new RandomStream(0, `export ${graph.name}`);
-  const draw = () => random.normal();
-  return Float32Array.from(
-    { length: images * elementCount(graph.input.shape) },
-    input === "u8" ? () => random.integer(256) : draw,
-  );
+  const draw = input === "u8" ? () => random.integer(256) : () => random.normal();
+  return Float32Array.from({ length: images * elementCount(graph.input.shape) }, draw);
 }
 
 /** Answers of the f32 engine: its logits, through the model's last operator. */
@@ -83,8 +80,8 @@ function relativeDifference(actual: Float32Array, expected: Float64Array): numbe
 
 async function checked(
   path: string,
-  model: Uint8Array | string,
   graph: Graph,
+  model: Uint8Array | string,
   options: CheckedExportOptions,
 ): Promise<ExportCheck> {
   const images = typeof options.batch === "number" ? options.batch : IMAGES;
@@ -104,14 +101,14 @@ async function checked(
 
 /** The model that is checked: f16 does not cross into onnxruntime, so f32 goes in and comes out. */
 function runnable(
-  model: Uint8Array | string,
   graph: Graph,
+  model: Uint8Array | string,
   options: CheckedExportOptions,
-): [Uint8Array | string, Graph, CheckedExportOptions] {
+): [Uint8Array | string, CheckedExportOptions] {
   const { input, output, ...rest } = options.form ?? {};
-  if (input !== "f16" && output !== "f16") return [model, graph, options];
+  if (input !== "f16" && output !== "f16") return [model, options];
   const same = { ...options, form: { ...rest, ...(input === "u8" ? { input } : {}) } };
-  return [encodeOnnx(graph, same), graph, same];
+  return [encodeOnnx(graph, same), same];
 }
 
 /**
@@ -129,7 +126,7 @@ export async function writeCheckedOnnx(
   const graph = options.form?.half === true ? withHalfWeights(given) : given;
   const staged = await stageOnnx(path, graph, options);
   try {
-    const check = await checked(path, ...runnable(staged.model, graph, options));
+    const check = await checked(path, graph, ...runnable(graph, staged.model, options));
     await staged.commit();
     return check;
   } finally {

@@ -3,8 +3,7 @@
 import type { CalibrationBatch } from "../data/batches/calibration.ts";
 import type { ChannelGroup } from "../graph/channels.ts";
 import type { Graph } from "../graph/graph.ts";
-import { LoadedModel } from "../native/loaded_model.ts";
-import type { ComputeOptions } from "../native/loaded_model.ts";
+import { type ComputeOptions, LoadedModel } from "../native/loaded_model.ts";
 import type { Progress, RunOptions } from "../progress.ts";
 import { type Estimate, estimateShapley, type Samples } from "../shapley/estimate.ts";
 import { gameRequest, NetworkGame, type Worth } from "../shapley/game.ts";

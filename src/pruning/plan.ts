@@ -1,5 +1,4 @@
-import type { Removal } from "../graph/cut.ts";
-import { channelMapCuts, parameterCuts } from "../graph/cut.ts";
+import { channelMapCuts, parameterCuts, type Removal } from "../graph/cut.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { Constraints } from "./constraints.ts";
 

@@ -4,8 +4,13 @@
  */
 
 import { calibrationBatches, calibrationSet } from "../data/batches/calibration.ts";
-import { type Dataset, loaded, type Normalisation, type PictureSet } from "../data/dataset.ts";
-import { normalisations } from "../data/dataset.ts";
+import {
+  type Dataset,
+  loaded,
+  type Normalisation,
+  normalisations,
+  type PictureSet,
+} from "../data/dataset.ts";
 import type { Graph } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import { type ComputeOptions, LoadedModel } from "../native/loaded_model.ts";
