@@ -3,6 +3,7 @@
  * guessing was given them in another form than it was trained with; the usual forms are tried.
  */
 
+import jStat from "jstat";
 import { calibrationBatches, calibrationSet } from "../data/batches/calibration.ts";
 import {
   type Dataset,
@@ -50,13 +51,7 @@ export interface Diagnosis {
 
 /** P(X >= least) for X successes of `total` with probability `p`. */
 function upperTail(least: number, total: number, p: number): number {
-  if (least <= 0) return 1;
-  let logChoose = 0, sum = 0;
-  for (let k = 0; k <= total; k++) {
-    if (k > 0) logChoose += Math.log(total - k + 1) - Math.log(k);
-    if (k >= least) sum += Math.exp(logChoose + k * Math.log(p) + (total - k) * Math.log1p(-p));
-  }
-  return sum;
+  return 1 - jStat.binomial.cdf(least - 1, total, p);
 }
 
 /**
