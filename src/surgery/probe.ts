@@ -12,21 +12,15 @@ import { elementCount, type Tensor } from "../tensor.ts";
 
 const SEED = 0;
 
-/** Names of the parameters that layers read in this role. */
-function namesOf(graph: Graph, role: "variances" | "scales"): Set<string> {
-  return new Set(graph.nodes.flatMap((node) => {
-    if (node.op !== "batch_norm") return [];
-    return [role === "variances" ? node.variance : node.scale];
-  }));
-}
-
 /** Random numbers in place of every parameter: activations stay near one (He, arXiv 1502.01852). */
 export function randomWeights(graph: Graph): ReadonlyMap<string, Tensor> {
-  const positive = namesOf(graph, "variances"), scales = namesOf(graph, "scales");
+  const nearOne = new Set(
+    graph.nodes.flatMap((node) => node.op === "batch_norm" ? [node.variance, node.scale] : []),
+  );
   return new Map([...graph.parameters].map(([name, { shape }]) => {
     const random = new RandomStream(SEED, `check ${name}`);
     const data = new Float32Array(elementCount(shape));
-    if (positive.has(name) || scales.has(name)) {
+    if (nearOne.has(name)) {
       for (let i = 0; i < data.length; i++) data[i] = 0.75 + random.uniform() / 2;
     } else {
       random.fillNormal(data, shape.length > 1 ? Math.sqrt(2 / elementCount(shape.slice(1))) : 0.3);
