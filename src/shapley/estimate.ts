@@ -295,8 +295,9 @@ export async function summarise(
 /**
  * Estimates the Shapley value of every player. Stops when every joint interval lies on one side
  * of the cut between `keep` and the rest, when every interval is narrower than 2% of the mean
- * |value|, or after `pairs` pairs; never on approximate intervals. Throws "numeric-failure" when the game's values are not finite
- * or a permutation's contributions do not add up to v(all) - v(none).
+ * |value|, or after `pairs` pairs; never on approximate intervals. Throws "numeric-failure" when the
+ * game's values are not finite, "check-failed" when a permutation's contributions do not add up to
+ * v(all) - v(none).
  */
 export async function estimateShapley(game: Game, options: EstimateOptions): Promise<Estimate> {
   const { seed, pairs = 16, round = 4, resume, signal } = options;

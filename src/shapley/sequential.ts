@@ -109,6 +109,7 @@ export async function sequentialShapley(
   let inside = Array.from({ length: game.players }, (_, player) => player);
   const order: number[] = [], costs: number[] = [];
   const values = new Float64Array(game.players);
+  const byValue = (a: number, b: number) => values[a] - values[b] || b - a;
   const stages: Stage[] = [];
   const chunk = Math.max(1, Math.ceil(most / options.stages));
   for (let stage = 0; stage === 0 || order.length < most; stage++) {
@@ -119,7 +120,7 @@ export async function sequentialShapley(
       : Math.min(inside.length, Math.max(chunk, Math.ceil(ahead * left)));
     const sampled = await sampleStage(game, inside, depth, stage, options);
     inside.forEach((player) => values[player] = sampled.values[player]);
-    const ranked = [...inside].sort((a, b) => values[a] - values[b] || b - a);
+    const ranked = inside.toSorted(byValue);
     const going = ranked.slice(0, Math.min(chunk, most - order.length));
     stages.push({ ...sampled, inside, going: going.length });
     costs.push(...await game.remove(Int32Array.from(going)));
@@ -127,6 +128,10 @@ export async function sequentialShapley(
     inside = ranked.slice(going.length).sort((a, b) => a - b);
     onProgress?.({ stage: "Shapley values", done: order.length, total: most, unit: "channels" });
   }
-  const rest = [...inside].sort((a, b) => values[a] - values[b] || b - a);
-  return { order: [...order, ...rest], costs: Float64Array.from(costs), values, stages };
+  return {
+    order: [...order, ...inside.toSorted(byValue)],
+    costs: Float64Array.from(costs),
+    values,
+    stages,
+  };
 }
