@@ -18,6 +18,7 @@ import { dataFolder } from "../support/data.ts";
 import { coalitionOf, exactShapley } from "../support/exact_shapley.ts";
 import { randomImages, toNhwc } from "../support/interpreted.ts";
 import { randomGraph } from "../support/graphs/random.ts";
+import { masksOf } from "../support/graphs/removals.ts";
 import { smallNetwork } from "../support/pictures/small.ts";
 
 /** Pictures for the engine and the same ones for the oracle. */
@@ -52,13 +53,8 @@ function randomCoalitions(group: ChannelGroup, count: number, seed: number): Coa
 
 /** Minus the loss of every picture with the absent players masked, from the f64 oracle. */
 function oracleValues(graph: Graph, group: ChannelGroup, coalition: Coalition, from: Pictures) {
-  const masks = new Map<string, Set<number>>();
-  group.players.forEach(({ sites }, player) => {
-    if (coalition[player]) return;
-    for (const { value, channel } of sites) {
-      masks.set(value, (masks.get(value) ?? new Set()).add(channel));
-    }
-  });
+  const removed = group.players.map((_, player) => player).filter((player) => !coalition[player]);
+  const masks = masksOf([{ group, removed }]);
   return from.images.map((image, i) => {
     const logits = evaluateGraph(graph, image, masks).get(graph.output)!;
     return logits[from.labels[i]] - Math.log(logits.reduce((sum, x) => sum + Math.exp(x), 0));

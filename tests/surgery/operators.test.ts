@@ -1,33 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { type ChannelGroup, prunableGroups } from "../../src/graph/channels.ts";
-import { cutGraph, type Removal } from "../../src/graph/cut.ts";
+import { cutGraph } from "../../src/graph/cut.ts";
 import { shapesOf } from "../../src/graph/shapes.ts";
 import { RandomStream } from "../../src/random.ts";
 import { evaluateGraph } from "../oracle/graph.ts";
 import { diverseGraph } from "../support/graphs/diverse.ts";
-import { randomRemovals } from "../support/graphs/removals.ts";
+import { masksOf, randomRemovals } from "../support/graphs/removals.ts";
 import { randomImages } from "../support/interpreted.ts";
-
-/** All but one player of every group. */
-function emptied(groups: readonly ChannelGroup[], random: RandomStream) {
-  return groups.map((group) => {
-    const stays = random.integer(group.players.length);
-    const removed = group.players.map((_, player) => player).filter((player) => player !== stays);
-    return { group, removed };
-  });
-}
-
-function masksOf(removals: readonly Removal[]): Map<string, Set<number>> {
-  const masks = new Map<string, Set<number>>();
-  for (const { group, removed } of removals) {
-    for (const player of removed) {
-      for (const { value, channel } of group.players[player].sites) {
-        masks.set(value, (masks.get(value) ?? new Set()).add(channel));
-      }
-    }
-  }
-  return masks;
-}
 
 /** No channel belongs to two players, and names differ. */
 function expectConsistent(groups: readonly ChannelGroup[], seed: number): void {
@@ -50,7 +29,8 @@ describe("masked equals cut on networks of every operator, in the f64 oracle", (
         const random = new RandomStream(seed, "surgery of operators");
         const groups = prunableGroups(graph, "all");
         expectConsistent(groups, seed);
-        const removals = (seed % 5 === 0 ? emptied : randomRemovals)(groups, random);
+        // Half of every group's players, or all but one.
+        const removals = randomRemovals(groups, random, seed % 5 === 0 ? 1 : 0.5);
         const cut = cutGraph(graph, removals);
         expect(shapesOf(cut).get(cut.output)).toEqual([4]);
         const [image] = randomImages(graph, 1, random);

@@ -6,17 +6,7 @@ import { elementCount } from "../../src/tensor.ts";
 import { RandomStream } from "../../src/random.ts";
 import { evaluateGraph } from "../oracle/graph.ts";
 import { randomGraph } from "../support/graphs/random.ts";
-import { type RandomRemoval, randomRemovals } from "../support/graphs/removals.ts";
-
-function masksOf(removals: readonly RandomRemoval[]): Map<string, Set<number>> {
-  const masks = new Map<string, Set<number>>();
-  for (const { group, removed } of removals) {
-    for (const { value, channel } of removed.flatMap((player) => group.players[player].sites)) {
-      masks.set(value, (masks.get(value) ?? new Set()).add(channel));
-    }
-  }
-  return masks;
-}
+import { masksOf, randomRemovals } from "../support/graphs/removals.ts";
 
 const largest = (values: Float64Array) =>
   values.reduce((most, x) => Math.max(most, Math.abs(x)), 0);

@@ -11,7 +11,7 @@ import { RandomStream } from "../../../src/random.ts";
 import { evaluateGraph, type Masks } from "../../oracle/graph.ts";
 import { randomImages } from "../interpreted.ts";
 import { oddGraph } from "./odd.ts";
-import { type RandomRemoval, randomRemovals } from "./removals.ts";
+import { masksOf, type RandomRemoval, randomRemovals } from "./removals.ts";
 
 /** What became of one network. */
 export interface PrunableResult {
@@ -84,16 +84,6 @@ function expectComplete(graph: Graph, groups: readonly ChannelGroup[], seed: num
       fail(seed, `${owned} of the ${out} outputs of ${node.weight} belong to players`);
     }
   }
-}
-
-function masksOf(removals: readonly RandomRemoval[]): Masks {
-  const masks = new Map<string, Set<number>>();
-  for (const { group, removed } of removals) {
-    for (const { value, channel } of removed.flatMap((player) => group.players[player].sites)) {
-      masks.set(value, (masks.get(value) ?? new Set()).add(channel));
-    }
-  }
-  return masks;
 }
 
 const largest = (values: Float64Array): number =>
