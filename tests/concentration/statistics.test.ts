@@ -9,6 +9,7 @@ import { GraphBuilder } from "../../src/models/builder.ts";
 import type { Progress } from "../../src/progress.ts";
 import { evaluateGraph } from "../oracle/graph.ts";
 import { randomGraph } from "../support/graphs/random.ts";
+import { planesOf } from "../support/pictures/planes.ts";
 import { smallNetwork, smallPictures } from "../support/pictures/small.ts";
 
 const HEIGHT = 8, WIDTH = 12;
@@ -156,15 +157,9 @@ describe("the statistics of a site", () => {
 });
 
 /** Every value of every picture in f64. */
-function oracleMaps(graph: Graph, { pixels, count, height, width }: Dataset) {
-  const { mean, std } = normalisations.cifar;
-  const area = height * width;
-  return Array.from({ length: count }, (_, image) => {
-    const planes = Float64Array.from({ length: 3 * area }, (_, i) => {
-      const channel = Math.floor(i / area);
-      const byte = pixels[(image * area + i % area) * 3 + channel];
-      return (byte / 255 - mean[channel]) / std[channel];
-    });
-    return evaluateGraph(graph, planes);
-  });
+function oracleMaps(graph: Graph, dataset: Dataset) {
+  return Array.from(
+    { length: dataset.count },
+    (_, image) => evaluateGraph(graph, planesOf(dataset, image, normalisations.cifar)),
+  );
 }

@@ -13,7 +13,7 @@ import { dataFolder } from "../support/data.ts";
 import { randomImages, toNhwc } from "../support/interpreted.ts";
 import { randomGraph } from "../support/graphs/random.ts";
 import { type RandomRemoval, randomRemovals } from "../support/graphs/removals.ts";
-import { smallNetwork } from "../support/pictures/small.ts";
+import { overflowing, smallNetwork } from "../support/pictures/small.ts";
 
 function batchFor(graph: Graph, images: number, seed: number): CalibrationBatch {
   const pictures = randomImages(graph, images, new RandomStream(seed, "check pictures"));
@@ -158,13 +158,9 @@ describe("a cut that changes nothing", () => {
   });
 
   it("blames weights, not surgery, for logits that are not finite", async () => {
-    const graph = smallNetwork();
-    const weight = graph.parameters.get("linear.weight")!;
-    const data = weight.data.map((x) => x > 0 ? 3e38 : -3e38);
-    const parameters = new Map(graph.parameters).set("linear.weight", { ...weight, data });
-    const removals = oneOfEach({ ...graph, parameters });
-    const broken = { ...graph, parameters };
-    await expect(checkCut(broken, cutGraph(broken, removals), removals, batchFor(graph, 4, 4)))
+    const broken = overflowing(smallNetwork());
+    const removals = oneOfEach(broken);
+    await expect(checkCut(broken, cutGraph(broken, removals), removals, batchFor(broken, 4, 4)))
       .rejects.toMatchObject({ code: "numeric-failure" });
   });
 });

@@ -3,19 +3,17 @@ import { batchOf } from "../../src/data/batches/batches.ts";
 import { type Dataset, normalisations } from "../../src/data/dataset.ts";
 import { prunableGroups } from "../../src/graph/channels.ts";
 import { cutGraph } from "../../src/graph/cut.ts";
-import type { BatchNormNode, ConvolutionNode, Graph } from "../../src/graph/graph.ts";
+import type { ConvolutionNode, Graph } from "../../src/graph/graph.ts";
 import { shapesOf } from "../../src/graph/shapes.ts";
 import { GraphBuilder } from "../../src/models/builder.ts";
 import { LoadedModel } from "../../src/native/loaded_model.ts";
 import type { Progress } from "../../src/progress.ts";
 import { RandomStream } from "../../src/random.ts";
 import { compensate } from "../../src/surgery/compensate.ts";
-import { reestimate } from "../../src/surgery/reestimate.ts";
 import type { Tensor } from "../../src/tensor.ts";
-import { evaluateGraph } from "../oracle/graph.ts";
 import { randomGraph } from "../support/graphs/random.ts";
 import { randomRemovals } from "../support/graphs/removals.ts";
-import { smallNetwork, smallPictures } from "../support/pictures/small.ts";
+import { smallPictures } from "../support/pictures/small.ts";
 
 const normalisation = normalisations.cifar;
 
@@ -290,45 +288,6 @@ async function centredDistance(a: Graph, b: Graph, dataset: Dataset, value: stri
   return sum / channels;
 }
 
-/** A picture as the oracle takes it. */
-function planesOf({ pixels, height, width }: Dataset, image: number): Float64Array {
-  const area = height * width;
-  return Float64Array.from({ length: 3 * area }, (_, i) => {
-    const channel = Math.floor(i / area);
-    const byte = pixels[(image * area + i % area) * 3 + channel];
-    return (byte / 255 - normalisation.mean[channel]) / normalisation.std[channel];
-  });
-}
-
-/** Mean and sums of squares of each channel over pictures of one shape. */
-function momentsOf(maps: readonly Float64Array[], channels: number) {
-  const area = maps[0].length / channels;
-  const count = maps.length * area;
-  return Array.from({ length: channels }, (_, c) => {
-    const cells = maps.flatMap((map) => [...map.subarray(c * area, (c + 1) * area)]);
-    const mean = cells.reduce((sum, x) => sum + x, 0) / count;
-    const squares = cells.reduce((sum, x) => sum + (x - mean) ** 2, 0);
-    return { mean, biased: squares / count, unbiased: squares / (count - 1) };
-  });
-}
-
-/** Statistics of every batch norm for one batch, each normalising with those before it. */
-function batchStatistics(graph: Graph, images: readonly Float64Array[]) {
-  const weights = new Map<string, { data: ArrayLike<number> }>(graph.parameters);
-  const found = new Map<string, number[]>();
-  const norms = graph.nodes.filter((node): node is BatchNormNode => node.op === "batch_norm");
-  for (const { inputs: [input], mean, variance } of norms) {
-    const [channels] = shapesOf(graph).get(input)!;
-    const maps = images.map((image) => evaluateGraph(graph, image, new Map(), weights).get(input)!);
-    const moments = momentsOf(maps, channels);
-    weights.set(mean, { data: moments.map((one) => one.mean) });
-    weights.set(variance, { data: moments.map((one) => one.biased) });
-    found.set(mean, moments.map((one) => one.mean));
-    found.set(variance, moments.map((one) => one.unbiased));
-  }
-  return found;
-}
-
 describe("compensation of inputs that never vary", () => {
   it("solves the intercept alone", async () => {
     const builder = new GraphBuilder("constant", [3, 8, 8], 2);
@@ -349,39 +308,5 @@ describe("compensation of inputs that never vary", () => {
     const result = await compensate(graph, cut, removals, dataset, options);
     expect(await distance(graph, cut, dataset)).toBeGreaterThan(1e-3);
     expect(await distance(graph, result, dataset)).toBeLessThan(1e-9);
-  });
-});
-
-describe("re-estimation of batch norm", () => {
-  it("is the average over batches of their own statistics", async () => {
-    const dataset = smallPictures(28);
-    for (const graph of [smallNetwork(), randomGraph(9)]) {
-      const batches = [0, 1, 2].map((batch) =>
-        batchStatistics(
-          graph,
-          Array.from({ length: 8 }, (_, i) => planesOf(dataset, batch * 8 + i)),
-        )
-      );
-      const reports: Progress[] = [];
-      const { parameters } = await reestimate(graph, dataset, {
-        normalisation,
-        batch: 8,
-        dtype: "f32",
-        onProgress: (progress) => reports.push(progress),
-      });
-      expect(reports.map(({ done }) => done)).toEqual([8, 16, 24]);
-      expect(batches[0].size).toBeGreaterThan(4);
-      for (const [name, { data }] of graph.parameters) {
-        const expected = batches[0].has(name)
-          ? data.map((_, c) => batches.reduce((sum, batch) => sum + batch.get(name)![c], 0) / 3)
-          : data;
-        const actual = parameters.get(name)!.data;
-        expected.forEach((x, c) => {
-          expect(Math.abs(actual[c] - x), name).toBeLessThanOrEqual(
-            batches[0].has(name) ? 2e-5 * Math.max(1, Math.abs(x)) : 0,
-          );
-        });
-      }
-    }
   });
 });

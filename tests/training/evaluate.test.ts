@@ -12,6 +12,7 @@ import type { Progress } from "../../src/progress.ts";
 import { evaluate, rankOfLabel } from "../../src/training/evaluate.ts";
 import { evaluateGraph } from "../oracle/graph.ts";
 import { dataFolder } from "../support/data.ts";
+import { planesOf } from "../support/pictures/planes.ts";
 import { smallNetwork, smallPictures } from "../support/pictures/small.ts";
 
 const normalisation = normalisations.cifar;
@@ -26,14 +27,11 @@ function pictures(count: number): { graph: Graph; dataset: Dataset } {
 }
 
 /** The same figures from the f64 oracle and plain sorting. */
-function expectedOf(graph: Graph, { pixels, labels, count }: Dataset) {
+function expectedOf(graph: Graph, dataset: Dataset) {
+  const { labels, count } = dataset;
   let loss = 0, top1 = 0, top5 = 0;
   for (let image = 0; image < count; image++) {
-    const planes = Float64Array.from({ length: 3 * 64 }, (_, i) => {
-      const channel = Math.floor(i / 64), cell = i % 64;
-      const byte = pixels[(image * 64 + cell) * 3 + channel];
-      return (byte / 255 - normalisation.mean[channel]) / normalisation.std[channel];
-    });
+    const planes = planesOf(dataset, image, normalisation);
     const logits = evaluateGraph(graph, planes).get(graph.output)!;
     loss += Math.log(logits.reduce((sum, x) => sum + Math.exp(x), 0)) - logits[labels[image]];
     const order = [...logits.keys()].sort((a, b) => logits[b] - logits[a]);

@@ -12,7 +12,7 @@ import { learningRate } from "../../src/training/schedule.ts";
 import { train } from "../../src/training/train.ts";
 import { batchOf } from "../../src/data/batches/batches.ts";
 import { outcome, QUICK, SGD } from "../support/quick_training.ts";
-import { smallNetwork } from "../support/pictures/small.ts";
+import { overflowing, smallNetwork } from "../support/pictures/small.ts";
 
 describe("training", () => {
   it("lowers the loss on generated pictures, and reports how far it is", async () => {
@@ -206,14 +206,6 @@ describe("training", () => {
       .toMatchObject({ code: "data-mismatch" });
   });
 });
-
-/** The network with answers beyond what f32 holds. */
-function overflowing(graph: Graph): Graph {
-  const weight = graph.parameters.get("linear.weight")!;
-  const parameters = new Map(graph.parameters)
-    .set("linear.weight", { ...weight, data: weight.data.map((x) => x > 0 ? 3e38 : -3e38) });
-  return { ...graph, parameters };
-}
 
 /** The network with its last layer's classes turned by one, so that it is wrong about all. */
 function relabelled(graph: Graph): Graph {

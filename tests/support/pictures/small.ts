@@ -36,6 +36,14 @@ export function smallPictures(count: number, seed = 1): Dataset {
   };
 }
 
+/** The network with answers beyond what f32 holds. */
+export function overflowing(graph: Graph): Graph {
+  const weight = graph.parameters.get("linear.weight")!;
+  const data = weight.data.map((x) => x > 0 ? 3e38 : -3e38);
+  const parameters = new Map(graph.parameters).set("linear.weight", { ...weight, data });
+  return { ...graph, parameters };
+}
+
 /** A residual network of 8 layers, 4 channels wide, for small pictures. */
 export function smallNetwork(seed = 1): Graph {
   return cifarResNet({ depth: 8, width: 4, classes: CLASSES.length, shape: [3, SIDE, SIDE], seed });
