@@ -90,7 +90,7 @@ inline std::vector<Napi::Value> list_argument(const Napi::CallbackInfo& info,
                                               const Napi::Value& value) {
   if (!value.IsArray()) refuse_argument(info, "an array");
   const auto array = value.As<Napi::Array>();
-  std::vector<Napi::Value> items(array.Length());
+  auto items = guarded(info.Env(), [&] { return std::vector<Napi::Value>(array.Length()); });
   for (uint32_t i = 0; i < items.size(); ++i) items[i] = array.Get(i);
   return items;
 }

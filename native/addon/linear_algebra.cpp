@@ -1,55 +1,35 @@
 #include "addon/linear_algebra.h"
 
-#include <cstring>
+#include <atomic>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "addon/arguments.h"
 #include "addon/background.h"
+#include "addon/numbers.h"
 #include "aligned_memory.h"
 #include "linear_algebra/cholesky.h"
 #include "rank/rank.h"
 
 namespace secateur {
 
-namespace {
-
-bool is_array_of(const Napi::Value& value, napi_typedarray_type type) {
-  return value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == type;
-}
-
-std::vector<double> doubles_argument(const Napi::CallbackInfo& info, const Napi::Value& value) {
-  if (!is_array_of(value, napi_float64_array)) refuse_argument(info, "a Float64Array");
-  const auto bytes = bytes_argument(info, value);
-  std::vector<double> numbers(bytes.size() / sizeof(double));
-  if (!numbers.empty()) std::memcpy(numbers.data(), bytes.data(), bytes.size());
-  return numbers;
-}
-
-Napi::Value wrap(Napi::Env env, const std::vector<double>& from) {
-  auto array = Napi::Float64Array::New(env, from.size());
-  if (!from.empty()) std::memcpy(array.Data(), from.data(), from.size() * sizeof(double));
-  return array;
-}
-
-}  // namespace
-
 Napi::Value cholesky_solve_async(const Napi::CallbackInfo& info) {
   auto gram = doubles_argument(info, info[0]), rhs = doubles_argument(info, info[1]);
   const int64_t n = int_argument(info, info[2]), m = int_argument(info, info[3]);
   const double ridge = info[4].ToNumber().DoubleValue();
+  const auto cancelled = std::make_shared<std::atomic<bool>>(false);
   return promised<std::vector<double>>(
       info.Env(),
-      [gram = std::move(gram), rhs = std::move(rhs), n, m, ridge]() mutable {
-        cholesky_solve(gram, rhs, n, m, ridge);
+      [gram = std::move(gram), rhs = std::move(rhs), n, m, ridge, cancelled]() mutable {
+        cholesky_solve(gram, rhs, n, m, ridge, *cancelled);
         return std::move(rhs);
       },
-      wrap);
+      array_of<double>, [cancelled] { *cancelled = true; });
 }
 
 Napi::Value ranks(const Napi::CallbackInfo& info) {
-  if (!is_array_of(info[0], napi_float32_array)) refuse_argument(info, "a Float32Array");
-  const auto data = bytes_argument(info, info[0]);
+  const auto data = bytes_argument(info, info[0], napi_float32_array, "a Float32Array");
   const int64_t count = int_argument(info, info[1]);
   const int rows = int_argument(info, info[2]), columns = int_argument(info, info[3]);
   return guarded(info.Env(), [&]() -> Napi::Value {

@@ -4,6 +4,7 @@
 #include <napi.h>
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -19,6 +20,7 @@ class ReproductionObject : public Napi::ObjectWrap<ReproductionObject> {
   // (consumers: { covariance: Float64Array, weights: Float64Array, owners: Int32Array }[],
   //  players: number, ridge: number); copies its arguments.
   explicit ReproductionObject(const Napi::CallbackInfo& info);
+  ~ReproductionObject() override;
 
   // What outlives the object while work on it runs.
   struct State {
@@ -37,7 +39,9 @@ class ReproductionObject : public Napi::ObjectWrap<ReproductionObject> {
   // Makes everything that runs or is still asked for reject with "cancelled".
   void cancel(const Napi::CallbackInfo& info);
 
+  napi_env env_;
   std::shared_ptr<State> state_;
+  int64_t bytes_ = 0;  // that the garbage collector was told of
 };
 
 }  // namespace secateur

@@ -25,20 +25,25 @@ void scale(double* x, int64_t m, int64_t row, double factor) {
 
 }  // namespace
 
-CholeskyFactor::CholeskyFactor(double* a, int64_t n)
-    : a_(a), n_(n), subtract_(subtract_product()) {
+void stop_if(const std::atomic<bool>& cancelled) {
+  if (cancelled.load(std::memory_order_relaxed)) throw Error("cancelled", "Stopped as asked.");
+}
+
+CholeskyFactor::CholeskyFactor(double* a, int64_t n, const std::atomic<bool>& cancelled)
+    : a_(a), n_(n), cancelled_(cancelled), subtract_(subtract_product()) {
   std::vector<double> diagonal(static_cast<size_t>(n_));
   for (int64_t i = 0; i < n_; ++i) diagonal[i] = a_[i * n_ + i];
   for (int64_t first = 0; first < n_; first += kBlock) {
+    stop_if(cancelled_);
     const int64_t size = std::min(kBlock, n_ - first), next = first + size;
     factorise_block(first, next, diagonal);
     if (next == n_) return;
     factorise_panel(first, next);
     // The panel transposed, so that the trailing update runs along rows.
-    std::vector<double> transposed = transpose(next, first, n_ - next, size);
+    const auto panel = transposed(a_ + next * n_ + first, n_, n_ - next, size);
     for (int64_t row = next; row < n_; row += kBlock) {
       const int64_t rows = std::min(kBlock, n_ - row);
-      subtract_({a_ + row * n_ + next, a_ + row * n_ + first, transposed.data(), n_, n_,
+      subtract_({a_ + row * n_ + next, a_ + row * n_ + first, panel.data(), n_, n_,
                  n_ - next, rows, row + rows - next, size});
     }
   }
@@ -46,6 +51,7 @@ CholeskyFactor::CholeskyFactor(double* a, int64_t n)
 
 void CholeskyFactor::forward(double* x, int64_t m) const {
   for (int64_t first = 0; first < n_; first += kBlock) {
+    stop_if(cancelled_);
     const int64_t size = std::min(kBlock, n_ - first), next = first + size;
     for (int64_t i = first; i < next; ++i) {
       for (int64_t k = first; k < i; ++k) axpy(x, m, i, k, a_[i * n_ + k]);
@@ -58,13 +64,14 @@ void CholeskyFactor::forward(double* x, int64_t m) const {
 
 void CholeskyFactor::backward(double* x, int64_t m) const {
   for (int64_t first = (n_ - 1) / kBlock * kBlock; first >= 0; first -= kBlock) {
+    stop_if(cancelled_);
     const int64_t size = std::min(kBlock, n_ - first), next = first + size;
     for (int64_t i = next - 1; i >= first; --i) {
       for (int64_t k = i + 1; k < next; ++k) axpy(x, m, i, k, a_[k * n_ + i]);
       scale(x, m, i, 1 / a_[i * n_ + i]);
     }
-    const std::vector<double> transposed = transpose(first, 0, size, first);
-    subtract_({x, transposed.data(), x + first * m, m, size, m, first, m, size});
+    const auto rows = transposed(a_ + first * n_, n_, size, first);
+    subtract_({x, rows.data(), x + first * m, m, size, m, first, m, size});
   }
 }
 
@@ -88,8 +95,8 @@ void CholeskyFactor::factorise_block(int64_t first, int64_t next,
 void CholeskyFactor::factorise_panel(int64_t first, int64_t next) {
   for (int64_t column = first; column < next; column += kPanel) {
     const int64_t end = std::min(column + kPanel, next);
-    const std::vector<double> transposed = transpose(column, first, end - column, column - first);
-    subtract_({a_ + next * n_ + column, a_ + next * n_ + first, transposed.data(), n_, n_,
+    const auto columns = transposed(a_ + column * n_ + first, n_, end - column, column - first);
+    subtract_({a_ + next * n_ + column, a_ + next * n_ + first, columns.data(), n_, n_,
                end - column, n_ - next, end - column, column - first});
     for (int64_t i = next; i < n_; ++i) {
       for (int64_t j = column; j < end; ++j) divide(i, j, column);
@@ -97,7 +104,6 @@ void CholeskyFactor::factorise_panel(int64_t first, int64_t next) {
   }
 }
 
-// L[i, j] from A[i, j], the columns from `first` on not yet accounted for.
 void CholeskyFactor::divide(int64_t i, int64_t j, int64_t first) {
   double* const row = a_ + i * n_;
   const double* const pivot_row = a_ + j * n_;
@@ -106,19 +112,8 @@ void CholeskyFactor::divide(int64_t i, int64_t j, int64_t first) {
   row[j] = value / pivot_row[j];
 }
 
-std::vector<double> CholeskyFactor::transpose(int64_t row, int64_t column, int64_t rows,
-                                              int64_t columns) const {
-  std::vector<double> result(static_cast<size_t>(rows * columns));
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < columns; ++c) {
-      result[c * rows + r] = a_[(row + r) * n_ + column + c];
-    }
-  }
-  return result;
-}
-
 void cholesky_solve(std::vector<double>& gram, std::vector<double>& rhs, int64_t n, int64_t m,
-                    double ridge) {
+                    double ridge, const std::atomic<bool>& cancelled) {
   constexpr int64_t kLargest = int64_t{1} << 20;
   if (n < 1 || m < 1 || n > kLargest || m > kLargest ||
       gram.size() != static_cast<size_t>(n * n) || rhs.size() != static_cast<size_t>(n * m)) {
@@ -133,7 +128,7 @@ void cholesky_solve(std::vector<double>& gram, std::vector<double>& rhs, int64_t
   double trace = 0;
   for (int64_t i = 0; i < n; ++i) trace += gram[i * n + i];
   for (int64_t i = 0; i < n; ++i) gram[i * n + i] += ridge * trace / static_cast<double>(n);
-  const CholeskyFactor factor(gram.data(), n);
+  const CholeskyFactor factor(gram.data(), n, cancelled);
   factor.forward(rhs.data(), m);
   factor.backward(rhs.data(), m);
 }

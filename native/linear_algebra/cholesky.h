@@ -1,6 +1,7 @@
 // Least squares by the normal equations, in f64.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -8,12 +9,17 @@
 
 namespace secateur {
 
-// A = L L^T by a blocked Cholesky factorisation (Golub & Van Loan, Matrix Computations, 4.2).
+// Throws Error("cancelled") where `cancelled` is set.
+void stop_if(const std::atomic<bool>& cancelled);
+
+// A = L L^T by a blocked Cholesky factorisation (Golub & Van Loan, Matrix Computations, 4.2). All of
+// it throws Error("cancelled") soon after `cancelled` is set.
 class CholeskyFactor {
  public:
-  // `a` [n, n], row-major, must outlive this; its lower triangle becomes L, the rest is not read.
+  // `a` [n, n], row-major, and `cancelled` must outlive this; a's lower triangle becomes L, the rest
+  // is not read.
   // Throws Error("numeric-failure") when A is not positive definite to working precision.
-  CholeskyFactor(double* a, int64_t n);
+  CholeskyFactor(double* a, int64_t n, const std::atomic<bool>& cancelled);
 
   // x [n, m] becomes L^-1 x.
   void forward(double* x, int64_t m) const;
@@ -25,10 +31,10 @@ class CholeskyFactor {
   void factorise_panel(int64_t first, int64_t next);
   // L[i, j] from A[i, j], the columns from `first` on not yet accounted for.
   void divide(int64_t i, int64_t j, int64_t first);
-  std::vector<double> transpose(int64_t row, int64_t column, int64_t rows, int64_t columns) const;
 
   double* a_;
   int64_t n_;
+  const std::atomic<bool>& cancelled_;
   SubtractProduct subtract_;
 };
 
@@ -36,8 +42,8 @@ class CholeskyFactor {
 // lower triangle is read; it is destroyed. `rhs` [n, m] becomes X. Both row-major.
 //
 // Throws Error("program-invalid") when sizes do not fit, Error("numeric-failure") when the matrix
-// is not positive definite to working precision.
+// is not positive definite to working precision, Error("cancelled") soon after `cancelled` is set.
 void cholesky_solve(std::vector<double>& gram, std::vector<double>& rhs, int64_t n, int64_t m,
-                    double ridge);
+                    double ridge, const std::atomic<bool>& cancelled);
 
 }  // namespace secateur

@@ -1,5 +1,7 @@
 #include "linear_algebra/product.h"
 
+#include <cstddef>
+
 #include "cpu_features.h"
 
 namespace secateur {
@@ -90,6 +92,14 @@ void subtract_portable(const Product& p) { subtract_body<2>(p); }
 [[gnu::target("avx512f,fma")]] void subtract_avx512(const Product& p) { subtract_body<8>(p); }
 
 }  // namespace
+
+std::vector<double> transposed(const double* from, int64_t stride, int64_t rows, int64_t columns) {
+  std::vector<double> result(static_cast<size_t>(rows * columns));
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < columns; ++c) result[c * rows + r] = from[r * stride + c];
+  }
+  return result;
+}
 
 SubtractProduct subtract_product() {
   const CpuFeatures features = cpu_features();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 namespace secateur {
 
@@ -15,6 +16,9 @@ struct Product {
 };
 
 using SubtractProduct = void (*)(const Product&);
+
+// [columns, rows] of row-major [rows, columns].
+std::vector<double> transposed(const double* from, int64_t stride, int64_t rows, int64_t columns);
 
 // The form for the widest instruction set that this process may use.
 SubtractProduct subtract_product();

@@ -6,10 +6,10 @@
 #include <numeric>
 #include <string>
 
+#include "cpu/execution/team.h"
 #include "error.h"
 #include "linear_algebra/cholesky.h"
 #include "linear_algebra/product.h"
-#include "cpu/execution/team.h"
 
 namespace secateur {
 
@@ -18,10 +18,6 @@ namespace {
 constexpr int64_t kLargestUnknowns = 1 << 14;
 // Players taken away by one update of the inverse, which reads and writes all of it.
 constexpr size_t kTogether = 16;
-
-void stop_if(const std::atomic<bool>& cancelled) {
-  if (cancelled.load(std::memory_order_relaxed)) throw Error("cancelled", "Stopped as asked.");
-}
 
 void require(bool holds, const char* sentence) {
   if (!holds) throw Error("program-invalid", sentence);
@@ -53,7 +49,7 @@ std::vector<int64_t> order_of(const std::vector<int32_t>& owners, int32_t player
 
 // (G + ridge * mean(diagonal) * I)^-1 in the given order, [n, n].
 std::vector<double> inverse_of(const Consumer& consumer, const std::vector<int64_t>& order,
-                               double ridge) {
+                               double ridge, const std::atomic<bool>& cancelled) {
   const int64_t n = consumer.unknowns;
   std::vector<double> ordered(static_cast<size_t>(n * n)), inverse(static_cast<size_t>(n * n), 0.0);
   for (int64_t i = 0; i < n; ++i) {
@@ -62,16 +58,8 @@ std::vector<double> inverse_of(const Consumer& consumer, const std::vector<int64
     }
     inverse[i * n + i] = 1;
   }
-  cholesky_solve(ordered, inverse, n, n, ridge);
+  cholesky_solve(ordered, inverse, n, n, ridge, cancelled);
   return inverse;
-}
-
-std::vector<double> transposed(const double* from, int64_t rows, int64_t columns) {
-  std::vector<double> result(static_cast<size_t>(rows * columns));
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < columns; ++c) result[c * rows + r] = from[r * columns + c];
-  }
-  return result;
 }
 
 double sum_of_squares(const double* from, int64_t count) {
@@ -93,7 +81,6 @@ Reproduction::Reproduction(std::vector<Consumer> consumers, int32_t players, dou
 int64_t Reproduction::bytes() const {
   int64_t numbers = 0;
   for (const Consumer& one : consumers_) numbers += one.unknowns * (one.unknowns + one.outputs);
-  for (const Layer& one : layers_) numbers += one.unknowns * (one.unknowns + one.outputs);
   return numbers * int64_t{sizeof(double)};
 }
 
@@ -104,7 +91,8 @@ void Reproduction::prepare(const std::atomic<bool>& cancelled) {
     const int64_t n = consumer.unknowns, m = consumer.outputs;
     const std::vector<int64_t> order = order_of(consumer.owners, players_);
     Layer layer{n, m, std::vector<int64_t>(static_cast<size_t>(players_) + 1, 0),
-                inverse_of(consumer, order, ridge_), std::vector<double>(static_cast<size_t>(m * n))};
+                inverse_of(consumer, order, ridge_, cancelled),
+                std::vector<double>(static_cast<size_t>(m * n))};
     for (const int32_t owner : consumer.owners) {
       if (owner >= 0) ++layer.first[static_cast<size_t>(owner) + 1];
     }
@@ -140,7 +128,7 @@ std::vector<double> Reproduction::walk(std::span<const int32_t> walks, int64_t d
   Team team(static_cast<int>(std::clamp<int64_t>(threads, 1, std::max<int64_t>(1, count))));
   team.run(count, [&](int64_t w, int) {
     stop_if(cancelled);
-    walk_once(walks.subspan(w * depth, depth), costs.data() + w * depth);
+    walk_once(walks.subspan(w * depth, depth), costs.data() + w * depth, cancelled);
   });
   return costs;
 }
@@ -179,20 +167,22 @@ void Reproduction::Layer::add_costs(std::span<const int32_t> players, const doub
   }
 }
 
-void Reproduction::walk_once(std::span<const int32_t> walk, double* costs) const {
+void Reproduction::walk_once(std::span<const int32_t> walk, double* costs,
+                             const std::atomic<bool>& cancelled) const {
   std::vector<double> square;
   for (const Layer& layer : layers_) {
     const std::vector<int64_t> chosen = layer.unknowns_of(walk);
     if (chosen.empty()) continue;
     std::vector<double> rows = layer.factor(chosen, square);
-    CholeskyFactor(square.data(), static_cast<int64_t>(chosen.size()))
+    CholeskyFactor(square.data(), static_cast<int64_t>(chosen.size()), cancelled)
         .forward(rows.data(), layer.outputs);
     layer.add_costs(walk, rows.data(), costs);
   }
 }
 
 // With U = L^-1 P_R,: the others' inverse loses U^T U and their weights lose W_R L^-T U.
-void Reproduction::Layer::take_away(std::span<const int32_t> players, double* costs) {
+void Reproduction::Layer::take_away(std::span<const int32_t> players, double* costs,
+                                    const std::atomic<bool>& cancelled) {
   const std::vector<int64_t> chosen = unknowns_of(players);
   const auto q = static_cast<int64_t>(chosen.size());
   if (q == 0) return;
@@ -202,23 +192,17 @@ void Reproduction::Layer::take_away(std::span<const int32_t> players, double* co
   for (int64_t i = 0; i < q; ++i) {
     std::copy_n(inverse.data() + chosen[i] * unknowns, unknowns, crossing.data() + i * unknowns);
   }
-  const CholeskyFactor cholesky(square.data(), q);
+  const CholeskyFactor cholesky(square.data(), q, cancelled);
   cholesky.forward(rows.data(), outputs);
   cholesky.forward(crossing.data(), unknowns);
   add_costs(players, rows.data(), costs);
-  const std::vector<double> left = transposed(crossing.data(), q, unknowns);
-  const std::vector<double> left_weights = transposed(rows.data(), q, outputs);
+  const std::vector<double> left = transposed(crossing.data(), unknowns, q, unknowns);
+  const std::vector<double> left_weights = transposed(rows.data(), outputs, q, outputs);
   const SubtractProduct subtract = subtract_product();
   subtract({inverse.data(), left.data(), crossing.data(), unknowns, q, unknowns, unknowns, unknowns,
             q});
   subtract({weights.data(), left_weights.data(), crossing.data(), unknowns, q, unknowns, outputs,
             unknowns, q});
-}
-
-double Reproduction::cost_of(int32_t player) const {
-  double cost = 0;
-  walk_once(std::span(&player, 1), &cost);
-  return cost;
 }
 
 std::vector<double> Reproduction::remove(std::span<const int32_t> players,
@@ -229,7 +213,9 @@ std::vector<double> Reproduction::remove(std::span<const int32_t> players,
   for (size_t first = 0; first < players.size(); first += kTogether) {
     stop_if(cancelled);
     const size_t count = std::min(kTogether, players.size() - first);
-    for (Layer& layer : layers_) layer.take_away(players.subspan(first, count), &costs[first]);
+    for (Layer& layer : layers_) {
+      layer.take_away(players.subspan(first, count), &costs[first], cancelled);
+    }
     for (const int32_t player : players.subspan(first, count)) gone_[player] = 1;
     left_ -= static_cast<int64_t>(count);
   }
@@ -246,8 +232,8 @@ Reproduction::Elimination Reproduction::eliminate(int64_t count,
     double least = std::numeric_limits<double>::infinity();
     for (int32_t player = 0; player < players_; ++player) {
       if (gone_[static_cast<size_t>(player)]) continue;
-      stop_if(cancelled);
-      const double cost = cost_of(player);
+      double cost = 0;
+      walk_once(std::span(&player, 1), &cost, cancelled);
       if (best >= 0 && !(cost < least)) continue;
       best = player;
       least = cost;

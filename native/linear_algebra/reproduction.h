@@ -23,7 +23,9 @@ struct Consumer {
 // weights included, that no weights on the others give back. Costs add up over consumers, and what
 // goes later is charged on top of what went before.
 //
-// Not for two threads at once. Everything throws Error("cancelled") once `cancelled` is set.
+// Not for two threads at once. Everything throws Error("cancelled") soon after `cancelled` is set, and
+// Error("numeric-failure") where a covariance is not positive definite; players may then be half gone,
+// so nothing more may be asked.
 class Reproduction {
  public:
   // `ridge` is relative to each covariance's mean diagonal. Throws Error("program-invalid") where
@@ -45,8 +47,7 @@ class Reproduction {
   // Takes away `count` players, always the one that costs least (the first of equals).
   Elimination eliminate(int64_t count, const std::atomic<bool>& cancelled);
 
-  int32_t players() const { return players_; }
-  int64_t left() const { return left_; }
+  // Of what it holds for as long as it lives.
   int64_t bytes() const;
 
  private:
@@ -61,12 +62,13 @@ class Reproduction {
     // W_R^T [chosen, outputs], and P_RR [chosen, chosen] in `square`.
     std::vector<double> factor(std::span<const int64_t> chosen, std::vector<double>& square) const;
     void add_costs(std::span<const int32_t> players, const double* rows, double* costs) const;
-    void take_away(std::span<const int32_t> players, double* costs);
+    void take_away(std::span<const int32_t> players, double* costs,
+                   const std::atomic<bool>& cancelled);
   };
 
   void prepare(const std::atomic<bool>& cancelled);
-  void walk_once(std::span<const int32_t> walk, double* costs) const;
-  double cost_of(int32_t player) const;
+  void walk_once(std::span<const int32_t> walk, double* costs,
+                 const std::atomic<bool>& cancelled) const;
   void require_in(std::span<const int32_t> walk) const;
 
   const int32_t players_;

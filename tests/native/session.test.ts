@@ -355,17 +355,22 @@ describe("processes and workers", () => {
   afterAll(() => rmSync(folder, { recursive: true }));
   const script = fileURLToPath(new URL("../support/native_child.mjs", import.meta.url));
 
-  /** Exit status and output of this runtime running a task of native_child.mjs. */
-  function child(what: string, program: Program): Promise<{ status: number; output: string }> {
+  /** Exit status and output of this runtime running a task of native_child.mjs, by way of `starter`. */
+  function child(
+    what: string,
+    program: Program,
+    starter: readonly string[] = [],
+  ): Promise<{ status: number; output: string }> {
     const file = join(folder, `${what}.program`);
     writeFileSync(file, encodeProgram(program));
     const isDeno = "deno" in process.versions;
     const flags = isDeno ? ["run", "-A", "--v8-flags=--expose-gc"] : ["--expose-gc"];
     const addon = process.env.SECATEUR_ADDON ?? addonPath();
     return new Promise((resolve) => {
+      const [first, ...rest] = [...starter, process.execPath, ...flags, script, addon, file, what];
       execFile(
-        process.execPath,
-        [...flags, script, addon, file, what],
+        first,
+        rest,
         { timeout: 60_000 },
         (error, stdout, stderr) =>
           resolve({
@@ -400,4 +405,21 @@ describe("processes and workers", () => {
     expect(opened).toBe(80); // a thread of its own and one worker each
     expect(left).toBeLessThan(40);
   });
+
+  it("tells the garbage collector of what a reproduction holds", async () => {
+    const { status, output } = await child("pressure", reluProgram(1, 1));
+    expect(status, output).toBe(0);
+    expect(Number(output)).toBeGreaterThan(7);
+    expect(Number(output)).toBeLessThan(512); // of 1024
+  });
+
+  // What another addon was built with, such as a sanitizer, may need more memory than this leaves.
+  it.skipIf(process.env.SECATEUR_ADDON !== undefined)(
+    "refuses arguments that memory has no room for",
+    async () => {
+      const limited = ["sh", "-c", `ulimit -d ${4 << 20}; exec "$@"`, "sh"];
+      const refused = await child("refusal", reluProgram(1, 1), limited);
+      expect(refused).toEqual({ status: 0, output: "addon-failed\n" });
+    },
+  );
 });

@@ -1,6 +1,7 @@
 // Costs of removals in native code against explicit least squares on every subset.
 
 import { describe, expect, it } from "vitest";
+import { choleskySolve } from "../../src/native/linear_algebra.ts";
 import { type NativeConsumer, Reproduction } from "../../src/native/reproduction.ts";
 import { RandomStream } from "../../src/random.ts";
 import { exactShapley } from "../support/exact_shapley.ts";
@@ -161,5 +162,24 @@ describe("bad removals", () => {
     const game = new Reproduction(cases[0].consumers, 5, RIDGE, controller.signal);
     controller.abort();
     expect(await code(() => game.eliminate(2))).toBe("cancelled");
+  });
+
+  it("stop within one large layer", async () => {
+    const identity = (n: number) =>
+      Float64Array.from({ length: n * n }, (_, i) => i % (n + 1) === 0 ? 1 : 0);
+    const n = 1536;
+    const large = {
+      covariance: identity(n),
+      weights: new Float64Array(n),
+      owners: new Int32Array(n),
+    };
+    const controller = new AbortController();
+    const game = new Reproduction([large], 1, RIDGE, controller.signal);
+    // On another thread, less than a third of the work.
+    const solved = choleskySolve(identity(1024), identity(1024), 1024, 1024, RIDGE);
+    const walked = code(() => game.walk(Int32Array.of(0), 1));
+    setTimeout(() => controller.abort(), 20);
+    expect(await Promise.race([walked, solved])).toBe("cancelled");
+    await solved;
   });
 });

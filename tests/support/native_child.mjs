@@ -61,6 +61,31 @@ const tasks = {
     await worker.terminate();
     console.log("terminated");
   },
+  /** MiB that the process has grown by at most, of what nothing holds on to. */
+  async pressure() {
+    const unknowns = 1024; // 8 MiB
+    const consumer = {
+      covariance: new Float64Array(unknowns * unknowns),
+      weights: new Float64Array(unknowns),
+      owners: new Int32Array(unknowns),
+    };
+    const resident = () => process.memoryUsage().rss / 2 ** 20;
+    const before = resident();
+    let most = 0;
+    for (let i = 0; i < 128; i++) {
+      new module.exports.Reproduction([consumer], 1, 0);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      most = Math.max(most, resident() - before);
+    }
+    console.log(most);
+  },
+  refusal() {
+    try {
+      new module.exports.Reproduction(new Array(2 ** 32 - 1), 1, 0);
+    } catch (refused) {
+      console.log(refused.code);
+    }
+  },
   async collect() {
     const threads = () =>
       Number(/Threads:\s*(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))[1]);
