@@ -42,6 +42,8 @@ struct Partials {
 
 class Kernel {
  public:
+  static constexpr int64_t kAlignment = 256;  // of scratch and partials
+
   virtual ~Kernel() = default;
   virtual int64_t scratch_bytes() const { return 0; }
   virtual int64_t partial_bytes() const { return 0; }  // of a whole slice

@@ -7,23 +7,36 @@
 
 #include "device/check.h"
 #include "error.h"
+#include "execution/table.h"
 #include "program/exchange.h"
 
 namespace secateur::cuda {
 
 namespace {
 
-// operations.def has no operation with more; verify() holds programs to it.
-constexpr size_t kMostArguments = 16;
-
-const char* arena_name(size_t arena) {
-  static constexpr std::array kNames{"weights", "state", "feeds", "activations", "slices"};
-  return kNames[arena];
-}
-
 int32_t selected(int32_t device) {
   check(cudaSetDevice(device), "be selected");
   return device;
+}
+
+bool uses_slice_arena(const Program& program, const secateur::Entry& entry) {
+  const auto lives_there = [&](int32_t index) {
+    return index >= 0 && program.values[index].arena == Arena::slice;
+  };
+  const auto first = program.instructions.begin() + entry.first;
+  return std::any_of(first, first + entry.count, [&](const Instruction& instruction) {
+    return std::ranges::any_of(instruction.outputs, lives_there);
+  });
+}
+
+// A GPU wants much work at once, so a slice is the whole batch, unless values live in the slice
+// arena: that has room for as many images as the program says.
+Program in_large_slices(Program program) {
+  for (secateur::Entry& entry : program.entries) {
+    if (uses_slice_arena(program, entry)) continue;
+    entry.slice = std::max<int64_t>(entry.images, 1);
+  }
+  return program;
 }
 
 }  // namespace
@@ -55,9 +68,10 @@ struct DeviceProgram::Run {
 };
 
 DeviceProgram::DeviceProgram(Program program, int32_t device)
-    : program_(std::move(program)), device_(selected(device)), plan_(plan(program_)) {
+    : program_(in_large_slices(std::move(program))), device_(selected(device)),
+      plan_(program_, kernel_for) {
   for (size_t i = 0; i < kArenas; ++i) {
-    arenas_[i] = DeviceMemory(program_.arena_bytes[i], arena_name(i));
+    arenas_[i] = DeviceMemory(program_.arena_bytes[i], arena_name(static_cast<Arena>(i)));
     if (arenas_[i].bytes() == 0) continue;
     check(cudaMemsetAsync(arenas_[i].data(), 0, static_cast<size_t>(arenas_[i].bytes()),
                           stream_.get()),
@@ -123,20 +137,20 @@ void DeviceProgram::read(int32_t index, std::span<std::byte> to) const {
 void DeviceProgram::run(int32_t index, const std::function<bool()>& cancelled,
                         std::span<int64_t> nanoseconds) {
   select();
-  const PlannedEntry& entry = plan_.entries.at(static_cast<size_t>(index));
+  const Entry& entry = plan_.entries.at(static_cast<size_t>(index));
   const Run run{cancelled, nanoseconds, stream_, start_, stop_};
   if (reports_.bytes() > 0) {
     check(cudaMemsetAsync(reports_.data(), 0xff, static_cast<size_t>(reports_.bytes()),
                           stream_.get()),
           "clear its reports");
   }
-  for (const PlannedSegment& segment : entry.segments) run_segment(run, entry, segment);
+  for (const Segment& segment : entry.segments) run_segment(run, entry, segment);
   stream_.synchronize();
   raise_reports(entry);
 }
 
-void DeviceProgram::run_segment(const Run& run, const PlannedEntry& entry,
-                                const PlannedSegment& segment) {
+void DeviceProgram::run_segment(const Run& run, const Entry& entry,
+                                const Segment& segment) {
   const int64_t slices = segment.sliced ? entry.slices() : 1;
   for (int64_t slice = 0; slice < slices; ++slice) {
     run.stop_if_cancelled();
@@ -144,8 +158,9 @@ void DeviceProgram::run_segment(const Run& run, const PlannedEntry& entry,
       run.timed(step, [&] { run_step(entry, step, slice); });
     }
   }
-  for (const Step& step : segment.steps) {
-    if (step.reduces) run.timed(step, [&] { combine(entry, step); });
+  for (const size_t index : segment.reductions) {
+    const Step& step = segment.steps[index];
+    run.timed(step, [&] { combine(entry, step); });
   }
 }
 
@@ -156,7 +171,7 @@ std::byte* DeviceProgram::place(const Argument& argument, int64_t first_image) c
   return base + first_image * argument.image_bytes;
 }
 
-void DeviceProgram::run_step(const PlannedEntry& entry, const Step& step, int64_t slice) {
+void DeviceProgram::run_step(const Entry& entry, const Step& step, int64_t slice) {
   const int64_t first_image = slice * entry.slice;
   std::array<void*, kMostArguments> inputs{}, outputs{};
   for (size_t i = 0; i < step.inputs.size(); ++i) inputs[i] = place(step.inputs[i], first_image);
@@ -175,7 +190,7 @@ void DeviceProgram::run_step(const PlannedEntry& entry, const Step& step, int64_
        reinterpret_cast<unsigned long long*>(reports_.data()) + step.instruction});
 }
 
-void DeviceProgram::combine(const PlannedEntry& entry, const Step& step) {
+void DeviceProgram::combine(const Entry& entry, const Step& step) {
   std::array<void*, kMostArguments> inputs{}, outputs{};
   for (size_t i = 0; i < step.inputs.size(); ++i) {
     inputs[i] = step.inputs[i].of_images ? nullptr : place(step.inputs[i], 0);
@@ -190,9 +205,9 @@ void DeviceProgram::combine(const PlannedEntry& entry, const Step& step) {
                         {outputs.data(), step.outputs.size()}});
 }
 
-void DeviceProgram::raise_reports(const PlannedEntry& entry) {
+void DeviceProgram::raise_reports(const Entry& entry) {
   const auto reports = [](const Step& step) { return step.kernel->reports(); };
-  const bool any = std::ranges::any_of(entry.segments, [&](const PlannedSegment& segment) {
+  const bool any = std::ranges::any_of(entry.segments, [&](const Segment& segment) {
     return std::ranges::any_of(segment.steps, reports);
   });
   if (!any) return;
@@ -201,7 +216,7 @@ void DeviceProgram::raise_reports(const PlannedEntry& entry) {
                         cudaMemcpyDeviceToHost, stream_.get()),
         "give its reports out");
   stream_.synchronize();
-  for (const PlannedSegment& segment : entry.segments) {
+  for (const Segment& segment : entry.segments) {
     for (const Step& step : segment.steps) {
       const unsigned long long report = found[step.instruction];
       if (report != kNoReport && reports(step)) throw step.kernel->refusal(report);

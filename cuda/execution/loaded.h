@@ -6,7 +6,8 @@
 #include <span>
 
 #include "device/memory.h"
-#include "execution/plan.h"
+#include "execution/kernel.h"
+#include "program/plan.h"
 #include "program/program.h"
 
 namespace secateur::cuda {
@@ -29,19 +30,22 @@ class DeviceProgram {
   void run(int32_t entry, const std::function<bool()>& cancelled, std::span<int64_t> nanoseconds);
 
  private:
+  using Entry = Plan<Kernel>::Entry;
+  using Segment = Plan<Kernel>::Segment;
+  using Step = Plan<Kernel>::Step;
   struct Run;
   // Threads call into the runtime for one device at a time.
   void select() const;
   const Value& accessible(int32_t value, size_t bytes) const;
   std::byte* place(const Argument& argument, int64_t first_image) const;
-  void run_segment(const Run& run, const PlannedEntry& entry, const PlannedSegment& segment);
-  void run_step(const PlannedEntry& entry, const Step& step, int64_t slice);
-  void combine(const PlannedEntry& entry, const Step& step);
-  void raise_reports(const PlannedEntry& entry);
+  void run_segment(const Run& run, const Entry& entry, const Segment& segment);
+  void run_step(const Entry& entry, const Step& step, int64_t slice);
+  void combine(const Entry& entry, const Step& step);
+  void raise_reports(const Entry& entry);
 
   const Program program_;
   const int32_t device_;
-  const Plan plan_;
+  const Plan<Kernel> plan_;
   Stream stream_;
   DeviceMemory arenas_[kArenas];
   DeviceMemory partials_, scratch_;

@@ -36,13 +36,13 @@ class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(Engine engine) : engine_(engine) {}
 
-  std::unique_ptr<Kernel> kernel(const Program& program, const Instruction& instruction,
-                                 const Entry& entry) const override {
-    if (is_convolution(instruction.op)) {
-      ConvolutionShape::parse(instruction.ints);  // whoever serves it
-      if (auto kernel = fast_convolution(program, instruction, entry)) return kernel;
+  std::unique_ptr<Kernel> kernel(const Call& call) const override {
+    const Op op = call.instruction.op;
+    if (is_convolution(op)) {
+      ConvolutionShape::parse(call.instruction.ints);  // whoever serves it
+      if (auto kernel = fast_convolution(call)) return kernel;
     }
-    return kFactories[static_cast<size_t>(instruction.op)]({program, instruction, entry});
+    return kFactories[static_cast<size_t>(op)](call);
   }
 
   int64_t packed_bytes(std::span<const int64_t> ints) const override {
@@ -70,13 +70,12 @@ class CpuBackend final : public Backend {
  private:
   // nullptr where the portable kernels are to serve. Packed weights and what reads them get the
   // same answer.
-  KernelPointer fast_convolution(const Program& program, const Instruction& instruction,
-                                 const Entry& entry) const {
+  KernelPointer fast_convolution(const Call& call) const {
     if (engine_ == Engine::automatic) {
-      if (auto kernel = winograd_kernel(program, instruction, entry)) return kernel;
+      if (auto kernel = winograd_kernel(call)) return kernel;
     }
 #ifdef SECATEUR_WITH_ONEDNN
-    if (engine_ != Engine::portable) return onednn_kernel(program, instruction, entry);
+    if (engine_ != Engine::portable) return onednn_kernel(call);
 #endif
     return nullptr;
   }

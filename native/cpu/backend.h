@@ -7,7 +7,7 @@
 #include <memory>
 #include <span>
 
-#include "program/program.h"
+#include "program/call.h"
 
 namespace secateur {
 
@@ -44,6 +44,8 @@ struct Partials {
 
 class Kernel {
  public:
+  static constexpr int64_t kAlignment = 64;  // of scratch and partials
+
   virtual ~Kernel() = default;
   virtual int64_t scratch_bytes() const { return 0; }
   virtual int64_t partial_bytes() const { return 0; }
@@ -65,7 +67,7 @@ class Backend {
   virtual ~Backend() = default;
   // Throws Error("program-invalid") when shapes or types do not fit the operation, or when the
   // backend has no kernel for it.
-  virtual std::unique_ptr<Kernel> kernel(const Program&, const Instruction&, const Entry&) const = 0;
+  virtual std::unique_ptr<Kernel> kernel(const Call&) const = 0;
   // Bytes of the output of a pack_convolution with these ints.
   virtual int64_t packed_bytes(std::span<const int64_t> ints) const = 0;
 };

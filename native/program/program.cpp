@@ -1,5 +1,6 @@
 #include "program/program.h"
 
+#include <array>
 #include <sstream>
 
 namespace secateur {
@@ -14,6 +15,12 @@ std::vector<std::string> words(const char* text) {
 }
 
 }  // namespace
+
+const char* arena_name(Arena arena) {
+  static constexpr std::array<const char*, kArenas> kNames{"weights", "state", "feeds",
+                                                           "activations", "slices"};
+  return kNames[static_cast<size_t>(arena)];
+}
 
 int64_t Value::elements() const {
   int64_t product = 1;

@@ -10,6 +10,8 @@ namespace secateur {
 enum class DType : int32_t { f32, bf16, i32, f64, bytes };
 enum class Arena : int32_t { weights, state, feeds, activations, slice };
 constexpr int kArenas = 5;
+// For people.
+const char* arena_name(Arena arena);
 
 enum class Op : int32_t {
 #define OPERATION(name, kind, inputs, outputs, ints, floats) name,

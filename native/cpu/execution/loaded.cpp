@@ -13,17 +13,10 @@ namespace secateur {
 
 namespace {
 
-// operations.def has no operation with more; verify() holds programs to it.
-constexpr size_t kMostArguments = 16;
 // Below this, waking the team costs more than combining alone.
 constexpr int64_t kCombineTogether = 256 << 10;
 // A program that was run as often will be run for long enough to pay for huge pages.
 constexpr int64_t kRunsBeforeHugePages = 8;
-
-const char* arena_name(size_t arena) {
-  static constexpr std::array kNames{"weights", "state", "feeds", "activations", "slices"};
-  return kNames[arena];
-}
 
 class Stopwatch {
  public:
@@ -41,7 +34,7 @@ class Stopwatch {
 
 // One run of an entry. Profiled times are per thread and instruction: threads never share one.
 struct CpuProgram::Run {
-  const PlannedEntry& entry;
+  const Plan<Kernel>::Entry& entry;
   const std::atomic<bool>& cancelled;
   std::span<int64_t> times;  // [thread][instruction], empty when not profiled
   size_t instructions;
@@ -62,7 +55,8 @@ struct CpuProgram::Run {
 };
 
 CpuProgram::CpuProgram(const Program& program, int threads, const Backend& backend)
-    : program_(program), plan_(plan(program, backend)), team_(threads) {
+    : program_(program), plan_(program, [&](const Call& call) { return backend.kernel(call); }),
+      team_(threads) {
   constexpr auto kSlice = static_cast<size_t>(Arena::slice);
   slice_stride_ = aligned(program_.arena_bytes[kSlice]);
   int64_t bytes[kArenas];
@@ -77,7 +71,7 @@ CpuProgram::CpuProgram(const Program& program, int threads, const Backend& backe
                                     std::to_string(machine_memory() >> 20) +
                                     " MiB; use a smaller batch.");
   }
-  for (size_t i = 0; i < kArenas; ++i) arenas_[i] = Memory(bytes[i], arena_name(i));
+  for (size_t i = 0; i < kArenas; ++i) arenas_[i] = Memory(bytes[i], arena_name(static_cast<Arena>(i)));
   partials_ = Memory(plan_.partial_bytes, "partial sums");
   scratch_ = Memory(scratch, "scratch");
 }
@@ -109,7 +103,7 @@ void CpuProgram::run(int32_t index, const std::atomic<bool>& cancelled,
   const size_t instructions = program_.instructions.size();
   std::vector<int64_t> times(nanoseconds.empty() ? 0 : instructions * team_.threads());
   const Run run{plan_.entries[index], cancelled, times, instructions};
-  for (const PlannedSegment& segment : run.entry.segments) {
+  for (const Segment& segment : run.entry.segments) {
     run.stop_if_cancelled();
     if (segment.sliced) {
       run_sliced(run, segment);
@@ -126,13 +120,13 @@ void CpuProgram::settle() {
   scratch_.use_huge_pages();
 }
 
-void CpuProgram::run_whole(const Run& run, const PlannedSegment& segment) {
+void CpuProgram::run_whole(const Run& run, const Segment& segment) {
   team_.run(static_cast<int64_t>(segment.steps.size()), [&](int64_t piece, int thread) {
     run_step(run, segment.steps[static_cast<size_t>(piece)], {.thread = thread, .owner = thread});
   });
 }
 
-void CpuProgram::run_sliced(const Run& run, const PlannedSegment& segment) {
+void CpuProgram::run_sliced(const Run& run, const Segment& segment) {
   if (run.entry.slices() < team_.threads()) {
     run_parts(run, segment);
   } else {
@@ -158,7 +152,7 @@ void CpuProgram::run_sliced(const Run& run, const PlannedSegment& segment) {
 
 // Too few slices for all threads: they share the work of each instruction that divides, one
 // instruction at a time.
-void CpuProgram::run_parts(const Run& run, const PlannedSegment& segment) {
+void CpuProgram::run_parts(const Run& run, const Segment& segment) {
   const int64_t slices = run.entry.slices();
   const std::vector<Step>& steps = segment.steps;
   for (size_t first = 0, last; first < steps.size(); first = last) {

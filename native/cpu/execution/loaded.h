@@ -9,15 +9,16 @@
 
 #include "aligned_memory.h"
 #include "cpu/backend.h"
-#include "cpu/execution/plan.h"
 #include "cpu/execution/team.h"
-#include "session/executor.h"
+#include "program/plan.h"
 #include "program/program.h"
+#include "session/executor.h"
 
 namespace secateur {
 
 class CpuProgram final : public LoadedProgram {
  public:
+  // `program` has been verified and must outlive this.
   CpuProgram(const Program& program, int threads, const Backend& backend);
 
   MemorySizes sizes() const override;
@@ -27,6 +28,8 @@ class CpuProgram final : public LoadedProgram {
            std::span<int64_t> nanoseconds) override;
 
  private:
+  using Segment = Plan<Kernel>::Segment;
+  using Step = Plan<Kernel>::Step;
   struct Run;
   // What one thread does of one instruction at a time.
   struct Piece {
@@ -36,16 +39,16 @@ class CpuProgram final : public LoadedProgram {
   };
 
   void settle();
-  void run_whole(const Run& run, const PlannedSegment& segment);
-  void run_sliced(const Run& run, const PlannedSegment& segment);
-  void run_parts(const Run& run, const PlannedSegment& segment);
+  void run_whole(const Run& run, const Segment& segment);
+  void run_sliced(const Run& run, const Segment& segment);
+  void run_parts(const Run& run, const Segment& segment);
   void run_step(const Run& run, const Step& step, const Piece& piece);
   void combine(const Run& run, const Step& step, int thread);
   std::byte* start_of(const Value& value) const;
   std::byte* place(const Argument& argument, int64_t first_image, int owner) const;
 
   const Program& program_;
-  Plan plan_;
+  Plan<Kernel> plan_;  // its scratch: per thread
   Memory arenas_[kArenas];  // the slice arena of thread t starts at t * slice_stride_
   int64_t slice_stride_ = 0;
   Memory partials_, scratch_;

@@ -36,9 +36,9 @@ const Instruction& packed_by(const Program& program, const Instruction& instruct
 
 }  // namespace onednn
 
-std::unique_ptr<Kernel> onednn_kernel(const Program& program, const Instruction& instruction,
-                                      const Entry& entry) {
+std::unique_ptr<Kernel> onednn_kernel(const Call& call) {
   using namespace onednn;
+  const auto& [program, instruction, entry] = call;
   if (!available()) return nullptr;
   switch (instruction.op) {
     case Op::pack_convolution: {

@@ -203,10 +203,8 @@ std::unique_ptr<Kernel> convolution(const Call& call, bool backward) {
 
 }  // namespace winograd
 
-std::unique_ptr<Kernel> winograd_kernel(const Program& program, const Instruction& instruction,
-                                        const Entry& entry) {
-  const Call call{program, instruction, entry};
-  switch (instruction.op) {
+std::unique_ptr<Kernel> winograd_kernel(const Call& call) {
+  switch (call.instruction.op) {
     case Op::pack_convolution:
       return winograd::pack(call);
     case Op::convolution:

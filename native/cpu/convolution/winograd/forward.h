@@ -10,7 +10,6 @@
 #include <span>
 
 #include "cpu/backend.h"
-#include "program/program.h"
 
 namespace secateur {
 
@@ -18,8 +17,7 @@ namespace secateur {
 // convolution_backward_weights; nullptr where it does not serve. What packs weights and what reads
 // them follow from the same integers, so either both are served or neither. Throws
 // Error("program-invalid") where the instruction's values do not fit its shape.
-std::unique_ptr<Kernel> winograd_kernel(const Program& program, const Instruction& instruction,
-                                        const Entry& entry);
+std::unique_ptr<Kernel> winograd_kernel(const Call& call);
 
 // Bytes of the output of a pack_convolution with these integers; -1 where it is not served.
 int64_t winograd_packed_bytes(std::span<const int64_t> ints);
