@@ -104,17 +104,11 @@ class Gather final : public Kernel {
 }  // namespace gather
 
 KernelPointer gather_kernel(const Call& call) {
-  const GatherShape s = GatherShape::parse(call);
-  call.require_input(0, {s.in_height, s.in_width, s.in_channels});
-  call.require_output(0, {s.out_height, s.out_width, s.out_channels});
-  return std::make_unique<gather::Gather>(s, is_bf16(*call.input(0)), false);
+  return std::make_unique<gather::Gather>(GatherShape::parse(call), is_bf16(*call.input(0)), false);
 }
 
 KernelPointer gather_backward_kernel(const Call& call) {
-  const GatherShape s = GatherShape::parse(call);
-  call.require_input(0, {s.out_height, s.out_width, s.out_channels});
-  call.require_output(0, {s.in_height, s.in_width, s.in_channels});
-  return std::make_unique<gather::Gather>(s, is_bf16(*call.input(0)), true);
+  return std::make_unique<gather::Gather>(GatherShape::parse(call), is_bf16(*call.input(0)), true);
 }
 
 }  // namespace secateur::cuda

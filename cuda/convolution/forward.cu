@@ -185,12 +185,7 @@ void run(const Slice& slice, Arguments a, bool source_bf16, bool result_bf16) {
 
 KernelPointer convolution_kernel(const Call& call) {
   const auto shape = ConvolutionShape::parse(call.instruction.ints);
-  call.require_input(0, {shape.in_height, shape.in_width, shape.in_channels});
-  call.require_output(0, {shape.out_height, shape.out_width, shape.out_channels});
   call.require_input(1, {PackedForm(shape, false).bytes()});
-  call.require_input(2, {shape.out_channels});
-  call.require_input(3, {shape.out_height, shape.out_width, shape.out_channels});
-  call.require_integer(ConvolutionShape::kInts, 0, 1);
   const Value& y = *call.output(0);
   if (const Value* residual = call.input(3); residual != nullptr && residual->dtype != y.dtype) {
     call.refuse("expected the residual '" + residual->name +
@@ -210,8 +205,6 @@ KernelPointer convolution_kernel(const Call& call) {
 
 KernelPointer convolution_backward_data_kernel(const Call& call) {
   const auto shape = ConvolutionShape::parse(call.instruction.ints);
-  call.require_input(0, {shape.out_height, shape.out_width, shape.out_channels});
-  call.require_output(0, {shape.in_height, shape.in_width, shape.in_channels});
   call.require_input(1, {PackedForm(shape, true).bytes()});
   forward::Arguments a{};
   a.geometry = Geometry::of(shape, true);

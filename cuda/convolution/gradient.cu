@@ -242,11 +242,6 @@ class WeightsGradient final : public Kernel {
 
 KernelPointer convolution_backward_weights_kernel(const Call& call) {
   const auto shape = ConvolutionShape::parse(call.instruction.ints);
-  call.require_integer(ConvolutionShape::kInts, 0, 2);
-  call.require_input(0, {shape.in_height, shape.in_width, shape.in_channels});
-  call.require_input(1, {shape.out_height, shape.out_width, shape.out_channels});
-  call.require_output(0, shape.weight_shape());
-  call.require_output(1, {shape.out_channels});
   return with_number(is_bf16(*call.input(0)), [&](auto x) {
     return with_number(is_bf16(*call.input(1)), [&](auto y) -> KernelPointer {
       return std::make_unique<gradient::WeightsGradient<decltype(x), decltype(y)>>(

@@ -63,7 +63,6 @@ int64_t packed_bytes(std::span<const int64_t> ints) {
 KernelPointer pack_convolution_kernel(const Call& call) {
   const auto attributes = pack::Attributes::parse(call.instruction.ints);
   const PackedForm form(attributes.shape, attributes.backward);
-  call.require_input(0, attributes.shape.weight_shape());
   call.require_output(0, {form.bytes()});
   return simple_kernel([=](const Slice& slice) {
     for_each(slice.stream, form.elements(),

@@ -59,20 +59,10 @@ struct Gate {
   }
 };
 
-// The elements of image argument `input` 0, which all others must have too.
-int64_t common_elements(const Call& call) {
-  const auto& shape = call.input(0)->shape;
-  for (size_t i = 1; i < call.instruction.inputs.size(); ++i) call.require_input(i, shape);
-  for (size_t i = 0; i < call.instruction.outputs.size(); ++i) call.require_output(i, shape);
-  return call.input(0)->elements();
-}
-
 }  // namespace elementwise
 
-using elementwise::common_elements;
-
 KernelPointer relu_kernel(const Call& call) {
-  const int64_t elements = common_elements(call);
+  const int64_t elements = call.input(0)->elements();
   return with_number(is_bf16(*call.input(0)), [&](auto number) {
     using T = decltype(number);
     return simple_kernel([=](const Slice& s) {
@@ -83,7 +73,7 @@ KernelPointer relu_kernel(const Call& call) {
 }
 
 KernelPointer relu_backward_kernel(const Call& call) {
-  const int64_t elements = common_elements(call);
+  const int64_t elements = call.input(0)->elements();
   return with_number(is_bf16(*call.input(0)), [&](auto number) {
     using T = decltype(number);
     return simple_kernel([=](const Slice& s) {
@@ -95,8 +85,7 @@ KernelPointer relu_backward_kernel(const Call& call) {
 }
 
 KernelPointer add_kernel(const Call& call) {
-  const int64_t elements = common_elements(call);
-  call.require_integer(0, 0, 1);
+  const int64_t elements = call.input(0)->elements();
   const bool relu = call.integer(0) == 1;
   return with_number(is_bf16(*call.input(0)), [&](auto number) {
     using T = decltype(number);
@@ -109,7 +98,7 @@ KernelPointer add_kernel(const Call& call) {
 }
 
 KernelPointer cast_kernel(const Call& call) {
-  const int64_t elements = common_elements(call);
+  const int64_t elements = call.input(0)->elements();
   return with_number(is_bf16(*call.input(0)), [&](auto from) {
     return with_number(is_bf16(*call.output(0)), [&](auto to) {
       using From = decltype(from);
@@ -124,15 +113,8 @@ KernelPointer cast_kernel(const Call& call) {
 
 KernelPointer gate_kernel(const Call& call) {
   const Extents extents = call.input_extents(0);
-  call.require_output(0, {extents.height, extents.width, extents.channels});
-  const Value& gates = *call.input(1);
-  const int64_t rows = gates.elements() / extents.channels, images = call.entry.images;
-  call.require_input(1, {rows, extents.channels});
-  if (rows < 1 || images % rows != 0) {
-    call.refuse("expected rows of gates '" + gates.name + "' that divide the entry's " +
-                std::to_string(images) + " images, found " + std::to_string(rows) + ".");
-  }
-  const int64_t sources = call.input(0)->images;
+  const int64_t rows = call.input(1)->elements() / extents.channels;
+  const int64_t sources = call.input(0)->images, images = call.entry.images;
   return with_number(is_bf16(*call.input(0)), [&](auto number) {
     using T = decltype(number);
     return simple_kernel([=](const Slice& s) {

@@ -40,13 +40,7 @@ __global__ void __launch_bounds__(kWarp)
 
 KernelPointer multiply_kernel(const Call& call) {
   const Extents extents = call.input_extents(0), factors = call.input_extents(1);
-  call.require_output(0, {extents.height, extents.width, extents.channels});
   const bool by_channel = factors.pixels() == 1 && extents.pixels() > 1;
-  if (by_channel) {
-    call.require_input(1, {extents.channels});
-  } else {
-    call.require_input(1, {extents.height, extents.width, extents.channels});
-  }
   return with_number(is_bf16(*call.input(0)), [&](auto number) {
     using T = decltype(number);
     return simple_kernel([=](const Slice& s) {
@@ -59,8 +53,6 @@ KernelPointer multiply_kernel(const Call& call) {
 
 KernelPointer multiply_backward_kernel(const Call& call) {
   const Extents extents = call.input_extents(1);
-  call.require_input(0, {extents.height, extents.width, extents.channels});
-  call.require_output(0, {extents.channels});
   return with_number(is_bf16(*call.input(0)), [&](auto number) {
     using T = decltype(number);
     return simple_kernel([=](const Slice& s) {

@@ -35,10 +35,6 @@ struct SlopeGradient {
 
 KernelPointer make(const Call& call, bool backward) {
   const Extents extents = call.input_extents(0);
-  const auto& shape = call.input(0)->shape;
-  if (backward) call.require_input(1, shape);
-  call.require_input(backward ? 2 : 1, {extents.channels});
-  call.require_output(0, shape);
   return with_number(is_bf16(*call.input(0)), [&](auto number) {
     using T = decltype(number);
     return simple_kernel([=](const Slice& s) {
@@ -57,8 +53,6 @@ KernelPointer prelu_backward_kernel(const Call& call) { return prelu::make(call,
 
 KernelPointer prelu_backward_slope_kernel(const Call& call) {
   const Extents extents = call.input_extents(0);
-  call.require_input(1, call.input(0)->shape);
-  call.require_output(0, {extents.channels});
   return with_number(is_bf16(*call.input(0)), [&](auto number) {
     using T = decltype(number);
     return channel_sums(extents, call.entry.slice, [=](const Slice& s) {

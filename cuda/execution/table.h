@@ -5,7 +5,8 @@
 
 namespace secateur::cuda {
 
-// Throws Error("program-invalid") where shapes do not fit, or where there is no such kernel.
+// For a call that passed check_shapes(). Throws Error("program-invalid") where there is no such kernel,
+// or it has further limits.
 KernelPointer kernel_for(const Call& call);
 
 }  // namespace secateur::cuda

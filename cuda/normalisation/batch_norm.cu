@@ -58,10 +58,6 @@ struct NormaliseBackward {
 
 KernelPointer normalise_kernel(const Call& call, bool inference) {
   const Extents extents = call.input_extents(0);
-  for (size_t i = 1; i < 5; ++i) call.require_input(i, {extents.channels});
-  call.require_input(5, {extents.height, extents.width, extents.channels});
-  call.require_output(0, {extents.height, extents.width, extents.channels});
-  call.require_integer(0, 0, 1);
   const bool relu = call.integer(0) == 1;
   const double epsilon = inference ? call.instruction.floats[0] : 0;
   return with_number(is_bf16(*call.input(0)), [&](auto number) {
@@ -91,12 +87,6 @@ KernelPointer batch_norm_inference_kernel(const Call& call) {
 
 KernelPointer batch_norm_backward_apply_kernel(const Call& call) {
   const Extents extents = call.input_extents(0);
-  const std::vector<int64_t> picture{extents.height, extents.width, extents.channels};
-  call.require_input(1, picture);
-  for (size_t i = 2; i < 7; ++i) call.require_input(i, {extents.channels});
-  call.require_input(7, picture);
-  call.require_output(0, picture);
-  call.require_output(1, picture);
   const auto count = static_cast<float>(call.entry.images * extents.pixels());
   return with_number(is_bf16(*call.input(0)), [&](auto number) {
     using T = decltype(number);

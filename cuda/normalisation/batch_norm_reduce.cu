@@ -252,9 +252,6 @@ class Backward final : public Reduction {
 
 KernelPointer batch_norm_statistics_kernel(const Call& call) {
   const Extents extents = call.input_extents(0);
-  call.require_input(1, {1});
-  for (size_t i = 2; i < 4; ++i) call.require_input(i, {extents.channels});
-  for (size_t i = 0; i < 4; ++i) call.require_output(i, {extents.channels});
   return with_number(is_bf16(*call.input(0)), [&](auto number) -> KernelPointer {
     return std::make_unique<batch_norm_reduce::Statistics<decltype(number)>>(
         extents, call.entry.slice, call.instruction.floats[0]);
@@ -263,12 +260,6 @@ KernelPointer batch_norm_statistics_kernel(const Call& call) {
 
 KernelPointer batch_norm_backward_reduce_kernel(const Call& call) {
   const Extents extents = call.input_extents(0);
-  call.require_input(1, {extents.height, extents.width, extents.channels});
-  call.require_input(2, {extents.channels});
-  call.require_input(3, {extents.channels});
-  call.require_input(4, {extents.height, extents.width, extents.channels});
-  call.require_output(0, {extents.channels});
-  call.require_output(1, {extents.channels});
   return with_number(is_bf16(*call.input(0)), [&](auto number) -> KernelPointer {
     return std::make_unique<batch_norm_reduce::Backward<decltype(number)>>(extents,
                                                                            call.entry.slice);

@@ -93,11 +93,6 @@ struct ParameterGradients {
 
 KernelPointer make(const Call& call, bool backward) {
   const Extents extents = call.input_extents(0);
-  const auto& shape = call.input(0)->shape;
-  if (backward) call.require_input(1, shape);
-  call.require_input(backward ? 2 : 1, {extents.channels});
-  if (!backward) call.require_input(2, {extents.channels});
-  call.require_output(0, shape);
   const auto channels = static_cast<int>(extents.channels);
   const double epsilon = call.instruction.floats[0];
   return with_number(is_bf16(*call.input(0)), [&](auto number) {
@@ -139,9 +134,6 @@ KernelPointer layer_norm_backward_kernel(const Call& call) { return layer_norm::
 
 KernelPointer layer_norm_backward_parameters_kernel(const Call& call) {
   const Extents extents = call.input_extents(0);
-  call.require_input(1, call.input(0)->shape);
-  call.require_output(0, {extents.channels});
-  call.require_output(1, {extents.channels});
   const double epsilon = call.instruction.floats[0];
   return with_number(is_bf16(*call.input(0)), [&](auto number) {
     const layer_norm::MakeGradients<decltype(number)> make{extents, epsilon};

@@ -208,11 +208,7 @@ class MaxPoolBackward final : public Kernel {
 }  // namespace pool
 
 KernelPointer max_pool_kernel(const Call& call) {
-  const Window p = Window::parse(call, true);
-  call.require_input(0, p.picture());
-  call.require_output(0, p.pooled());
-  call.require_output(1, p.pooled());
-  const pool::Frame frame(p);
+  const pool::Frame frame(Window::parse(call, true));
   return with_number(is_bf16(*call.input(0)), [&](auto number) {
     using T = decltype(number);
     return simple_kernel([=](const Slice& s) {
@@ -224,10 +220,7 @@ KernelPointer max_pool_kernel(const Call& call) {
 }
 
 KernelPointer average_pool_kernel(const Call& call) {
-  const Window p = Window::parse(call, false);
-  call.require_input(0, p.picture());
-  call.require_output(0, p.pooled());
-  const pool::Frame frame(p);
+  const pool::Frame frame(Window::parse(call, false));
   return with_number(is_bf16(*call.input(0)), [&](auto number) {
     using T = decltype(number);
     return simple_kernel([=](const Slice& s) {
@@ -238,18 +231,12 @@ KernelPointer average_pool_kernel(const Call& call) {
 }
 
 KernelPointer max_pool_backward_kernel(const Call& call) {
-  const Window p = Window::parse(call, true);
-  call.require_input(0, p.pooled());
-  call.require_input(1, p.pooled());
-  call.require_output(0, p.picture());
-  return std::make_unique<pool::MaxPoolBackward>(p, is_bf16(*call.input(0)));
+  return std::make_unique<pool::MaxPoolBackward>(Window::parse(call, true),
+                                                 is_bf16(*call.input(0)));
 }
 
 KernelPointer average_pool_backward_kernel(const Call& call) {
-  const Window p = Window::parse(call, false);
-  call.require_input(0, p.pooled());
-  call.require_output(0, p.picture());
-  const pool::Frame frame(p);
+  const pool::Frame frame(Window::parse(call, false));
   return with_number(is_bf16(*call.input(0)), [&](auto number) {
     using T = decltype(number);
     return simple_kernel([=](const Slice& s) {

@@ -137,17 +137,10 @@ class Resize final : public Kernel {
 };
 
 KernelPointer make(const Call& call, bool backward) {
-  constexpr int64_t kMostTaps = 64, kLargest = 1 << 24;
+  constexpr int64_t kLargest = 1 << 24;
   for (size_t i = 0; i < 5; ++i) call.require_integer(i, 1, kLargest);
-  call.require_integer(5, 1, kMostTaps);
   const auto number = [&](size_t i) { return static_cast<int>(call.integer(i)); };
   const Shape s{number(0), number(1), number(2), number(3), number(4), number(5)};
-  const std::vector<int64_t> picture{s.in_height, s.in_width, s.channels};
-  const std::vector<int64_t> resized{s.out_height, s.out_width, s.channels};
-  call.require_input(0, backward ? resized : picture);
-  call.require_output(0, backward ? picture : resized);
-  for (const size_t table : {1, 2}) call.require_input(table, {s.out_height, s.taps});
-  for (const size_t table : {3, 4}) call.require_input(table, {s.out_width, s.taps});
   return std::make_unique<Resize>(s, is_bf16(*call.input(0)), backward);
 }
 

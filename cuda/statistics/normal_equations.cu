@@ -20,7 +20,6 @@ constexpr int kEach = 2;  // rows and columns that one thread sums
 constexpr int64_t kLeastChunk = 256;  // cells
 // What the chunks of a slice leave, beyond which chunks grow instead.
 constexpr int64_t kMostPartialBytes = 64 << 20;
-constexpr int64_t kLargestUnknowns = 1 << 15;
 
 struct Arguments {
   Geometry geometry;
@@ -176,16 +175,6 @@ class NormalEquations final : public Kernel {
 
 KernelPointer normal_equations_kernel(const Call& call) {
   const auto shape = ConvolutionShape::parse(call.instruction.ints);
-  call.require_input(0, {shape.in_height, shape.in_width, shape.in_channels});
-  call.require_input(1, {shape.out_height, shape.out_width, shape.out_channels});
-  call.require_integer(ConvolutionShape::kInts, 0, 1);
-  const int64_t unknowns = shape.group_in() * shape.taps() + 1;
-  if (unknowns > normal_equations::kLargestUnknowns) {
-    call.refuse("expected at most " + std::to_string(normal_equations::kLargestUnknowns) +
-                " unknowns, found " + std::to_string(unknowns) + ".");
-  }
-  call.require_output(0, {shape.groups, unknowns, unknowns});
-  call.require_output(1, {shape.groups, unknowns, shape.group_out()});
   const bool accumulate = call.integer(ConvolutionShape::kInts) == 1;
   return with_number(is_bf16(*call.input(0)), [&](auto x) {
     return with_number(is_bf16(*call.input(1)), [&](auto target) -> KernelPointer {

@@ -217,13 +217,6 @@ class Rank final : public Kernel {
 
 KernelPointer rank_kernel(const Call& call) {
   const Extents extents = call.input_extents(0);
-  call.require_output(0, {extents.channels});
-  constexpr int64_t kLargestSide = 4096;
-  if (extents.height > kLargestSide || extents.width > kLargestSide) {
-    call.refuse("expected maps of at most " + std::to_string(kLargestSide) + " x " +
-                std::to_string(kLargestSide) + ", found " + std::to_string(extents.height) + " x " +
-                std::to_string(extents.width) + ".");
-  }
   const rank::Shape shape{static_cast<int>(extents.height), static_cast<int>(extents.width),
                           static_cast<int>(extents.channels)};
   return with_number(is_bf16(*call.input(0)), [&](auto number) -> KernelPointer {

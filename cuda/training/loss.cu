@@ -137,25 +137,12 @@ class SoftmaxCrossEntropy final : public Kernel {
 }  // namespace loss
 
 KernelPointer softmax_cross_entropy_kernel(const Call& call) {
-  const int64_t classes = call.input(0)->elements();
-  call.require_input(1, {1});
-  call.require_input(2, {classes});
-  call.require_input(3, {1});
-  call.require_input(4, {1});
-  if ((call.input(3) == nullptr) != (call.input(4) == nullptr)) {
-    call.refuse("expected other_labels and label_shares both or neither.");
-  }
-  call.require_output(0, {1});
-  call.require_output(1, {classes});
   loss::Arguments a{};
-  a.classes = static_cast<int>(classes);
+  a.classes = static_cast<int>(call.input(0)->elements());
   a.smoothing = call.real(0);
   a.distill = call.real(1);
   a.temperature = call.real(2);
   a.gradient_scale = call.real(3);
-  if (!(a.temperature > 0)) {
-    call.refuse("expected a temperature above 0, found " + std::to_string(a.temperature) + ".");
-  }
   const Value* const gradient = call.output(1);
   return std::make_unique<loss::SoftmaxCrossEntropy>(a, gradient != nullptr && is_bf16(*gradient));
 }

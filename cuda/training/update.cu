@@ -84,9 +84,6 @@ struct AddGradients {
 }  // namespace update
 
 KernelPointer add_gradients_kernel(const Call& call) {
-  const auto& shape = call.input(0)->shape;
-  call.require_input(1, shape);
-  call.require_output(0, shape);
   const int64_t elements = call.input(0)->elements();
   return simple_kernel([=](const Slice& s) {
     for_each(s.stream, elements,
@@ -96,10 +93,6 @@ KernelPointer add_gradients_kernel(const Call& call) {
 }
 
 KernelPointer average_kernel(const Call& call) {
-  const auto& shape = call.input(0)->shape;
-  call.require_input(1, shape);
-  call.require_input(2, {1});
-  call.require_output(0, shape);
   const int64_t elements = call.input(0)->elements();
   return simple_kernel([=](const Slice& s) {
     for_each(s.stream, elements,
@@ -110,12 +103,7 @@ KernelPointer average_kernel(const Call& call) {
 
 KernelPointer fold_batch_norm_kernel(const Call& call) {
   const Value& weight = *call.input(0);
-  if (weight.shape.empty()) call.refuse("expected weight '" + weight.name + "' to have outputs.");
-  const int64_t outputs = weight.shape[0];
-  for (size_t i = 1; i < 6; ++i) call.require_input(i, {outputs});
-  call.require_output(0, weight.shape);
-  call.require_output(1, {outputs});
-  const int64_t elements = weight.elements();
+  const int64_t outputs = weight.shape[0], elements = weight.elements();
   const double epsilon = call.instruction.floats[0];
   return simple_kernel([=](const Slice& s) {
     for_each(s.stream, elements,
@@ -128,11 +116,6 @@ KernelPointer fold_batch_norm_kernel(const Call& call) {
 }
 
 KernelPointer sgd_kernel(const Call& call) {
-  const auto& shape = call.input(0)->shape;
-  for (size_t i = 1; i < 3; ++i) call.require_input(i, shape);
-  call.require_input(3, {2});
-  call.require_input(4, {1});
-  for (size_t i = 0; i < 2; ++i) call.require_output(i, shape);
   const int64_t elements = call.input(0)->elements();
   const float weight_decay = call.real(0);
   return simple_kernel([=](const Slice& s) {
@@ -144,11 +127,6 @@ KernelPointer sgd_kernel(const Call& call) {
 }
 
 KernelPointer adamw_kernel(const Call& call) {
-  const auto& shape = call.input(0)->shape;
-  for (size_t i = 1; i < 4; ++i) call.require_input(i, shape);
-  call.require_input(4, {5});
-  call.require_input(5, {1});
-  for (size_t i = 0; i < 3; ++i) call.require_output(i, shape);
   const int64_t elements = call.input(0)->elements();
   const float weight_decay = call.real(0);
   return simple_kernel([=](const Slice& s) {

@@ -39,7 +39,6 @@ class CpuBackend final : public Backend {
   std::unique_ptr<Kernel> kernel(const Call& call) const override {
     const Op op = call.instruction.op;
     if (is_convolution(op)) {
-      ConvolutionShape::parse(call.instruction.ints);  // whoever serves it
       if (auto kernel = fast_convolution(call)) return kernel;
     }
     return kFactories[static_cast<size_t>(op)](call);

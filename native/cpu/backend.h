@@ -65,8 +65,8 @@ enum class Engine { automatic, portable, onednn };
 class Backend {
  public:
   virtual ~Backend() = default;
-  // Throws Error("program-invalid") when shapes or types do not fit the operation, or when the
-  // backend has no kernel for it.
+  // For a call that passed check_shapes(). Throws Error("program-invalid") where its kernel has further
+  // limits.
   virtual std::unique_ptr<Kernel> kernel(const Call&) const = 0;
   // Bytes of the output of a pack_convolution with these ints.
   virtual int64_t packed_bytes(std::span<const int64_t> ints) const = 0;

@@ -17,8 +17,8 @@ struct Extents {
   int64_t elements() const { return pixels() * channels; }
 };
 
-// One instruction of one entry. Counts and types of its arguments have been verified; shapes have
-// not: require_* throws Error("program-invalid") with a sentence that names the argument, what was
+// One instruction of one entry. Counts and types of its arguments have been verified; shapes are
+// checked with this: require_* throws Error("program-invalid") with a sentence that names the argument, what was
 // expected and what was found. Extents of one do not matter: [10, 64] is [10, 64, 1, 1].
 struct Call {
   const Program& program;

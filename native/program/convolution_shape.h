@@ -33,6 +33,8 @@ struct ConvolutionShape {
     return taps() == 1 && stride_height == 1 && stride_width == 1 && pad_top == 0 &&
            pad_left == 0 && in_height == out_height && in_width == out_width;
   }
+  std::vector<int64_t> picture() const { return {in_height, in_width, in_channels}; }
+  std::vector<int64_t> result() const { return {out_height, out_width, out_channels}; }
   std::vector<int64_t> weight_shape() const {
     return {out_channels, group_in(), kernel_height, kernel_width};
   }

@@ -11,6 +11,7 @@
 
 #include "error.h"
 #include "program/call.h"
+#include "program/check_shapes.h"
 #include "program/program.h"
 #include "program/schedule.h"
 
@@ -81,8 +82,9 @@ struct Plan {
   int64_t partial_bytes = 0;  // of the neediest segment
   int64_t scratch_bytes = 0;  // of the neediest kernel
 
-  // `program` must have passed verify(). `kernel_for` makes the kernel of a Call or throws
-  // Error("program-invalid"); so does this, naming every instruction refused (the first few of many).
+  // `program` must have passed verify(). `kernel_for` makes the kernel of a Call that has passed
+  // check_shapes(), or throws Error("program-invalid"); so does this, naming every instruction refused
+  // (the first few of many).
   template <class KernelFor>
   Plan(const Program& program, const KernelFor& kernel_for) {
     Refusals refusals;
@@ -112,8 +114,10 @@ struct Plan {
   template <class KernelFor>
   void add(Segment& segment, const Program& program, const secateur::Entry& entry, int32_t at,
            const KernelFor& kernel_for) {
+    const Call call{program, program.instructions[at], entry};
+    check_shapes(call);
     Step step(program, entry, at);
-    step.kernel = kernel_for(Call{program, program.instructions[at], entry});
+    step.kernel = kernel_for(call);
     scratch_bytes = std::max(scratch_bytes, aligned(step.kernel->scratch_bytes()));
     if (step.reduces) segment.reductions.push_back(segment.steps.size());
     segment.steps.push_back(std::move(step));

@@ -7,7 +7,7 @@
 namespace secateur {
 
 // Throws Error("program-invalid") naming layer, argument, what was expected and what was found.
-// Shapes against operations are for the kernels to judge, which are built from them.
+// Shapes against operations are judged when kernels are made of them: check_shapes.h.
 void verify(const Program& program);
 
 }  // namespace secateur

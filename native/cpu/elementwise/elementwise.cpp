@@ -113,50 +113,36 @@ class Gate final : public Kernel {
   const ChannelTables tables_;
 };
 
-// The elements of image argument `input` 0, which all others must have too.
-int64_t common_elements(const Call& call) {
-  const auto& shape = call.input(0)->shape;
-  for (size_t i = 1; i < call.instruction.inputs.size(); ++i) call.require_input(i, shape);
-  for (size_t i = 0; i < call.instruction.outputs.size(); ++i) call.require_output(i, shape);
-  return call.input(0)->elements();
+KernelPointer elementwise(const Call& call, void (*pass)(const ChannelSweep&), Layout layout,
+                          bool relu) {
+  const Value& first = *call.input(0);
+  return std::make_unique<Elementwise>(pass, layout, first.elements(), is_bf16(first), relu);
 }
 
 }  // namespace
 
 KernelPointer relu_kernel(const Call& call) {
-  return std::make_unique<Elementwise>(vector_kernels().relu, Layout::x, common_elements(call),
-                                       is_bf16(*call.input(0)), true);
+  return elementwise(call, vector_kernels().relu, Layout::x, true);
 }
 
 KernelPointer relu_backward_kernel(const Call& call) {
-  return std::make_unique<Elementwise>(vector_kernels().relu_backward, Layout::second_output,
-                                       common_elements(call), is_bf16(*call.input(0)), false);
+  return elementwise(call, vector_kernels().relu_backward, Layout::second_output, false);
 }
 
 KernelPointer add_kernel(const Call& call) {
-  call.require_integer(0, 0, 1);
-  return std::make_unique<Elementwise>(vector_kernels().add, Layout::x_second,
-                                       common_elements(call), is_bf16(*call.input(0)),
-                                       call.integer(0) == 1);
+  return elementwise(call, vector_kernels().add, Layout::x_second, call.integer(0) == 1);
 }
 
 KernelPointer cast_kernel(const Call& call) {
-  return std::make_unique<Cast>(common_elements(call), is_bf16(*call.input(0)),
+  return std::make_unique<Cast>(call.input(0)->elements(), is_bf16(*call.input(0)),
                                 is_bf16(*call.output(0)));
 }
 
 KernelPointer gate_kernel(const Call& call) {
   const Extents extents = call.input_extents(0);
-  call.require_output(0, {extents.height, extents.width, extents.channels});
-  const Value& gates = *call.input(1);
-  const int64_t rows = gates.elements() / extents.channels, images = call.entry.images;
-  call.require_input(1, {rows, extents.channels});
-  if (rows < 1 || images % rows != 0) {
-    call.refuse("expected rows of gates '" + gates.name + "' that divide the entry's " +
-                std::to_string(images) + " images, found " + std::to_string(rows) + ".");
-  }
-  return std::make_unique<Gate>(extents, is_bf16(*call.input(0)), call.input(0)->images, images,
-                                rows);
+  const int64_t rows = call.input(1)->elements() / extents.channels;
+  return std::make_unique<Gate>(extents, is_bf16(*call.input(0)), call.input(0)->images,
+                                call.entry.images, rows);
 }
 
 }  // namespace secateur

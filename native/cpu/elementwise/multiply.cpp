@@ -115,20 +115,14 @@ class ScaleChannelsBackward final : public Kernel {
 KernelPointer multiply_kernel(const Call& call) {
   const Extents extents = call.input_extents(0), factors = call.input_extents(1);
   const bool bf16 = is_bf16(*call.input(0));
-  call.require_output(0, {extents.height, extents.width, extents.channels});
   if (factors.pixels() == 1 && extents.pixels() > 1) {
-    call.require_input(1, {extents.channels});
     return std::make_unique<ScaleChannels>(extents, bf16);
   }
-  call.require_input(1, {extents.height, extents.width, extents.channels});
   return std::make_unique<Product>(extents.elements(), bf16);
 }
 
 KernelPointer multiply_backward_kernel(const Call& call) {
-  const Extents extents = call.input_extents(1);
-  call.require_input(0, {extents.height, extents.width, extents.channels});
-  call.require_output(0, {extents.channels});
-  return std::make_unique<ScaleChannelsBackward>(extents, is_bf16(*call.input(0)));
+  return std::make_unique<ScaleChannelsBackward>(call.input_extents(1), is_bf16(*call.input(0)));
 }
 
 }  // namespace secateur

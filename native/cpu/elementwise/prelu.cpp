@@ -8,9 +8,7 @@ namespace {
 
 class Prelu final : public PixelMap {
  public:
-  Prelu(const Call& call, bool backward) : PixelMap(call, backward) {
-    call.require_input(backward ? 2 : 1, {channels()});
-  }
+  Prelu(const Call& call, bool backward) : PixelMap(call, backward) {}
 
  private:
   void map(const Slice& slice, const float* x, float* y, float*) const override {
@@ -73,10 +71,7 @@ KernelPointer prelu_backward_kernel(const Call& call) {
 }
 
 KernelPointer prelu_backward_slope_kernel(const Call& call) {
-  const Extents extents = call.input_extents(0);
-  call.require_input(1, call.input(0)->shape);
-  call.require_output(0, {extents.channels});
-  return std::make_unique<PreluSlope>(*call.input(0), extents);
+  return std::make_unique<PreluSlope>(*call.input(0), call.input_extents(0));
 }
 
 }  // namespace secateur

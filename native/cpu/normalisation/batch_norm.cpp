@@ -106,14 +106,9 @@ class NormaliseBackward final : public Kernel {
 };
 
 KernelPointer normalise_kernel(const Call& call, bool inference) {
-  const Extents extents = call.input_extents(0);
-  for (size_t i = 1; i < 5; ++i) call.require_input(i, {extents.channels});
-  call.require_input(5, {extents.height, extents.width, extents.channels});
-  call.require_output(0, {extents.height, extents.width, extents.channels});
-  call.require_integer(0, 0, 1);
   const double epsilon = inference ? call.instruction.floats[0] : 0;
-  return std::make_unique<Normalise>(extents, is_bf16(*call.input(0)), call.integer(0) == 1,
-                                     inference, epsilon);
+  return std::make_unique<Normalise>(call.input_extents(0), is_bf16(*call.input(0)),
+                                     call.integer(0) == 1, inference, epsilon);
 }
 
 }  // namespace
@@ -123,14 +118,8 @@ KernelPointer batch_norm_apply_kernel(const Call& call) { return normalise_kerne
 KernelPointer batch_norm_inference_kernel(const Call& call) { return normalise_kernel(call, true); }
 
 KernelPointer batch_norm_backward_apply_kernel(const Call& call) {
-  const Extents extents = call.input_extents(0);
-  const std::vector<int64_t> picture{extents.height, extents.width, extents.channels};
-  call.require_input(1, picture);
-  for (size_t i = 2; i < 7; ++i) call.require_input(i, {extents.channels});
-  call.require_input(7, picture);
-  call.require_output(0, picture);
-  call.require_output(1, picture);
-  return std::make_unique<NormaliseBackward>(extents, is_bf16(*call.input(0)), call.entry.images);
+  return std::make_unique<NormaliseBackward>(call.input_extents(0), is_bf16(*call.input(0)),
+                                             call.entry.images);
 }
 
 }  // namespace secateur

@@ -161,23 +161,13 @@ class BatchNormBackwardReduce final : public Kernel {
 }  // namespace
 
 KernelPointer batch_norm_statistics_kernel(const Call& call) {
-  const Extents extents = call.input_extents(0);
-  call.require_input(1, {1});
-  for (size_t i = 2; i < 4; ++i) call.require_input(i, {extents.channels});
-  for (size_t i = 0; i < 4; ++i) call.require_output(i, {extents.channels});
-  return std::make_unique<BatchNormStatistics>(extents, is_bf16(*call.input(0)),
+  return std::make_unique<BatchNormStatistics>(call.input_extents(0), is_bf16(*call.input(0)),
                                                call.instruction.floats[0]);
 }
 
 KernelPointer batch_norm_backward_reduce_kernel(const Call& call) {
-  const Extents extents = call.input_extents(0);
-  call.require_input(1, {extents.height, extents.width, extents.channels});
-  call.require_input(2, {extents.channels});
-  call.require_input(3, {extents.channels});
-  call.require_input(4, {extents.height, extents.width, extents.channels});
-  call.require_output(0, {extents.channels});
-  call.require_output(1, {extents.channels});
-  return std::make_unique<BatchNormBackwardReduce>(extents, is_bf16(*call.input(0)));
+  return std::make_unique<BatchNormBackwardReduce>(call.input_extents(0),
+                                                   is_bf16(*call.input(0)));
 }
 
 }  // namespace secateur

@@ -27,10 +27,7 @@ float standardise(const float* x, int64_t channels, double epsilon, float* xhat)
 class LayerNorm final : public PixelMap {
  public:
   LayerNorm(const Call& call, bool backward)
-      : PixelMap(call, backward, 1), epsilon_(call.instruction.floats[0]) {
-    call.require_input(backward ? 2 : 1, {channels()});
-    if (!backward) call.require_input(2, {channels()});
-  }
+      : PixelMap(call, backward, 1), epsilon_(call.instruction.floats[0]) {}
 
  private:
   void map(const Slice& slice, const float* x, float* y, float* xhat) const override {
@@ -114,11 +111,7 @@ KernelPointer layer_norm_backward_kernel(const Call& call) {
 }
 
 KernelPointer layer_norm_backward_parameters_kernel(const Call& call) {
-  const Extents extents = call.input_extents(0);
-  call.require_input(1, call.input(0)->shape);
-  call.require_output(0, {extents.channels});
-  call.require_output(1, {extents.channels});
-  return std::make_unique<LayerNormParameters>(*call.input(0), extents,
+  return std::make_unique<LayerNormParameters>(*call.input(0), call.input_extents(0),
                                                call.instruction.floats[0]);
 }
 

@@ -14,7 +14,6 @@ struct Window {
 };
 
 Window window_of(const Call& call) {
-  call.require_integer(0, 1, 1 << 20);
   const int64_t size = call.integer(0), before = (size - 1) / 2;
   return {before, size - 1 - before, call.real(0) / static_cast<float>(size), call.real(1),
           call.real(2)};

@@ -143,19 +143,11 @@ PoolSweep parse(const Call& call, bool maximum) {
 }
 
 KernelPointer forward(const Call& call, bool maximum) {
-  const PoolSweep p = parse(call, maximum);
-  call.require_input(0, p.picture());
-  call.require_output(0, p.pooled());
-  if (maximum) call.require_output(1, p.pooled());
-  return std::make_unique<Pool>(p, maximum);
+  return std::make_unique<Pool>(parse(call, maximum), maximum);
 }
 
 KernelPointer backward(const Call& call, bool maximum) {
-  const PoolSweep p = parse(call, maximum);
-  call.require_input(0, p.pooled());
-  if (maximum) call.require_input(1, p.pooled());
-  call.require_output(0, p.picture());
-  return std::make_unique<PoolBackward>(p, maximum);
+  return std::make_unique<PoolBackward>(parse(call, maximum), maximum);
 }
 
 }  // namespace

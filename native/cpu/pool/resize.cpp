@@ -101,17 +101,8 @@ class Resize final : public Kernel {
 };
 
 KernelPointer make(const Call& call, bool backward) {
-  constexpr int64_t kMostTaps = 64;
-  for (size_t i = 0; i < 5; ++i) call.require_integer(i, 1, INT32_MAX);
-  call.require_integer(5, 1, kMostTaps);
   const ResizeShape s{call.integer(0), call.integer(1), call.integer(2),
                       call.integer(3), call.integer(4), call.integer(5)};
-  const std::vector<int64_t> picture{s.in_height, s.in_width, s.channels};
-  const std::vector<int64_t> resized{s.out_height, s.out_width, s.channels};
-  call.require_input(0, backward ? resized : picture);
-  call.require_output(0, backward ? picture : resized);
-  for (const size_t table : {1, 2}) call.require_input(table, {s.out_height, s.taps});
-  for (const size_t table : {3, 4}) call.require_input(table, {s.out_width, s.taps});
   return std::make_unique<Resize>(*call.input(0), s, backward);
 }
 

@@ -16,7 +16,6 @@ namespace {
 // A block's rows should stay in the second-level cache.
 constexpr int64_t kBlockBytes = 512 << 10;
 constexpr int64_t kBandRows = 48;
-constexpr int64_t kLargestUnknowns = 1 << 15;
 
 class NormalEquations final : public Kernel {
  public:
@@ -142,16 +141,6 @@ class NormalEquations final : public Kernel {
 
 KernelPointer normal_equations_kernel(const Call& call) {
   const auto shape = ConvolutionShape::parse(call.instruction.ints);
-  call.require_input(0, {shape.in_height, shape.in_width, shape.in_channels});
-  call.require_input(1, {shape.out_height, shape.out_width, shape.out_channels});
-  call.require_integer(ConvolutionShape::kInts, 0, 1);
-  const int64_t unknowns = shape.group_in() * shape.taps() + 1;
-  if (unknowns > kLargestUnknowns) {
-    call.refuse("expected at most " + std::to_string(kLargestUnknowns) + " unknowns, found " +
-                std::to_string(unknowns) + ".");
-  }
-  call.require_output(0, {shape.groups, unknowns, unknowns});
-  call.require_output(1, {shape.groups, unknowns, shape.group_out()});
   return std::make_unique<NormalEquations>(shape, is_bf16(*call.input(0)), is_bf16(*call.input(1)),
                                            call.integer(ConvolutionShape::kInts) == 1);
 }

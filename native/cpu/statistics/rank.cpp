@@ -57,15 +57,7 @@ class Rank final : public Kernel {
 }  // namespace
 
 KernelPointer rank_kernel(const Call& call) {
-  const Extents extents = call.input_extents(0);
-  call.require_output(0, {extents.channels});
-  constexpr int64_t kLargestSide = 4096;
-  if (extents.height > kLargestSide || extents.width > kLargestSide) {
-    call.refuse("expected maps of at most " + std::to_string(kLargestSide) + " x " +
-                std::to_string(kLargestSide) + ", found " + std::to_string(extents.height) + " x " +
-                std::to_string(extents.width) + ".");
-  }
-  return std::make_unique<Rank>(extents, is_bf16(*call.input(0)));
+  return std::make_unique<Rank>(call.input_extents(0), is_bf16(*call.input(0)));
 }
 
 }  // namespace secateur

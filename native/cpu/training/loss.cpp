@@ -135,20 +135,7 @@ class SoftmaxCrossEntropy final : public Kernel {
 
 KernelPointer softmax_cross_entropy_kernel(const Call& call) {
   const int64_t classes = call.input(0)->elements();
-  call.require_input(1, {1});
-  call.require_input(2, {classes});
-  call.require_input(3, {1});
-  call.require_input(4, {1});
-  if ((call.input(3) == nullptr) != (call.input(4) == nullptr)) {
-    call.refuse("expected other_labels and label_shares both or neither.");
-  }
-  call.require_output(0, {1});
-  call.require_output(1, {classes});
   const LossAttributes attributes{call.real(0), call.real(1), call.real(2), call.real(3)};
-  if (!(attributes.temperature > 0)) {
-    call.refuse("expected a temperature above 0, found " + std::to_string(attributes.temperature) +
-                ".");
-  }
   const Value* const gradient = call.output(1);
   return std::make_unique<SoftmaxCrossEntropy>(classes, attributes,
                                                gradient != nullptr && is_bf16(*gradient));

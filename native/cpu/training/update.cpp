@@ -133,46 +133,25 @@ class AddGradients final : public Kernel {
 }  // namespace
 
 KernelPointer add_gradients_kernel(const Call& call) {
-  const auto& shape = call.input(0)->shape;
-  call.require_input(1, shape);
-  call.require_output(0, shape);
   return std::make_unique<AddGradients>(call.input(0)->elements());
 }
 
 KernelPointer average_kernel(const Call& call) {
-  const auto& shape = call.input(0)->shape;
-  call.require_input(1, shape);
-  call.require_input(2, {1});
-  call.require_output(0, shape);
   return std::make_unique<Average>(call.input(0)->elements());
 }
 
 KernelPointer fold_batch_norm_kernel(const Call& call) {
   const Value& weight = *call.input(0);
-  if (weight.shape.empty()) call.refuse("expected weight '" + weight.name + "' to have outputs.");
   const int64_t outputs = weight.shape[0];
-  for (size_t i = 1; i < 6; ++i) call.require_input(i, {outputs});
-  call.require_output(0, weight.shape);
-  call.require_output(1, {outputs});
   return std::make_unique<FoldBatchNorm>(outputs, weight.elements() / outputs,
                                          call.instruction.floats[0]);
 }
 
 KernelPointer sgd_kernel(const Call& call) {
-  const auto& shape = call.input(0)->shape;
-  for (size_t i = 1; i < 3; ++i) call.require_input(i, shape);
-  call.require_input(3, {2});
-  call.require_input(4, {1});
-  for (size_t i = 0; i < 2; ++i) call.require_output(i, shape);
   return std::make_unique<Sgd>(call.input(0)->elements(), call.real(0));
 }
 
 KernelPointer adamw_kernel(const Call& call) {
-  const auto& shape = call.input(0)->shape;
-  for (size_t i = 1; i < 4; ++i) call.require_input(i, shape);
-  call.require_input(4, {5});
-  call.require_input(5, {1});
-  for (size_t i = 0; i < 3; ++i) call.require_output(i, shape);
   return std::make_unique<AdamW>(call.input(0)->elements(), call.real(0));
 }
 

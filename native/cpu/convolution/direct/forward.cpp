@@ -252,12 +252,7 @@ void require_packed(const Call& call, const ConvolutionShape& shape, bool backwa
 
 KernelPointer convolution_kernel(const Call& call) {
   const auto shape = ConvolutionShape::parse(call.instruction.ints);
-  call.require_input(0, {shape.in_height, shape.in_width, shape.in_channels});
-  call.require_output(0, {shape.out_height, shape.out_width, shape.out_channels});
   require_packed(call, shape, false);
-  call.require_input(2, {shape.out_channels});
-  call.require_input(3, {shape.out_height, shape.out_width, shape.out_channels});
-  call.require_integer(ConvolutionShape::kInts, 0, 1);
   const Value& y = *call.output(0);
   if (const Value* residual = call.input(3); residual != nullptr && residual->dtype != y.dtype) {
     call.refuse("expected the residual '" + residual->name + "' to have the type of y, found another.");
@@ -270,8 +265,6 @@ KernelPointer convolution_kernel(const Call& call) {
 
 KernelPointer convolution_backward_data_kernel(const Call& call) {
   const auto shape = ConvolutionShape::parse(call.instruction.ints);
-  call.require_input(0, {shape.out_height, shape.out_width, shape.out_channels});
-  call.require_output(0, {shape.in_height, shape.in_width, shape.in_channels});
   require_packed(call, shape, true);
   if (shape.depthwise()) return depthwise_kernel(call, shape, true);
   return std::make_unique<PortableConvolution>(shape, true, is_bf16(*call.input(0)),

@@ -6,7 +6,6 @@
 
 #include "cpu/convolution/shape.h"
 #include "cpu/kernels.h"
-#include "cpu/precision.h"
 
 namespace secateur {
 
@@ -269,11 +268,6 @@ class ConvolutionGradient final : public Kernel {
 
 KernelPointer convolution_backward_weights_kernel(const Call& call) {
   const auto shape = ConvolutionShape::parse(call.instruction.ints);
-  parse_precision(call.integer(ConvolutionShape::kInts));
-  call.require_input(0, {shape.in_height, shape.in_width, shape.in_channels});
-  call.require_input(1, {shape.out_height, shape.out_width, shape.out_channels});
-  call.require_output(0, shape.weight_shape());
-  call.require_output(1, {shape.out_channels});
   return std::make_unique<ConvolutionGradient>(shape, is_bf16(*call.input(0)),
                                                is_bf16(*call.input(1)),
                                                call.output(1) != nullptr, call.entry.slice);

@@ -6,7 +6,6 @@
 #include <string>
 #include <utility>
 
-#include "cpu/convolution/onednn/checks.h"
 #include "cpu/convolution/onednn/plan.h"
 #include "cpu/convolution/onednn/runtime.h"
 #include "cpu/convolution/onednn/staging.h"
@@ -226,7 +225,7 @@ void Apply::run_call(const Slice& slice, const Primitive& primitive, const Area&
   size_t count = 3;
   if (has_bias_) addresses[count++] = slice.inputs[2];
   addresses[count++] = scratch;
-  run_primitive(primitive, std::span(addresses).first(count), layer_);
+  primitive.run(std::span(addresses).first(count), layer_);
   if (converts) convert(output, output_type_, result, result_type_, results);
 }
 
@@ -234,22 +233,10 @@ void Apply::run_call(const Slice& slice, const Primitive& primitive, const Area&
 
 std::unique_ptr<Kernel> apply_kernel(const Plan& plan, const Program& program,
                                      const Instruction& instruction, const Entry& entry) {
-  const auto expect = [&](const std::vector<int32_t>& arguments, size_t at, int64_t elements,
-                          int64_t images) {
-    if (!present(arguments, at)) return;
-    expect_elements(program, instruction, arguments[at], elements, images);
-  };
   const bool forward = instruction.op == Op::convolution;
   if (forward != (plan.direction == Direction::forward)) {
     throw Error("program-invalid", "Expected the weights of layer '" + instruction.layer +
                                        "' to be packed for its direction.");
-  }
-  expect(instruction.inputs, 0, plan.input_elements(), entry.images);
-  expect(instruction.inputs, 1, static_cast<int64_t>(plan.packed.get_size()), 0);
-  expect(instruction.outputs, 0, plan.result_elements(), entry.images);
-  if (forward) {
-    expect(instruction.inputs, 2, plan.shape.out_channels, 0);
-    expect(instruction.inputs, 3, plan.result_elements(), entry.images);
   }
   return std::make_unique<Apply>(plan, program, instruction, entry);
 }

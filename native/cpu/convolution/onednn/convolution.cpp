@@ -4,7 +4,6 @@
 #include <string>
 
 #include "cpu/convolution/onednn/apply.h"
-#include "cpu/convolution/onednn/checks.h"
 #include "cpu/convolution/onednn/pack.h"
 #include "cpu/convolution/onednn/plan.h"
 #include "cpu/convolution/onednn/runtime.h"
@@ -44,16 +43,14 @@ std::unique_ptr<Kernel> onednn_kernel(const Call& call) {
     case Op::pack_convolution: {
       const auto plan = make_plan(instruction.ints);
       if (!plan) return nullptr;
-      expect_elements(program, instruction, instruction.inputs[0], plan->shape.weight_elements(),
-                      0);
-      expect_elements(program, instruction, instruction.outputs[0],
-                      static_cast<int64_t>(plan->packed.get_size()), 0);
+      call.require_output(0, {static_cast<int64_t>(plan->packed.get_size())});
       return pack_kernel(*plan, instruction);
     }
     case Op::convolution:
     case Op::convolution_backward_data: {
       const auto plan = make_plan(packed_by(program, instruction).ints);
       if (!plan) return nullptr;
+      call.require_input(1, {static_cast<int64_t>(plan->packed.get_size())});
       return apply_kernel(*plan, program, instruction, entry);
     }
     case Op::convolution_backward_weights:

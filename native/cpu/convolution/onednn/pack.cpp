@@ -2,7 +2,6 @@
 
 #include <string>
 
-#include "cpu/convolution/onednn/checks.h"
 #include "cpu/convolution/onednn/runtime.h"
 #include "cpu/convolution/onednn/staging.h"
 #include "error.h"
@@ -34,7 +33,7 @@ class Pack : public Kernel {
       weights = rounded;
     }
     void* const addresses[] = {weights, slice.outputs[0], slice.scratch};
-    run_primitive(*primitive_, addresses, layer_);
+    primitive_->run(addresses, layer_);
   }
 
  private:

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cpu/convolution/onednn/runtime.h"
+#include "error.h"
 
 namespace secateur::onednn {
 
@@ -277,7 +278,7 @@ void Primitive::give_back(std::unique_ptr<Call> call) const {
   }
 }
 
-bool Primitive::run(std::span<void* const> addresses) const {
+void Primitive::run(std::span<void* const> addresses, const std::string& layer) const {
   std::unique_ptr<Call> call = take();
   dnnl_status_t status = dnnl_success;
   for (size_t i = 0; i < addresses.size() && status == dnnl_success; ++i) {
@@ -289,7 +290,8 @@ bool Primitive::run(std::span<void* const> addresses) const {
                                     call->arguments.data());
   }
   give_back(std::move(call));
-  return status == dnnl_success;
+  if (status == dnnl_success) return;
+  throw Error("program-invalid", "oneDNN could not run layer '" + layer + "'.");
 }
 
 }  // namespace secateur::onednn

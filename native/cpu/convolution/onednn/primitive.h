@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace secateur::onednn {
@@ -60,8 +61,9 @@ class Primitive {
   Primitive(dnnl::primitive primitive, std::vector<Argument> arguments);
   ~Primitive();
 
-  // One address for each argument, in order. False where oneDNN refuses.
-  bool run(std::span<void* const> addresses) const;
+  // One address for each argument, in order. Throws Error("program-invalid") where oneDNN refuses,
+  // naming the layer.
+  void run(std::span<void* const> addresses, const std::string& layer) const;
 
   int64_t scratch_bytes() const {
     return static_cast<int64_t>(arguments_.back().form.get_size());

@@ -167,7 +167,6 @@ bool is_bf16(const Value* value) { return value != nullptr && value->dtype == DT
 std::unique_ptr<Kernel> pack(const Call& call) {
   const auto tiling = packed(call.instruction.ints);
   if (!tiling) return nullptr;
-  call.require_input(0, ConvolutionShape::parse(call.instruction.ints).weight_shape());
   call.require_output(0, {packed_floats(*tiling) * 4});
   const bool bf16 = parse_precision(call.integer(kInts + 1)) == Precision::bf16;
   return std::make_unique<Pack>(*tiling, call.integer(kInts) == 1, bf16);
@@ -183,16 +182,7 @@ std::unique_ptr<Kernel> convolution(const Call& call, bool backward) {
       (pack->ints[kInts] == 1) != backward) {
     call.refuse("expected weights packed for the same shape and direction.");
   }
-  const std::vector<int64_t> result{tiling->result_height, tiling->result_width,
-                                    tiling->result_channels};
-  call.require_input(0, {tiling->source_height, tiling->source_width,
-                         tiling->source_channels});
   call.require_input(1, {packed_floats(*tiling) * 4});
-  call.require_output(0, result);
-  if (!backward) {
-    call.require_input(2, {tiling->result_channels});
-    call.require_input(3, result);
-  }
   return std::make_unique<Convolution>(*tiling, is_bf16(call.input(0)),
                                        is_bf16(call.output(0)),
                                        !backward && is_bf16(call.input(3)),
