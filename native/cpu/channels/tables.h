@@ -20,17 +20,9 @@ class ChannelTables {
 
   int64_t period() const { return period_; }
 
-  // Doubles first, so that both are aligned.
   int64_t scratch_bytes() const {
     return period_ * (doubles_ * static_cast<int64_t>(sizeof(double)) +
                       floats_ * static_cast<int64_t>(sizeof(float)));
-  }
-  double* sums(void* scratch, int64_t row) const {
-    return static_cast<double*>(scratch) + row * period_;
-  }
-  float* table(void* scratch, int64_t index) const {
-    return reinterpret_cast<float*>(static_cast<double*>(scratch) + doubles_ * period_) +
-           index * period_;
   }
 
   void clear_sums(void* scratch) const {
@@ -43,6 +35,16 @@ class ChannelTables {
     for (int64_t c = 0; c < channels_; ++c) to[c] = value(c);
     for (int64_t i = channels_; i < period_; ++i) to[i] = to[i - channels_];
   }
+  // Over `elements` numbers, with all tables and sums in place.
+  ChannelSweep sweep(void* scratch, bool bf16, int64_t elements) const {
+    ChannelSweep result{};
+    result.bf16 = bf16;
+    result.elements = elements;
+    result.period = period_;
+    for (int64_t i = 0; i < floats_; ++i) result.table[i] = table(scratch, i);
+    for (int64_t i = 0; i < doubles_; ++i) result.sums[i] = sums(scratch, i);
+    return result;
+  }
   // The sum of row `row` that belongs to `channel`.
   double sum_of(void* scratch, int64_t row, int64_t channel) const {
     double sum = 0;
@@ -51,6 +53,15 @@ class ChannelTables {
   }
 
  private:
+  // Doubles first, so that both are aligned.
+  double* sums(void* scratch, int64_t row) const {
+    return static_cast<double*>(scratch) + row * period_;
+  }
+  float* table(void* scratch, int64_t index) const {
+    return reinterpret_cast<float*>(static_cast<double*>(scratch) + doubles_ * period_) +
+           index * period_;
+  }
+
   const int64_t channels_;
   int64_t period_;
   const int64_t floats_, doubles_;

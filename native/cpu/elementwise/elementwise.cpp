@@ -90,13 +90,9 @@ class Gate final : public Kernel {
         tables_.fill(slice.scratch, 0, [&](int64_t c) { return gates[row * channels_ + c]; });
         filled = row;
       }
-      ChannelSweep sweep{};
-      sweep.bf16 = bf16_;
-      sweep.elements = elements_;
-      sweep.period = tables_.period();
+      ChannelSweep sweep = tables_.sweep(slice.scratch, bf16_, elements_);
       sweep.x = element(slice.inputs[0], repeats_ ? global % sources_ : image);
       sweep.y = element(slice.outputs[0], image);
-      sweep.table[0] = tables_.table(slice.scratch, 0);
       vectors_.multiply(sweep);
     }
   }

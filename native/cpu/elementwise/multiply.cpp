@@ -49,14 +49,10 @@ class ScaleChannels final : public Kernel {
         return bf16_ ? to_float(static_cast<const bfloat16*>(factors)[c])
                      : static_cast<const float*>(factors)[c];
       });
-      ChannelSweep sweep{};
-      sweep.bf16 = bf16_;
-      sweep.elements = mine.count();
-      sweep.period = tables_.period();
+      ChannelSweep sweep = tables_.sweep(slice.scratch, bf16_, mine.count());
       const int64_t first = image * extents_.elements() + mine.first;
       sweep.x = element_at(slice.inputs[0], bf16_, first);
       sweep.y = element_at(slice.outputs[0], bf16_, first);
-      sweep.table[0] = tables_.table(slice.scratch, 0);
       vectors_.multiply(sweep);
     }
   }
@@ -81,15 +77,9 @@ class ScaleChannelsBackward final : public Kernel {
     tables_.fill(slice.scratch, 0, [](int64_t) { return 0.0f; });
     for (int64_t image = 0; image < slice.images; ++image) {
       tables_.clear_sums(slice.scratch);
-      ChannelSweep sweep{};
-      sweep.bf16 = bf16_;
-      sweep.elements = extents_.elements();
-      sweep.period = tables_.period();
+      ChannelSweep sweep = tables_.sweep(slice.scratch, bf16_, extents_.elements());
       sweep.second = element_at(slice.inputs[0], bf16_, image * extents_.elements());
       sweep.x = element_at(slice.inputs[1], bf16_, image * extents_.elements());
-      sweep.table[0] = tables_.table(slice.scratch, 0);
-      sweep.sums[0] = tables_.sums(slice.scratch, 0);
-      sweep.sums[1] = tables_.sums(slice.scratch, 1);
       vectors_.normalise_backward_sums(sweep);
       void* const dx = element_at(slice.outputs[0], bf16_, image * extents_.channels);
       for (int64_t c = 0; c < extents_.channels; ++c) {

@@ -29,15 +29,11 @@ class Normalise final : public Kernel {
   void run(const Slice& slice) const override {
     fill_tables(slice);
     const Range mine = part_of(slice.images * elements_, tables_.period(), slice);
-    ChannelSweep sweep{};
-    sweep.bf16 = bf16_;
-    sweep.elements = mine.count();
-    sweep.period = tables_.period();
+    ChannelSweep sweep = tables_.sweep(slice.scratch, bf16_, mine.count());
     sweep.x = element_at(slice.inputs[0], bf16_, mine.first);
     if (slice.inputs[5] != nullptr) sweep.second = element_at(slice.inputs[5], bf16_, mine.first);
     sweep.y = element_at(slice.outputs[0], bf16_, mine.first);
     sweep.relu = relu_;
-    for (int64_t i = 0; i < 3; ++i) sweep.table[i] = tables_.table(slice.scratch, i);
     vectors_.normalise(sweep);
   }
 
@@ -84,16 +80,12 @@ class NormaliseBackward final : public Kernel {
       return -factor(c) * inverse_deviation[c] * dscale[c] / count_;
     });
     tables_.fill(slice.scratch, 3, [&](int64_t c) { return -factor(c) * doffset[c] / count_; });
-    ChannelSweep sweep{};
-    sweep.bf16 = bf16_;
-    sweep.elements = slice.images * elements_;
-    sweep.period = tables_.period();
+    ChannelSweep sweep = tables_.sweep(slice.scratch, bf16_, slice.images * elements_);
     sweep.second = slice.inputs[0];
     sweep.x = slice.inputs[1];
     sweep.output = slice.inputs[7];
     sweep.y = slice.outputs[0];
     sweep.dresidual = slice.outputs[1];
-    for (int64_t i = 0; i < 4; ++i) sweep.table[i] = tables_.table(slice.scratch, i);
     vectors_.normalise_backward(sweep);
   }
 

@@ -31,14 +31,8 @@ class BatchNormStatistics final : public Kernel {
     tables_.fill(slice.scratch, 0, [&](int64_t channel) {
       return rough_mean(slice.inputs[0], pixels, channel);
     });
-    ChannelSweep sweep{};
-    sweep.bf16 = bf16_;
-    sweep.elements = pixels * extents_.channels;
-    sweep.period = tables_.period();
+    ChannelSweep sweep = tables_.sweep(slice.scratch, bf16_, pixels * extents_.channels);
     sweep.x = slice.inputs[0];
-    sweep.table[0] = tables_.table(slice.scratch, 0);
-    sweep.sums[0] = tables_.sums(slice.scratch, 0);
-    sweep.sums[1] = tables_.sums(slice.scratch, 1);
     vectors_.moments(sweep);
     auto* const partial = static_cast<double*>(slice.partial);
     const auto count = static_cast<double>(pixels);
@@ -118,16 +112,10 @@ class BatchNormBackwardReduce final : public Kernel {
     const auto* const mean = static_cast<const float*>(slice.inputs[2]);
     tables_.clear_sums(slice.scratch);
     tables_.fill(slice.scratch, 0, [&](int64_t channel) { return mean[channel]; });
-    ChannelSweep sweep{};
-    sweep.bf16 = bf16_;
-    sweep.elements = slice.images * extents_.elements();
-    sweep.period = tables_.period();
+    ChannelSweep sweep = tables_.sweep(slice.scratch, bf16_, slice.images * extents_.elements());
     sweep.second = slice.inputs[0];
     sweep.x = slice.inputs[1];
     sweep.output = slice.inputs[4];
-    sweep.table[0] = tables_.table(slice.scratch, 0);
-    sweep.sums[0] = tables_.sums(slice.scratch, 0);
-    sweep.sums[1] = tables_.sums(slice.scratch, 1);
     vectors_.normalise_backward_sums(sweep);
     auto* const partial = static_cast<double*>(slice.partial);
     for (int64_t c = 0; c < extents_.channels; ++c) {
