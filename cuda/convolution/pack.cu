@@ -1,38 +1,13 @@
 #include "convolution/pack.h"
 
-#include <string>
-
 #include "device/launch.h"
 #include "device/number.h"
-#include "error.h"
 #include "kernels.h"
+#include "program/pack_attributes.h"
 
 namespace secateur::cuda {
 
 namespace pack {
-
-struct Attributes {
-  ConvolutionShape shape;
-  bool backward, bf16;
-
-  static Attributes parse(std::span<const int64_t> ints) {
-    const size_t expected = operations()[static_cast<size_t>(Op::pack_convolution)].ints.size();
-    if (ints.size() != expected) {
-      throw Error("program-invalid", "Expected " + std::to_string(expected) +
-                                         " numbers to describe packed weights, found " +
-                                         std::to_string(ints.size()) + ".");
-    }
-    const auto shape = ConvolutionShape::parse(ints);
-    const int64_t direction = ints[ConvolutionShape::kInts];
-    const int64_t precision = ints[ConvolutionShape::kInts + 1];
-    if (direction < 0 || direction > 1 || precision < 0 || precision > 2) {
-      throw Error("program-invalid",
-                  "Expected a direction of 0 or 1 and a precision from 0 to 2, found " +
-                      std::to_string(direction) + " and " + std::to_string(precision) + ".");
-    }
-    return {shape, direction == 1, precision == 1};
-  }
-};
 
 // One number of the packed form from [out, in / groups, tap].
 struct Pack {
@@ -56,19 +31,19 @@ struct Pack {
 }  // namespace pack
 
 int64_t packed_bytes(std::span<const int64_t> ints) {
-  const auto attributes = pack::Attributes::parse(ints);
+  const auto attributes = PackAttributes::parse(ints);
   return PackedForm(attributes.shape, attributes.backward).bytes();
 }
 
 KernelPointer pack_convolution_kernel(const Call& call) {
-  const auto attributes = pack::Attributes::parse(call.instruction.ints);
+  const auto attributes = PackAttributes::parse(call.instruction.ints);
   const PackedForm form(attributes.shape, attributes.backward);
   call.require_output(0, {form.bytes()});
   return simple_kernel([=](const Slice& slice) {
     for_each(slice.stream, form.elements(),
              pack::Pack{as<float>(slice.inputs[0]), as<float>(slice.outputs[0]), form.taps,
                         form.sources, form.results, attributes.shape.group_in(),
-                        attributes.backward, attributes.bf16});
+                        attributes.backward, attributes.precision == Precision::bf16});
   });
 }
 

@@ -5,10 +5,10 @@
 #include <array>
 
 #include "cpu/convolution/pack.h"
-#include "cpu/convolution/shape.h"
 #include "cpu/convolution/winograd/forward.h"
 #include "cpu/kernels.h"
 #include "error.h"
+#include "program/pack_attributes.h"
 
 #ifdef SECATEUR_WITH_ONEDNN
 #include "cpu/convolution/onednn/convolution.h"
@@ -45,14 +45,7 @@ class CpuBackend final : public Backend {
   }
 
   int64_t packed_bytes(std::span<const int64_t> ints) const override {
-    const size_t expected =
-        operations()[static_cast<size_t>(Op::pack_convolution)].ints.size();
-    if (ints.size() != expected) {
-      throw Error("program-invalid", "Expected " + std::to_string(expected) +
-                                         " numbers to describe packed weights, found " +
-                                         std::to_string(ints.size()) + ".");
-    }
-    ConvolutionShape::parse(ints);
+    PackAttributes::parse(ints);  // whoever serves it
     if (engine_ == Engine::automatic) {
       const int64_t bytes = winograd_packed_bytes(ints);
       if (bytes >= 0) return bytes;

@@ -18,8 +18,9 @@ struct Extents {
 };
 
 // One instruction of one entry. Counts and types of its arguments have been verified; shapes are
-// checked with this: require_* throws Error("program-invalid") with a sentence that names the argument, what was
-// expected and what was found. Extents of one do not matter: [10, 64] is [10, 64, 1, 1].
+// checked with this: require_* throws Error("program-invalid") with a sentence that names the
+// argument, what was expected and what was found. Extents of one do not matter: [10, 64] is
+// [10, 64, 1, 1].
 struct Call {
   const Program& program;
   const Instruction& instruction;

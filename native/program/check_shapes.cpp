@@ -5,6 +5,7 @@
 
 #include "program/convolution_shape.h"
 #include "program/gather_shape.h"
+#include "program/pack_attributes.h"
 #include "program/window.h"
 
 namespace secateur {
@@ -59,7 +60,7 @@ void fold_batch_norm(const Call& call) {
 }
 
 void pack_convolution(const Call& call) {
-  call.require_input(0, ConvolutionShape::parse(call.instruction.ints).weight_shape());
+  call.require_input(0, PackAttributes::parse(call.instruction.ints).shape.weight_shape());
 }
 
 void convolution(const Call& call) {

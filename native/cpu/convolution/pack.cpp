@@ -4,33 +4,17 @@
 
 #include "cpu/convolution/shape.h"
 #include "cpu/kernels.h"
-#include "cpu/precision.h"
-#include "error.h"
+#include "program/pack_attributes.h"
 
 namespace secateur {
 
 namespace {
 
-struct PackAttributes {
-  ConvolutionShape shape;
-  bool backward, bf16;
-
-  static PackAttributes parse(std::span<const int64_t> ints) {
-    const auto shape = ConvolutionShape::parse(ints);
-    const int64_t direction = ints[ConvolutionShape::kInts];
-    if (direction < 0 || direction > 1) {
-      throw Error("program-invalid", "Expected a direction of 0 or 1, found " +
-                                         std::to_string(direction) + ".");
-    }
-    const Precision precision = parse_precision(ints[ConvolutionShape::kInts + 1]);
-    return {shape, direction == 1, precision == Precision::bf16};
-  }
-};
-
 class PackConvolution final : public Kernel {
  public:
   explicit PackConvolution(const PackAttributes& attributes)
-      : shape_(attributes.shape), backward_(attributes.backward), bf16_(attributes.bf16),
+      : shape_(attributes.shape), backward_(attributes.backward),
+        bf16_(attributes.precision == Precision::bf16),
         form_(shape_, backward_, vector_kernels().lanes) {}
 
   void run(const Slice& slice) const override {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "cpu/convolution/onednn/runtime.h"
-#include "cpu/precision.h"
+#include "program/precision.h"
 
 namespace secateur::onednn {
 

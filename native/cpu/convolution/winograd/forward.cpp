@@ -7,9 +7,9 @@
 #include "cpu/convolution/winograd/gradient.h"
 #include "cpu/convolution/winograd/shape.h"
 #include "cpu/parts.h"
-#include "cpu/precision.h"
 #include "cpu_features.h"
 #include "error.h"
+#include "program/precision.h"
 
 namespace secateur {
 

@@ -5,11 +5,11 @@
 #include <optional>
 #include <span>
 
-#include "program/call.h"
 #include "cpu/convolution/shape.h"
 #include "cpu/convolution/winograd/kernels.h"
 #include "cpu/parts.h"
-#include "cpu/precision.h"
+#include "program/call.h"
+#include "program/precision.h"
 #include "program/program.h"
 
 namespace secateur::winograd {
