@@ -4,6 +4,7 @@
 
 #include "convolution/geometry.h"
 #include "convolution/pack.h"
+#include "convolution/tile.h"
 #include "device/block.h"
 #include "device/launch.h"
 #include "device/number.h"
@@ -12,11 +13,6 @@
 namespace secateur::cuda {
 
 namespace forward {
-
-constexpr int kPixels = 64, kChannels = 64, kDepth = 16;  // of a tile
-constexpr int kThreads = 256;
-constexpr int kEach = 4;  // pixels and channels that one thread sums
-constexpr int kSide = kChannels / kEach;
 
 struct Arguments {
   Geometry geometry;
@@ -40,23 +36,18 @@ __device__ __forceinline__ void finish(const Arguments& a, int64_t pixel, int ch
   static_cast<R*>(a.result)[at] = stored<R>(sum);
 }
 
-struct Tiles {
-  float sources[kDepth][kPixels + kEach];  // padded against bank conflicts
-  float weights[kDepth][kChannels];
-};
-
-// Loads rows [first, first + kDepth) of the product: `pixel` is this thread's, of all images.
+// Loads rows [first, first + kTileDepth) of the product: `pixel` is this thread's, of all images.
 template <class S>
 __device__ __forceinline__ void load_sources(const Arguments& a, Tiles& tiles, int64_t pixel,
                                              int first, int group) {
   const Geometry& g = a.geometry;
   const int sources = g.group_sources(), rows = g.taps() * sources;
-  const int column = static_cast<int>(threadIdx.x) % kPixels;
+  const int column = static_cast<int>(threadIdx.x) % kTileRows;
   const bool inside = pixel < a.pixels;
   const int64_t image = inside ? pixel / g.result_pixels() : 0;
   const int within = static_cast<int>(inside ? pixel % g.result_pixels() : 0);
-  for (int depth = static_cast<int>(threadIdx.x) / kPixels; depth < kDepth;
-       depth += kThreads / kPixels) {
+  for (int depth = static_cast<int>(threadIdx.x) / kTileRows; depth < kTileDepth;
+       depth += kTileThreads / kTileRows) {
     const int row = first + depth;
     float value = 0;
     if (inside && row < rows) {
@@ -68,7 +59,7 @@ __device__ __forceinline__ void load_sources(const Arguments& a, Tiles& tiles, i
         value = to_float(static_cast<const S*>(a.source)[at * g.source_channels + channel]);
       }
     }
-    tiles.sources[depth][column] = value;
+    tiles.left[depth][column] = value;
   }
 }
 
@@ -76,49 +67,40 @@ __device__ __forceinline__ void load_weights(const Arguments& a, Tiles& tiles, i
                                              int channel, int group) {
   const Geometry& g = a.geometry;
   const int rows = g.taps() * g.group_sources(), results = g.group_results();
-  const int column = static_cast<int>(threadIdx.x) % kChannels;
-  for (int depth = static_cast<int>(threadIdx.x) / kChannels; depth < kDepth;
-       depth += kThreads / kChannels) {
+  const int column = static_cast<int>(threadIdx.x) % kTileColumns;
+  for (int depth = static_cast<int>(threadIdx.x) / kTileColumns; depth < kTileDepth;
+       depth += kTileThreads / kTileColumns) {
     const int row = first + depth;
     const bool inside = row < rows && channel + column < results;
     const int64_t at = (static_cast<int64_t>(group) * rows + row) * results + channel + column;
-    tiles.weights[depth][column] = inside ? a.packed[at] : 0;
+    tiles.right[depth][column] = inside ? a.packed[at] : 0;
   }
 }
 
 // blocks: tiles of pixels, tiles of channels, groups.
 template <class S, class R>
-__global__ void __launch_bounds__(kThreads) tiled_kernel(Arguments a) {
+__global__ void __launch_bounds__(kTileThreads) tiled_kernel(Arguments a) {
   Tiles& tiles = shared<Tiles>();
   const Geometry& g = a.geometry;
   const int group = static_cast<int>(blockIdx.z);
-  const int64_t first_pixel = static_cast<int64_t>(blockIdx.x) * kPixels;
-  const int first_channel = static_cast<int>(blockIdx.y) * kChannels;
+  const int64_t first_pixel = static_cast<int64_t>(blockIdx.x) * kTileRows;
+  const int first_channel = static_cast<int>(blockIdx.y) * kTileColumns;
   const int thread = static_cast<int>(threadIdx.x);
-  const int row = thread / kSide * kEach, column = thread % kSide * kEach;
-  float sums[kEach][kEach] = {};
+  TileSums sums(thread);
   const int rows = g.taps() * g.group_sources();
-  for (int first = 0; first < rows; first += kDepth) {
-    load_sources<S>(a, tiles, first_pixel + thread % kPixels, first, group);
+  for (int first = 0; first < rows; first += kTileDepth) {
+    load_sources<S>(a, tiles, first_pixel + thread % kTileRows, first, group);
     load_weights(a, tiles, first, first_channel, group);
     __syncthreads();
-#pragma unroll
-    for (int depth = 0; depth < kDepth; ++depth) {
-      for (int i = 0; i < kEach; ++i) {
-        const float source = tiles.sources[depth][row + i];
-        for (int j = 0; j < kEach; ++j) {
-          sums[i][j] = fmaf(source, tiles.weights[depth][column + j], sums[i][j]);
-        }
-      }
-    }
+    sums.add_products(tiles);
     __syncthreads();
   }
-  for (int i = 0; i < kEach; ++i) {
-    for (int j = 0; j < kEach; ++j) {
-      const int64_t pixel = first_pixel + row + i;
-      const int channel = first_channel + column + j;
+  for (int i = 0; i < kTileEach; ++i) {
+    for (int j = 0; j < kTileEach; ++j) {
+      const int64_t pixel = first_pixel + sums.row + i;
+      const int channel = first_channel + sums.column + j;
       if (pixel >= a.pixels || channel >= g.group_results()) continue;
-      finish<R>(a, pixel, group * g.group_results() + channel, sums[i][j]);
+      finish<R>(a, pixel, group * g.group_results() + channel, sums.values[i][j]);
     }
   }
 }
@@ -164,9 +146,9 @@ void run(cudaStream_t stream, const Arguments& a) {
     for_each(stream, a.pixels * g.result_channels, Direct<S, R>{a});
     return;
   }
-  const dim3 blocks(blocks_for(a.pixels, kPixels), blocks_for(g.group_results(), kChannels, 65535),
+  const dim3 blocks(blocks_for(a.pixels, kTileRows), blocks_for(g.group_results(), kTileColumns, 65535),
                     blocks_for(g.groups, 1, 65535));
-  launch(stream, {blocks, {kThreads}, sizeof(Tiles)}, tiled_kernel<S, R>, a);
+  launch(stream, {blocks, {kTileThreads}, sizeof(Tiles)}, tiled_kernel<S, R>, a);
 }
 
 void run(const Slice& slice, Arguments a, bool source_bf16, bool result_bf16) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "convolution/geometry.h"
+#include "convolution/tile.h"
 #include "device/block.h"
 #include "device/launch.h"
 #include "device/number.h"
@@ -14,10 +15,6 @@ namespace secateur::cuda {
 
 namespace gradient {
 
-constexpr int kRows = 64, kChannels = 64, kDepth = 16;  // of a tile
-constexpr int kThreads = 256;
-constexpr int kEach = 4;  // rows and channels that one thread sums
-constexpr int kSide = kChannels / kEach;
 constexpr int64_t kLeastChunk = 256;  // pixels
 // What the chunks of a slice leave, beyond which chunks grow instead.
 constexpr int64_t kMostPartialBytes = 32 << 20;
@@ -28,11 +25,6 @@ struct Arguments {
   int64_t chunk;      // pixels
   const void *x, *dy;
   float* partial;  // [chunk][group][row][output]
-};
-
-struct Tiles {
-  float sources[kDepth][kRows + kEach];  // padded against bank conflicts
-  float gradients[kDepth][kChannels];
 };
 
 // x of `row`, a tap and a source channel of the group, as result pixel `pixel` reads it.
@@ -52,52 +44,43 @@ __device__ __forceinline__ float source_at(const Arguments& a, int64_t pixel, in
 
 // blocks: tiles of outputs and rows, chunks, groups.
 template <class X, class Y>
-__global__ void __launch_bounds__(kThreads) tiled_kernel(Arguments a) {
+__global__ void __launch_bounds__(kTileThreads) tiled_kernel(Arguments a) {
   Tiles& tiles = shared<Tiles>();
   const Geometry& g = a.geometry;
   const int rows = g.taps() * g.group_sources(), outputs = g.group_results();
-  const int row_tiles = (rows + kRows - 1) / kRows;
-  const int first_row = static_cast<int>(blockIdx.x) % row_tiles * kRows;
-  const int first_output = static_cast<int>(blockIdx.x) / row_tiles * kChannels;
+  const int row_tiles = (rows + kTileRows - 1) / kTileRows;
+  const int first_row = static_cast<int>(blockIdx.x) % row_tiles * kTileRows;
+  const int first_output = static_cast<int>(blockIdx.x) / row_tiles * kTileColumns;
   const int group = static_cast<int>(blockIdx.z);
   const int64_t start = static_cast<int64_t>(blockIdx.y) * a.chunk;
   const int64_t stop = start + a.chunk < a.pixels ? start + a.chunk : a.pixels;
   const int thread = static_cast<int>(threadIdx.x);
-  const int row = thread / kSide * kEach, column = thread % kSide * kEach;
-  float sums[kEach][kEach] = {};
-  for (int64_t first = start; first < stop; first += kDepth) {
-    for (int i = thread; i < kDepth * kRows; i += kThreads) {
-      const int64_t pixel = first + i / kRows;
-      const int own = first_row + i % kRows;
-      tiles.sources[i / kRows][i % kRows] =
+  TileSums sums(thread);
+  for (int64_t first = start; first < stop; first += kTileDepth) {
+    for (int i = thread; i < kTileDepth * kTileRows; i += kTileThreads) {
+      const int64_t pixel = first + i / kTileRows;
+      const int own = first_row + i % kTileRows;
+      tiles.left[i / kTileRows][i % kTileRows] =
           pixel < stop && own < rows ? source_at<X>(a, pixel, own, group) : 0;
     }
-    for (int i = thread; i < kDepth * kChannels; i += kThreads) {
-      const int64_t pixel = first + i / kChannels;
-      const int own = first_output + i % kChannels;
+    for (int i = thread; i < kTileDepth * kTileColumns; i += kTileThreads) {
+      const int64_t pixel = first + i / kTileColumns;
+      const int own = first_output + i % kTileColumns;
       const int64_t at = pixel * g.result_channels + static_cast<int64_t>(group) * outputs + own;
-      tiles.gradients[i / kChannels][i % kChannels] =
+      tiles.right[i / kTileColumns][i % kTileColumns] =
           pixel < stop && own < outputs ? to_float(static_cast<const Y*>(a.dy)[at]) : 0;
     }
     __syncthreads();
-#pragma unroll
-    for (int depth = 0; depth < kDepth; ++depth) {
-      for (int i = 0; i < kEach; ++i) {
-        const float source = tiles.sources[depth][row + i];
-        for (int j = 0; j < kEach; ++j) {
-          sums[i][j] = fmaf(source, tiles.gradients[depth][column + j], sums[i][j]);
-        }
-      }
-    }
+    sums.add_products(tiles);
     __syncthreads();
   }
   float* const to =
       a.partial + (static_cast<int64_t>(blockIdx.y) * g.groups + group) * rows * outputs;
-  for (int i = 0; i < kEach; ++i) {
-    for (int j = 0; j < kEach; ++j) {
-      const int own_row = first_row + row + i, output = first_output + column + j;
+  for (int i = 0; i < kTileEach; ++i) {
+    for (int j = 0; j < kTileEach; ++j) {
+      const int own_row = first_row + sums.row + i, output = first_output + sums.column + j;
       if (own_row >= rows || output >= outputs) continue;
-      to[static_cast<int64_t>(own_row) * outputs + output] = sums[i][j];
+      to[static_cast<int64_t>(own_row) * outputs + output] = sums.values[i][j];
     }
   }
 }
@@ -207,10 +190,10 @@ class WeightsGradient final : public Kernel {
     if (g.groups > 1 && g.group_results() < kLeastTiled) {
       for_each(slice.stream, chunks_ * weights_, Direct<X, Y>{a});
     } else {
-      const int64_t tiles = ceiling(rows_, kRows) * ceiling(g.group_results(), kChannels);
+      const int64_t tiles = ceiling(rows_, kTileRows) * ceiling(g.group_results(), kTileColumns);
       const dim3 blocks(blocks_for(tiles, 1), blocks_for(chunks_, 1, 65535),
                         blocks_for(g.groups, 1, 65535));
-      launch(slice.stream, {blocks, {kThreads}, sizeof(Tiles)}, tiled_kernel<X, Y>, a);
+      launch(slice.stream, {blocks, {kTileThreads}, sizeof(Tiles)}, tiled_kernel<X, Y>, a);
     }
     if (!bias_) return;
     for_each(slice.stream, chunks_ * g.result_channels,
