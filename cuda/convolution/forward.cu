@@ -146,7 +146,8 @@ void run(cudaStream_t stream, const Arguments& a) {
     for_each(stream, a.pixels * g.result_channels, Direct<S, R>{a});
     return;
   }
-  const dim3 blocks(blocks_for(a.pixels, kTileRows), blocks_for(g.group_results(), kTileColumns, 65535),
+  const dim3 blocks(blocks_for(a.pixels, kTileRows),
+                    blocks_for(g.group_results(), kTileColumns, 65535),
                     blocks_for(g.groups, 1, 65535));
   launch(stream, {blocks, {kTileThreads}, sizeof(Tiles)}, tiled_kernel<S, R>, a);
 }
