@@ -3,6 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { availableParallelism, cpus, loadavg, totalmem } from "node:os";
 import process from "node:process";
+import type { ProductRates } from "../src/native/addon.ts";
 import { loadAddon } from "../src/native/binding.ts";
 import { cpuFeatures } from "../src/native/session.ts";
 import { ROOT } from "../src/native/setup/sources.ts";
@@ -12,6 +13,8 @@ export interface Machine {
   readonly cpu: string;
   /** What kernels may use, after SECATEUR_ISA. */
   readonly instructionSets: readonly string[];
+  /** Multiply-accumulates a second of one core, by which products of bf16 are chosen. */
+  readonly productRates: ProductRates;
   readonly cores: number;
   readonly memoryBytes: number;
   /** Work of others in the minute before: figures taken above a tenth or so are noise. */
@@ -43,6 +46,7 @@ export function provenance(peerVersions: Readonly<Record<string, string>> = {}):
       cpu: cpus()[0]?.model ?? "unknown",
       instructionSets: Object.entries(cpuFeatures()).filter(([, usable]) => usable)
         .map(([name]) => name),
+      productRates: loadAddon().productRates(),
       cores: availableParallelism(),
       memoryBytes: totalmem(),
       load: loadavg()[0],

@@ -54,10 +54,15 @@ async function measureBenchmark(
   benchmark: Benchmark,
   options: MeasureOptions,
   origin: Provenance,
+  wanted = "",
 ): Promise<BenchmarkResult> {
   const { threads, rounds, quick } = options;
   const rows: Row[] = [];
-  for (const one of await benchmark.cases(options)) {
+  const cases = (await benchmark.cases(options)).filter(({ name }) => name.includes(wanted));
+  if (cases.length === 0) {
+    throw new SecateurError("option-invalid", `No row of it has ${wanted} in its name.`);
+  }
+  for (const one of cases) {
     say(one.name);
     rows.push(...await measureCase(one, options));
   }
@@ -81,7 +86,7 @@ async function measureAll(command: BenchCommand, options: BenchmarkOptions): Pro
   let failed = false;
   for (const benchmark of benchmarks) {
     try {
-      const result = await measureBenchmark(benchmark, measuring, origin);
+      const result = await measureBenchmark(benchmark, measuring, origin, command.rows);
       results.push(result);
       if (out !== undefined) say(`written: ${await writeResult(out, result)}`);
     } catch (thrown) {

@@ -13,6 +13,11 @@ const OPTIONS = {
     value: "count",
     help: "threads of either side (2)",
   },
+  rows: {
+    schema: text("part of a row's name").optional(),
+    value: "text",
+    help: "only the rows whose name contains this, such as bf16",
+  },
   rounds: {
     schema: whole(1, 1000).optional(),
     value: "count",

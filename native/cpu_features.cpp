@@ -9,6 +9,7 @@
 #include <string>
 
 #include "error.h"
+#include "product_rates.h"
 
 namespace secateur {
 
@@ -47,21 +48,32 @@ CpuFeatures detect() {
   return found;
 }
 
+bool bf16_dot_is_faster() {
+  const ProductRates& rates = product_rates();
+  return rates.bf16 > rates.f32;
+}
+
 }  // namespace
 
-CpuFeatures cpu_features() {
+const CpuFeatures& hardware_features() {
   static const CpuFeatures hardware = detect();
+  return hardware;
+}
+
+CpuFeatures cpu_features() {
+  const CpuFeatures& hardware = hardware_features();
   const char* const variable = std::getenv("SECATEUR_ISA");
-  if (variable == nullptr) return hardware;
-  const std::string limit = variable;
-  const bool amx = limit == "amx", avx512 = amx || limit == "avx512";
-  const bool avx2 = avx512 || limit == "avx2";
+  const std::string limit = variable == nullptr ? "amx" : variable;
+  const bool amx = limit == "amx", dot = limit == "avx512-bf16";
+  const bool avx512 = amx || dot || limit == "avx512", avx2 = avx512 || limit == "avx2";
   if (!avx2 && limit != "portable") {
-    throw Error("option-invalid",
-                "Expected SECATEUR_ISA to be portable, avx2, avx512 or amx, found " + limit + ".");
+    throw Error("option-invalid", "Expected SECATEUR_ISA to be portable, avx2, avx512, avx512-bf16 "
+                                  "or amx, found " + limit + ".");
   }
-  return {hardware.avx2 && avx2, hardware.avx512 && avx512, hardware.avx512_bf16 && avx512,
-          hardware.amx_bf16 && amx};
+  CpuFeatures allowed{hardware.avx2 && avx2, hardware.avx512 && avx512,
+                      hardware.avx512_bf16 && avx512, false, hardware.amx_bf16 && amx};
+  if (allowed.avx512_bf16) allowed.bf16_dot = dot || (amx && bf16_dot_is_faster());
+  return allowed;
 }
 
 void flush_denormals() {

@@ -73,13 +73,13 @@ async function openCompared(
 
 function caseOf(work: Workload, options: BenchmarkOptions, trials: Trials): Case {
   const { network: { title, macs, peer }, images, precision, least } = work;
-  const { dtype, amx } = precision;
+  const { dtype, fast } = precision;
   const parameters = { ...peer, ...precision, images };
   return {
     name: `inference ${title} ${dtype}, batch ${images}`,
     unit: "images/s",
     better: "higher",
-    operations: { count: 2 * macs, dtype: amx && dtype === "bf16" ? "bf16" : "f32" },
+    operations: { count: 2 * macs, dtype: fast && dtype === "bf16" ? "bf16" : "f32" },
     details: { network: title, side: peer.side, images, dtype },
     ours: () => openCompared(work, options),
     peers: [{

@@ -6,13 +6,13 @@ import { networkOf, type Precision, precisions } from "./network.ts";
 const MIB = 2 ** 20;
 
 /** Peak resident size of three training steps, less what was resident with data and weights. */
-function caseOf({ dtype, amx }: Precision, options: BenchmarkOptions): Case {
+function caseOf({ dtype, fast }: Precision, options: BenchmarkOptions): Case {
   const images = options.quick ? 4 : 128;
   const { title, peer } = networkOf(options);
   const given = [peer.network, String(images), String(options.threads)];
   const contestant = (about: string, command: readonly string[]) =>
     Promise.resolve({ about, measure: async () => await bytesOf(command) / MIB, close: () => {} });
-  const peerDtype = amx && dtype === "bf16" ? "bf16" : "f32";
+  const peerDtype = fast && dtype === "bf16" ? "bf16" : "f32";
   return {
     name: `memory of a training step of ${title} ${dtype}, batch ${images}`,
     unit: "MiB",

@@ -84,17 +84,17 @@ export type { Dtype };
 
 export interface Precision {
   readonly dtype: Dtype;
-  /** Whether the processor multiplies bf16 matrices: peers then try all their ways in bf16. */
-  readonly amx: boolean;
+  /** Whether the processor multiplies bf16 faster than f32: peers then try all their ways in bf16. */
+  readonly fast: boolean;
   /** Whether it computes in bf16 at all: peers then try one way of each kind. */
   readonly bf16: boolean;
 }
 
 /** f32 always, exact and fast; bf16 where its arithmetic or its half-sized traffic can pay. */
 export function precisions(): Precision[] {
-  const { amxBf16: amx, avx512, avx512Bf16: bf16 } = cpuFeatures();
+  const { amxBf16, bf16Dot, avx512, avx512Bf16: bf16 } = cpuFeatures();
   const dtypes: Dtype[] = ["f32", "f32-fast", ...(avx512 ? ["bf16" as const] : [])];
-  return dtypes.map((dtype) => ({ dtype, amx, bf16 }));
+  return dtypes.map((dtype) => ({ dtype, fast: amxBf16 || bf16Dot, bf16 }));
 }
 
 /** Least ratios to PyTorch that are asked of a work, by precision. */

@@ -54,14 +54,14 @@ const FEW_ROUNDS = 3;
 
 function caseOf(work: Workload, options: BenchmarkOptions, trials: Trials): Case {
   const { network: { graph, title, macs, peer }, images, precision, least, large } = work;
-  const { dtype, amx } = precision;
+  const { dtype, fast } = precision;
   const parameters = { ...peer, ...precision, images };
   return {
     name: `training step ${title} ${dtype}, batch ${images}`,
     unit: "images/s",
     better: "higher",
     // Forward, gradient of the inputs, gradient of the weights.
-    operations: { count: 6 * macs, dtype: amx && dtype === "bf16" ? "bf16" : "f32" },
+    operations: { count: 6 * macs, dtype: fast && dtype === "bf16" ? "bf16" : "f32" },
     details: { network: title, side: peer.side, images, dtype },
     ...(large ? { mostRounds: FEW_ROUNDS } : {}),
     ours: () => Promise.resolve(openStep(graph, images, dtype, options)),

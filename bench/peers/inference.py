@@ -49,11 +49,11 @@ def configurations(model, images, dtype, thorough):
 
 
 def bf16_configurations(model, images, parameters):
-    """All that may pay where the processor multiplies bf16 matrices (AMX), else one of each kind."""
+    """All that may pay where the processor multiplies bf16 faster than f32, else one of each kind."""
     images_last = images.contiguous(memory_format=CHANNELS_LAST)
-    thorough = parameters["amx"] and not parameters["quick"]
+    thorough = parameters["fast"] and not parameters["quick"]
     found = configurations(copy.deepcopy(model), images, torch.bfloat16, thorough)
-    if not parameters["amx"]:
+    if not parameters["fast"]:
         found = {"bf16 frozen, fused, channels-last": found["bf16 frozen, fused, channels-last"]}
     found["bf16 autocast, channels-last"] = lambda: runner(
         copy.deepcopy(model).to(memory_format=CHANNELS_LAST), images_last, True

@@ -40,7 +40,7 @@ def configurations(parameters):
         found["f32 compiled"] = lambda: stepper(parameters, compiled=True)
     if parameters["dtype"] == "bf16" and parameters["bf16"]:
         found["bf16 autocast, channels-last"] = lambda: stepper(parameters, autocast=True)
-    if parameters["dtype"] == "bf16" and parameters["amx"]:
+    if parameters["dtype"] == "bf16" and parameters["fast"]:
         found["bf16 autocast"] = lambda: stepper(parameters, channels_last=False, autocast=True)
         if thorough:
             found["bf16 autocast, compiled"] = lambda: stepper(

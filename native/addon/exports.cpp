@@ -11,6 +11,7 @@
 #include "addon/reproduction_object.h"
 #include "addon/session_object.h"
 #include "cpu_features.h"
+#include "product_rates.h"
 #include "plugin/plugin.h"
 
 namespace {
@@ -40,7 +41,7 @@ Napi::Value describe_plugin(const Napi::CallbackInfo& info) {
   });
 }
 
-// (): { avx2, avx512, avx512Bf16, amxBf16 }
+// (): { avx2, avx512, avx512Bf16, bf16Dot, amxBf16 }
 Napi::Value cpu_features(const Napi::CallbackInfo& info) {
   const secateur::CpuFeatures found =
       guarded(info.Env(), [] { return secateur::cpu_features(); });
@@ -48,7 +49,17 @@ Napi::Value cpu_features(const Napi::CallbackInfo& info) {
   result.Set("avx2", found.avx2);
   result.Set("avx512", found.avx512);
   result.Set("avx512Bf16", found.avx512_bf16);
+  result.Set("bf16Dot", found.bf16_dot);
   result.Set("amxBf16", found.amx_bf16);
+  return result;
+}
+
+// (): { f32, bf16 }
+Napi::Value product_rates(const Napi::CallbackInfo& info) {
+  const secateur::ProductRates& measured = secateur::product_rates();
+  auto result = Napi::Object::New(info.Env());
+  result.Set("f32", measured.f32);
+  result.Set("bf16", measured.bf16);
   return result;
 }
 
@@ -60,6 +71,7 @@ Napi::Object define_exports(Napi::Env env, Napi::Object target) {
   target.Set("packedBytes", Napi::Function::New<packed_bytes>(env, "packedBytes"));
   target.Set("describePlugin", Napi::Function::New<describe_plugin>(env, "describePlugin"));
   target.Set("cpuFeatures", Napi::Function::New<cpu_features>(env, "cpuFeatures"));
+  target.Set("productRates", Napi::Function::New<product_rates>(env, "productRates"));
   target.Set("ancestry", Napi::Function::New<secateur::ancestry>(env, "ancestry"));
   target.Set("choleskySolve",
              Napi::Function::New<secateur::cholesky_solve_async>(env, "choleskySolve"));

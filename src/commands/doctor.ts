@@ -42,6 +42,7 @@ export function doctor(options: DoctorOptions = {}): { ready: boolean; findings:
       note: problem,
     },
     instructionSets(addon),
+    bf16Products(addon),
     { name: "threads", found: String(availableParallelism()) },
     gpu(addon),
   ];
@@ -139,6 +140,20 @@ function instructionSets(addon: Addon | undefined): Finding {
     new RegExp(`\\b${flag}\\b`).test(flags)
   );
   return { name, found: present.join(" ") || "portable", note };
+}
+
+/** What convolutions in bf16 multiply with, and the measurement that decided it. */
+function bf16Products(addon: Addon | undefined): Finding {
+  const name = "bf16 products";
+  if (addon === undefined) return { name, found: undefined, note: "measured by the addon" };
+  const { amxBf16, bf16Dot } = addon.cpuFeatures();
+  const found = amxBf16 ? "tiles (AMX)" : bf16Dot ? "dot products (AVX512_BF16)" : "as in f32";
+  const rates = addon.productRates();
+  if (rates.bf16 === 0) return { name, found };
+  const billions = (rate: number) => (rate / 1e9).toFixed(0);
+  const note = `a core multiplies ${billions(rates.f32)} billion times a second in f32, ` +
+    `${billions(rates.bf16)} by dot products of bf16`;
+  return { name, found, note };
 }
 
 /**

@@ -15,7 +15,15 @@ export interface CpuFeatures {
   readonly avx2: boolean;
   readonly avx512: boolean;
   readonly avx512Bf16: boolean;
+  /** Its dot product, where that was measured to multiply faster than f32 does. */
+  readonly bf16Dot: boolean;
   readonly amxBf16: boolean;
+}
+
+/** Multiply-accumulates a second of one core by AVX-512, measured; 0 without the instruction. */
+export interface ProductRates {
+  readonly f32: number;
+  readonly bf16: number;
 }
 
 /** Bytes of the values asked for, and nanoseconds per instruction (empty unless profiled). */
@@ -91,6 +99,7 @@ export interface Addon {
    */
   ranks(data: Float32Array, count: number, rows: number, cols: number): Int32Array;
   cpuFeatures(): CpuFeatures;
+  productRates(): ProductRates;
   /** Ids of the process that started this one and of the one that started that; 0 where unknown. */
   ancestry(): readonly number[];
   /** Solves (gram + ridge * mean(diagonal) * I) X = rhs [n, m], on a pool thread. */

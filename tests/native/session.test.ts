@@ -292,6 +292,7 @@ describe("instruction sets", () => {
       avx2: false,
       avx512: false,
       avx512Bf16: false,
+      bf16Dot: false,
       amxBf16: false,
     });
     process.env.SECATEUR_ISA = "avx2";
@@ -300,7 +301,7 @@ describe("instruction sets", () => {
 
   it("are refused by unknown names", () => {
     process.env.SECATEUR_ISA = "mmx";
-    expect(() => cpuFeatures()).toThrow(/portable, avx2, avx512 or amx, found mmx/);
+    expect(() => cpuFeatures()).toThrow(/portable, avx2, avx512, avx512-bf16 or amx, found mmx/);
     expect(() => Session.open(reluProgram(4, 4))).toThrow(SecateurError);
   });
 });

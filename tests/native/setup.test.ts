@@ -415,7 +415,7 @@ describe("doctor", () => {
     expect(events.at(-1)).toMatchObject({ event: "result", ready });
     expect(events.slice(0, -1).map(({ name }) => name)).toEqual([
       ...["runtime", "platform", "compiler", "cmake", "make", "oneDNN", "native addon"],
-      ...["instruction sets", "threads", "GPU"],
+      ...["instruction sets", "bf16 products", "threads", "GPU"],
     ]);
     expect(findings.find(({ name }) => name === "GPU")?.note).toMatch(/the CPU is used/);
   });

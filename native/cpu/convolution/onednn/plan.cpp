@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/convolution/onednn/runtime.h"
+#include "cpu_features.h"
 #include "program/precision.h"
 
 namespace secateur::onednn {
@@ -21,10 +22,14 @@ dnnl::memory::data_type type_of(DType dtype) {
 
 DType computed_type(const Shape& shape, Direction direction, DType stored, int64_t images) {
   if (stored != DType::bf16) return DType::f32;
+  const CpuFeatures features = cpu_features();
+  if (!features.amx_bf16 && !features.bf16_dot) return DType::f32;
   constexpr auto bf16 = dnnl::memory::data_type::bf16;
   const auto form = convolution_form(
       {.shape = shape, .direction = direction, .images = images, .type = bf16, .result = bf16});
-  return form && form->amx ? DType::bf16 : DType::f32;
+  const bool fast = form && ((form->amx && features.amx_bf16) ||
+                             (form->bf16_dot && features.bf16_dot));
+  return fast ? DType::bf16 : DType::f32;
 }
 
 int64_t images_per_call(const Shape& shape, bool converts, int64_t slice) {

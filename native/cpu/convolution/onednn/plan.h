@@ -27,8 +27,8 @@ struct Plan {
 
 dnnl::memory::data_type type_of(DType dtype);
 
-// bf16 where oneDNN has AMX kernels for it and f32 otherwise: without tiles, bf16 products run at
-// half the rate of f32 ones, and converting in cache costs less than that.
+// bf16 where oneDNN has kernels for it that multiply faster than in f32: by tiles, or by a dot product
+// that was measured to be worth it. f32 otherwise, where converting in cache costs less.
 DType computed_type(const Shape& shape, Direction direction, DType stored, int64_t images);
 
 // Images in one call: all of a slice, or fewer where copies of another type should stay in L2.

@@ -212,8 +212,10 @@ std::optional<Form> convolution_form(const Problem& problem) try {
   const OneThread guard;
   const auto chosen = choose(problem);
   if (!chosen) return std::nullopt;
-  return Form{chosen->arguments[1].form,
-              chosen->implementation.find("amx") != std::string::npos};
+  const auto uses = [&](const char* name) {
+    return chosen->implementation.find(name) != std::string::npos;
+  };
+  return Form{chosen->arguments[1].form, uses("amx"), uses("avx512_core_bf16") && !uses("amx")};
 } catch (const dnnl::error&) {
   return std::nullopt;
 }

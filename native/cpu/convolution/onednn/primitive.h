@@ -85,7 +85,8 @@ class Primitive {
 // How oneDNN would serve a problem.
 struct Form {
   dnnl::memory::desc weights;  // or dw
-  bool amx;
+  bool amx;                    // by tiles
+  bool bf16_dot;               // by AVX512_BF16's dot product
 };
 
 // nullopt where oneDNN has only its slow, general code.

@@ -26,9 +26,11 @@ bool can_stay_on_one_thread() {
 bool limit_instruction_set() {
   const CpuFeatures allowed = cpu_features();
   if (allowed.amx_bf16) return true;  // everything
-  const dnnl::cpu_isa limit = allowed.avx512 ? dnnl::cpu_isa::avx512_core
-                              : allowed.avx2 ? dnnl::cpu_isa::avx2
-                                             : dnnl::cpu_isa::sse41;
+  // Whether its bf16 kernels are used is decided for each convolution, by computed_type.
+  const dnnl::cpu_isa limit = allowed.avx512_bf16 ? dnnl::cpu_isa::avx512_core_bf16
+                              : allowed.avx512    ? dnnl::cpu_isa::avx512_core
+                              : allowed.avx2      ? dnnl::cpu_isa::avx2
+                                                  : dnnl::cpu_isa::sse41;
   const bool limited = dnnl::set_max_cpu_isa(limit) == dnnl::status::success;
   // Without a limit of ours, the hardware's own is enough.
   return limited || std::getenv("SECATEUR_ISA") == nullptr;
