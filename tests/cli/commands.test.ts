@@ -1,6 +1,6 @@
 /** The command line as people meet it: its output, its exit code, and the files it writes. */
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -68,6 +68,16 @@ describe.skipIf(missing)("commands", () => {
     const again = await run(`${profile} --json --out times/again.json`, { env });
     expect(eventsOf(again.out).at(-1)).toMatchObject({ event: "result", batch: 1, threads: 1 });
     expect((await readTable(join(folder, "times/again.json"))).curves).toEqual(table.curves);
+  });
+
+  it("profile keeps times in the home folder where nothing names a place", async () => {
+    const home = join(folder, "home");
+    mkdirSync(home);
+    const env = { SECATEUR_CACHE: "", XDG_CACHE_HOME: "", HOME: home };
+    const profile = "profile --weights model.safetensors --round-to 16 --threads 1 --dtype f32";
+    const { code, err } = await run(`${profile} --out times/home.json`, { env });
+    expect([code, err]).toEqual([0, expect.not.stringMatching("Something went wrong")]);
+    expect(readdirSync(join(home, ".cache", "secateur", "latency"))).toHaveLength(1);
   });
 
   it("profile wants a runtime that there is, and a place to write to", async () => {

@@ -8,7 +8,7 @@
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
-import { homedir } from "node:os";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { makeFolder, writeFileAtomic } from "../../formats/atomic.ts";
@@ -33,11 +33,11 @@ type Part = Uint8Array | Int32Array;
 
 const LARGEST_HEADER = 16 * 2 ** 20;
 
-/** The folder caches live in. */
+/** The folder caches live in. Of the environment alone: asking the system takes a permission more. */
 export function cacheFolder(): string {
-  const named = process.env.SECATEUR_CACHE;
-  if (named) return named;
-  return join(process.env.XDG_CACHE_HOME || join(homedir(), ".cache"), "secateur");
+  const { SECATEUR_CACHE, XDG_CACHE_HOME, HOME } = process.env;
+  if (SECATEUR_CACHE) return SECATEUR_CACHE;
+  return join(XDG_CACHE_HOME || join(HOME || tmpdir(), ".cache"), "secateur");
 }
 
 function pathOf(source: string): string {
