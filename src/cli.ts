@@ -7,6 +7,7 @@ import { interruption } from "./commands/terminal/interruption.ts";
 import { onStarterGone } from "./commands/terminal/starter.ts";
 import { standardError, standardOutput } from "./commands/terminal/streams.ts";
 import { declareOptions, type OptionTable } from "./commands/options/parse.ts";
+import { CACHE_OPTIONS } from "./commands/options/cache.ts";
 import { EVALUATE_OPTIONS, INSPECT_OPTIONS, PROFILE_OPTIONS } from "./commands/options/model.ts";
 import { PRUNE_OPTIONS } from "./commands/options/prune.ts";
 import { JSON_OPTION } from "./commands/options/shared.ts";
@@ -50,6 +51,11 @@ const ACTIONS: Readonly<
     about: "time a model's layers at every width, for budgets in time",
     table: PROFILE_OPTIONS,
     load: async () => (await import("./commands/profile.ts")).runProfile,
+  },
+  cache: {
+    about: "finished stages that runs share: list, verify, prune",
+    table: CACHE_OPTIONS,
+    load: async () => (await import("./commands/cache.ts")).runCache,
   },
   doctor: {
     about: "what was found on this machine",

@@ -15,10 +15,12 @@ import { loadAddon } from "../native/binding.ts";
 import type { RunOptions } from "../progress.ts";
 import { withOwnAnswer } from "../pruning/answer.ts";
 import { constrainedGroups } from "../pruning/constraints.ts";
+import { Artefacts } from "../pruning/artefacts.ts";
 import { writeCheckedOnnx } from "../pruning/export.ts";
 import { type AskedLatency, tableOf } from "../pruning/latency_budget.ts";
 import type { PruneOptions } from "../pruning/options.ts";
 import { prune, type Pruned, type PruneInput, type PruneRunOptions } from "../pruning/pipeline.ts";
+import type { StageStart } from "../pruning/stages.ts";
 import { applyPlanSource } from "../pruning/apply_plan.ts";
 import { planOf } from "../pruning/plan.ts";
 import { chanceSentence, Plausibility } from "../pruning/plausibility.ts";
@@ -38,7 +40,7 @@ import { type OptionValues, parseOptions } from "./options/parse.ts";
 import { OutputFolder, warnOfNothing } from "./terminal/output.ts";
 import { planInput } from "./inputs/input_plan.ts";
 import { contractOf, isEmbedded, openParts, specOf } from "./inputs/pictures.ts";
-import { EXPORT_OPTIONS, FORCE_OPTION, pruneOptions } from "./options/prune.ts";
+import { CACHE_OPTION, EXPORT_OPTIONS, FORCE_OPTION, pruneOptions } from "./options/prune.ts";
 import { DATA_OPTIONS, JSON_OPTION, MODEL_OPTIONS } from "./options/shared.ts";
 
 const SOURCE_TABLE = {
@@ -46,6 +48,7 @@ const SOURCE_TABLE = {
   ...DATA_OPTIONS,
   ...EXPORT_OPTIONS,
   ...FORCE_OPTION,
+  ...CACHE_OPTION,
   ...JSON_OPTION,
 } as const;
 type SourceValues = OptionValues<typeof SOURCE_TABLE>;
@@ -71,15 +74,8 @@ export async function runPrune(
     await requirePlausible(input, options, values.force, console, run);
     const pruned = await pruneUntilStopped(input, options, {
       ...run,
-      onStage: ({ stage, seconds, atMost, taken }) =>
-        console.stage(
-          stageName(stage),
-          taken
-            ? "taken from before"
-            : seconds === undefined
-            ? undefined
-            : forecast(seconds, atMost),
-        ),
+      ...(values.cache ? { artefacts: new Artefacts() } : {}),
+      onStage: (start) => console.stage(stageName(start.stage), stageDetail(start)),
       onNote: (sentence) => console.warn(sentence),
       onEpoch: (record) =>
         console.stage(`epoch ${record.epoch} of ${options.epochs}`, epochText(record)),
@@ -108,6 +104,13 @@ export async function runPrune(
   } finally {
     console.close();
   }
+}
+
+/** What is said of a stage's beginning. */
+function stageDetail({ seconds, atMost, taken, awaited }: StageStart): string | undefined {
+  if (taken) return "taken from before";
+  if (awaited) return "another run is at it; waiting for its result";
+  return seconds === undefined ? undefined : forecast(seconds, atMost);
 }
 
 /** As `prune`; when stopped, says where the finished part is. */

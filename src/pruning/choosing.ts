@@ -11,6 +11,8 @@ import type { LatencyOutcome } from "../latency/outcome.ts";
 import type { LatencyTable } from "../latency/table.ts";
 import type { Budget, Ratios } from "../ratios/budget.ts";
 import { Games } from "../reproduction/games.ts";
+import { measureMoments } from "../reproduction/moments.ts";
+import { needsOf } from "../reproduction/readers.ts";
 import type { Estimate } from "../shapley/estimate.ts";
 import { type ChoiceStages, mostRemovable } from "./choice.ts";
 import { shapleyPasses } from "./forecast.ts";
@@ -22,6 +24,8 @@ import type { Stages } from "./stages.ts";
 /** Pictures that layers' inputs are measured on, at most. */
 const MOMENT_IMAGES = 2048;
 const GAME_BATCH = 128;
+/** Bytes of moments that are kept for other runs, at most. */
+const LARGEST_MOMENTS = 128 * 2 ** 20;
 
 export class Choosing {
   readonly #stages: Stages;
@@ -112,13 +116,23 @@ export class Choosing {
     };
   }
 
-  /** Moments are not stored: measuring them again takes less than keeping them is worth. */
+  /**
+   * Moments serve every criterion and budget, so runs share them up to a size; none keeps its own, since
+   * measuring them again takes less than that is worth.
+   */
   async #games(graph: Graph, groups: readonly ChannelGroup[]): Promise<Games> {
-    const { compute, run, input: { normalisation } } = this.#stages;
-    return await this.#stages.timed("moments", async () => {
+    const { compute, run, options: { seed }, input: { normalisation } } = this.#stages;
+    const needs = needsOf(graph, groups);
+    const measure = async () => {
       const pictures = await this.#stages.pictures(MOMENT_IMAGES, "moments");
-      return await Games.measure(graph, groups, pictures, { ...compute, ...run, normalisation });
-    });
+      const { layers, values } = needs;
+      const options = { ...compute, ...run, normalisation };
+      return [...await measureMoments(graph, layers, values, pictures, options)];
+    };
+    const store = this.#stages.store.with({ needs, images: MOMENT_IMAGES, seed });
+    const kept = { sharedOnly: true, largest: LARGEST_MOMENTS };
+    const moments = await this.#stages.stage("moments", 0, measure, false, store, kept);
+    return new Games(graph, groups, new Map(moments), run.signal);
   }
 
   async #statistics(graph: Graph, groups: readonly ChannelGroup[]) {

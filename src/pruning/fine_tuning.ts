@@ -51,7 +51,10 @@ function recipe(input: FineTuningInput, options: PruneOptions): TrainOptions {
   };
 }
 
-/** Trains a graph; goes on from what the store has of it, be it for fewer epochs. */
+/**
+ * Trains a graph; goes on from what the store has of it, be it for fewer epochs. The control, which no
+ * choice of a run touches, is trained once for all runs that share results.
+ */
 export async function fineTune(
   stage: string,
   graph: Graph,
@@ -63,7 +66,24 @@ export async function fineTune(
   const { epochs, warmup } = options;
   // One that was left to secateur goes with the epochs, which may become more.
   const own = warmup === defaultWarmup(epochs) ? [] : [warmup];
-  const checkpoint = await store.with([identityOf(graph, training), ...own])
-    .longer(stage, epochs, "safetensors");
-  return await train(graph, { ...run, ...training, stage, checkpoint, resume: true });
+  const recipeStore = store.with([identityOf(graph, training), ...own]);
+  const checkpoint = await recipeStore.longer(stage, epochs, "safetensors");
+  const trained = async (path: string) => {
+    const value = await train(graph, {
+      ...run,
+      ...training,
+      stage,
+      checkpoint: path,
+      resume: true,
+    });
+    return { value, seconds: value.history.reduce((sum, epoch) => sum + epoch.seconds, 0) };
+  };
+  if (stage !== "control") return (await trained(checkpoint)).value;
+  return await recipeStore.obtainFile(
+    `${stage}-${epochs}`,
+    ".safetensors",
+    checkpoint,
+    trained,
+    run,
+  );
 }

@@ -269,6 +269,7 @@ export async function prune(
   run: PruneRunOptions = {},
 ): Promise<Pruned> {
   const inputs = commonInputs(input, options.dtype);
-  const store = await StageStore.open(`${options.out}/run`, inputs, options.resume);
+  const shared = run.artefacts && { artefacts: run.artefacts, about: input.graph.name };
+  const store = await StageStore.open(`${options.out}/run`, inputs, options.resume, shared);
   return await new PruningRun(new Stages(input, options, run, store)).run();
 }

@@ -6,9 +6,10 @@ import type { Graph } from "../graph/graph.ts";
 import type { ComputeOptions } from "../native/loaded_model.ts";
 import { type RunOptions, stopIfAsked } from "../progress.ts";
 import type { EpochRecord } from "../training/checkpoint_position.ts";
+import type { Artefacts } from "./artefacts.ts";
 import type { PruneOptions } from "./options.ts";
 import { decidingOptions } from "./stage_inputs.ts";
-import type { StageStore } from "./store.ts";
+import type { ObtainOptions, StageStore } from "./store.ts";
 
 /** A model to prune and the pictures it may see. */
 export interface PruneInput {
@@ -30,6 +31,8 @@ export interface StageStart {
   readonly atMost?: boolean;
   /** It is not run: an earlier run left its result. */
   readonly taken?: boolean;
+  /** Another run is making its result, which is waited for. */
+  readonly awaited?: boolean;
 }
 
 export interface PruneRunOptions extends RunOptions {
@@ -38,6 +41,8 @@ export interface PruneRunOptions extends RunOptions {
   readonly onNote?: (sentence: string) => void;
   /** Told of every epoch of fine-tuning, and of the control's, as it ends. */
   readonly onEpoch?: (record: EpochRecord) => void;
+  /** Results that runs share; left out, this run keeps its own alone. */
+  readonly artefacts?: Artefacts;
 }
 
 /** One run as its stages see it. */
@@ -53,6 +58,8 @@ export class Stages {
   readonly spent: { name: string; seconds: number }[] = [];
   /** Seconds of one forward pass of the original on one image. */
   passSeconds = 0;
+  /** Seconds that stages have taken here, or that was waited for them. */
+  #passed = 0;
 
   constructor(
     input: PruneInput,
@@ -79,21 +86,29 @@ export class Stages {
     work: () => Promise<T>,
     atMost = false,
     store: StageStore = this.everything,
+    kept: Pick<ObtainOptions, "largest" | "sharedOnly"> = {},
   ): Promise<T> {
-    const stored = await store.read<{ value: T; seconds: number }>(name);
+    const make = async () => {
+      const forecast = passes * this.passSeconds;
+      this.run.onStage?.({
+        stage: name,
+        ...(forecast > 0 ? { seconds: forecast, atMost } : {}),
+      });
+      const value = await this.#timed(name, work);
+      return { value, seconds: this.spent.at(-1)!.seconds };
+    };
     stopIfAsked(this.run.signal);
-    if (stored !== undefined) this.run.onStage?.({ stage: name, taken: true });
-    else {
-      const seconds = passes * this.passSeconds;
-      this.run.onStage?.({ stage: name, ...(seconds > 0 ? { seconds, atMost } : {}) });
+    const asked = performance.now();
+    const { value, seconds, taken } = await store.obtain(name, make, {
+      ...kept,
+      signal: this.run.signal,
+      onWait: () => this.run.onStage?.({ stage: name, awaited: true }),
+    });
+    if (taken) {
+      this.run.onStage?.({ stage: name, taken });
+      this.spent.push({ name, seconds });
+      this.#passed += (performance.now() - asked) / 1000;
     }
-    if (stored !== undefined) {
-      this.spent.push({ name, seconds: stored.seconds });
-      return stored.value;
-    }
-    const value = await this.#timed(name, work);
-    const { seconds } = this.spent.at(-1)!;
-    await store.write(name, { value, seconds });
     return value;
   }
 
@@ -105,12 +120,12 @@ export class Stages {
 
   /** Notes how long work took, less the stages within it, which note their own. */
   async #timed<T>(name: string, work: () => Promise<T>): Promise<T> {
-    const first = this.spent.length;
+    const before = this.#passed;
     const started = performance.now();
     const value = await work();
     const elapsed = (performance.now() - started) / 1000;
-    const within = this.spent.slice(first).reduce((sum, { seconds }) => sum + seconds, 0);
-    this.spent.push({ name, seconds: elapsed - within });
+    this.spent.push({ name, seconds: elapsed - (this.#passed - before) });
+    this.#passed = before + elapsed;
     return value;
   }
 

@@ -6,7 +6,7 @@ import type { Graph } from "../graph/graph.ts";
 import { type NativeConsumer, Reproduction } from "../native/reproduction.ts";
 import { pooledMap } from "../std.ts";
 import { RIDGE } from "../surgery/least_squares.ts";
-import { measureMoments, type MomentsOptions } from "./moments.ts";
+import { measureMoments, type Moments, type MomentsOptions } from "./moments.ts";
 import { consumersOf, needsOf } from "./readers.ts";
 
 /** As many as there are threads for them: see native/addon/background.h. */
@@ -18,13 +18,15 @@ export class Games {
   readonly #consumers: readonly (readonly NativeConsumer[])[];
   readonly #signal: AbortSignal | undefined;
 
-  private constructor(
+  /** Of moments that `needsOf` the groups asks for. */
+  constructor(
+    graph: Graph,
     groups: readonly ChannelGroup[],
-    consumers: readonly (readonly NativeConsumer[])[],
+    moments: ReadonlyMap<string, readonly Moments[]>,
     signal: AbortSignal | undefined,
   ) {
     this.#groups = groups;
-    this.#consumers = consumers;
+    this.#consumers = groups.map((group) => consumersOf(graph, group, moments));
     this.#signal = signal;
   }
 
@@ -37,8 +39,7 @@ export class Games {
   ): Promise<Games> {
     const { layers, values } = needsOf(graph, groups);
     const moments = await measureMoments(graph, layers, values, pictures, options);
-    const consumers = groups.map((group) => consumersOf(graph, group, moments));
-    return new Games(groups, consumers, options.signal);
+    return new Games(graph, groups, moments, options.signal);
   }
 
   /** A group's game with all players in. */

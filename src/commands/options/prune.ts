@@ -212,6 +212,16 @@ export const FORCE_OPTION = {
   force: { schema: flag(), help: "prune a model that does no better than guessing all the same" },
 } as const;
 
+/** Whether to share finished stages with other runs. */
+export const CACHE_OPTION = {
+  cache: {
+    schema: unlessRefused(),
+    negated: true,
+    help: "run every stage, and leave nothing for other runs: neither take finished stages from " +
+      "the cache nor put any there",
+  },
+} as const;
+
 /** How the pruned model is written as ONNX. */
 export const EXPORT_OPTIONS = {
   opset: {
@@ -242,6 +252,7 @@ export const PRUNE_OPTIONS = {
   ...METHOD_TABLE,
   ...EXPORT_OPTIONS,
   ...FORCE_OPTION,
+  ...CACHE_OPTION,
   ...JSON_OPTION,
 } as const;
 

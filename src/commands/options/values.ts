@@ -141,3 +141,16 @@ export function flag() {
 export function unlessRefused() {
   return z.boolean().default(true);
 }
+
+const UNITS: Readonly<Record<string, number>> = { "": 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12 };
+
+/** Bytes, as "500MB" or "2GB". */
+export function byteSize() {
+  const message = "a size such as 500MB or 2GB";
+  return z.string(message).transform((given, context) => {
+    const found = /^(\d+\.?\d*)\s*([kmgt]?)b?$/i.exec(given.trim());
+    if (found !== null) return Number(found[1]) * UNITS[found[2].toLowerCase()];
+    context.addIssue({ code: "custom", message });
+    return z.NEVER;
+  });
+}

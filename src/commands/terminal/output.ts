@@ -1,11 +1,12 @@
 /** The folder a command writes to, made sure of before any work starts. */
 
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rmdir, unlink } from "node:fs/promises";
+import { mkdir, readFile, rmdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import process from "node:process";
 import { SecateurError } from "../../errors.ts";
 import { sweepUnfinished, unwritable } from "../../formats/atomic.ts";
+import { FileLock } from "../../formats/file_lock.ts";
 import type { Console } from "./console.ts";
 
 /** Names the process that writes to a folder, for as long as it does. */
@@ -22,9 +23,9 @@ export class OutputFolder implements AsyncDisposable {
   readonly #folder: string;
   /** The outermost folder that had to be made; undefined where all were there. */
   readonly #made: string | undefined;
-  readonly #lock: Deno.FsFile;
+  readonly #lock: FileLock;
 
-  private constructor(folder: string, made: string | undefined, lock: Deno.FsFile) {
+  private constructor(folder: string, made: string | undefined, lock: FileLock) {
     this.#folder = folder;
     this.#made = made;
     this.#lock = lock;
@@ -54,44 +55,19 @@ export class OutputFolder implements AsyncDisposable {
    * refused after claiming it has written nothing.
    */
   async [Symbol.asyncDispose](): Promise<void> {
-    // Before it is unlocked: whoever waits for this file must not find it in place.
-    await unlink(join(this.#folder, LOCK)).catch(() => undefined);
-    this.#lock.close();
+    await this.#lock[Symbol.asyncDispose]();
     if (this.#made !== undefined) await removeEmpty(this.#folder, this.#made);
   }
 }
 
 /** Locks a folder. Throws "file-unwritable" where another process has, and what the system throws. */
-async function lockIn(folder: string): Promise<Deno.FsFile> {
+async function lockIn(folder: string): Promise<FileLock> {
   const path = join(folder, LOCK);
-  for (;;) {
-    const file = await Deno.open(path, { read: true, write: true, create: true });
-    try {
-      if (!await locked(file)) throw await taken(folder, path);
-      // The file may have been another run's, removed by it between opening and locking.
-      const [held, named] = [await file.stat(), await Deno.stat(path).catch(() => undefined)];
-      if (named === undefined || named.ino !== held.ino) {
-        file.close();
-        continue;
-      }
-      await file.truncate();
-      const mark = { process: process.pid, started: new Date().toISOString() };
-      await file.write(new TextEncoder().encode(`${JSON.stringify(mark)}\n`));
-      return file;
-    } catch (thrown) {
-      file.close();
-      throw thrown;
-    }
-  }
-}
-
-/** Whether the lock was free; file systems that know no locks cannot refuse any. */
-async function locked(file: Deno.FsFile): Promise<boolean> {
-  try {
-    return await file.tryLock(true);
-  } catch {
-    return true;
-  }
+  const lock = await FileLock.take(path);
+  if (lock === undefined) throw await taken(folder, path);
+  const mark = { process: process.pid, started: new Date().toISOString() };
+  await lock.mark(`${JSON.stringify(mark)}\n`);
+  return lock;
 }
 
 async function taken(folder: string, path: string): Promise<SecateurError> {

@@ -32,7 +32,7 @@ export function sourceHash(root: string = ROOT): string | undefined {
 }
 
 /** The files below a folder in the order of their names; none when there is no such folder. */
-function filesUnder(folder: string): string[] {
+export function filesUnder(folder: string): string[] {
   let entries;
   try {
     entries = readdirSync(folder, { withFileTypes: true });
