@@ -25,6 +25,7 @@ const GRAPH_KEY = "secateur.graph";
 
 // Bounds on what a file may make this program count, allocate or loop over.
 const MOST_NODES = 10_000;
+const MOST_OUTPUTS = 1_000;
 const LARGEST_EXTENT = 2 ** 16;
 const LARGEST_VALUE = 2 ** 26;
 const MOST_JOINED = 1024;
@@ -172,7 +173,7 @@ const node = z.discriminatedUnion("op", [
 const storedGraph = z.strictObject({
   name,
   input: z.strictObject({ name, shape }),
-  output: name,
+  outputs: z.array(name).min(1).max(MOST_OUTPUTS),
   nodes: z.array(node).min(1).max(MOST_NODES),
 });
 
@@ -202,11 +203,11 @@ export function encodeModel(
   source: string,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array {
-  const { name, input, output, nodes, parameters } = graph;
+  const { name, input, outputs, nodes, parameters } = graph;
   return encodeSafetensors(new Map(parameters), {
     ...metadata,
     // Validating puts keys into one order, so that equal graphs give equal bytes.
-    [GRAPH_KEY]: JSON.stringify(validGraph({ name, input, output, nodes }, source)),
+    [GRAPH_KEY]: JSON.stringify(validGraph({ name, input, outputs, nodes }, source)),
   });
 }
 
@@ -255,7 +256,14 @@ function parseGraph(text: string, source: string): Omit<Graph, "parameters"> {
   } catch (thrown) {
     throw corrupt(source, `the graph in its metadata is not JSON (${quoted(reasonOf(thrown))})`);
   }
-  return validGraph(json, source);
+  return validGraph(withOutputs(json), source);
+}
+
+/** Files written when graphs had one output call it so. */
+function withOutputs(json: unknown): unknown {
+  if (typeof json !== "object" || json === null || !("output" in json)) return json;
+  const { output, ...rest } = json;
+  return "outputs" in rest ? json : { ...rest, outputs: [output] };
 }
 
 function validGraph(json: unknown, source: string): Omit<Graph, "parameters"> {

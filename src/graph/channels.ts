@@ -107,7 +107,10 @@ function declare(graph: Graph, shapes: ReadonlyMap<string, Shape>): Declarations
   const mixedBy = new Map<string, string[]>();
   const producedBy = new Map<string, string>();
   const pins = new Map([[graph.input.name, "it is the model's input"]]);
-  pins.set(graph.output, "it is the model's output");
+  const reason = graph.outputs.length > 1
+    ? "it is one of the model's outputs"
+    : "it is the model's output";
+  for (const output of graph.outputs) pins.set(output, reason);
   const at = (value: string, channel: number) => base.get(value)! + channel;
   const append = <K, V>(map: Map<K, V[]>, key: K, item: V) => {
     const list = map.get(key);

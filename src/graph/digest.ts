@@ -8,7 +8,7 @@ export function digestOfGraph(graph: Graph): string {
   const before = known.get(graph);
   if (before !== undefined) return before;
   const hash = createHash("sha256").update(
-    JSON.stringify([graph.input, graph.nodes, graph.output]),
+    JSON.stringify([graph.input, graph.nodes, graph.outputs]),
   );
   for (const [name, { shape, data }] of graph.parameters) {
     hash.update(`${name} ${shape}`)

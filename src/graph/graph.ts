@@ -262,8 +262,8 @@ export interface Graph {
   /** Architecture name, such as "resnet56". */
   readonly name: string;
   readonly input: { readonly name: string; readonly shape: Shape };
-  /** The value that is the model's answer: [classes] logits. */
-  readonly output: string;
+  /** The values that are the model's answers, at least one: a classifier's is its [classes] logits. */
+  readonly outputs: readonly string[];
   readonly nodes: readonly Node[];
   readonly parameters: ReadonlyMap<string, Tensor>;
 }

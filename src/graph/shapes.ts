@@ -5,7 +5,7 @@ import { operatorOf } from "./operators/table.ts";
 /**
  * Per-image shape of every value, the input's included. Throws "graph-invalid", naming the layer,
  * when an operator does not fit its inputs or parameters, a value is read before it is written,
- * or the output is never written.
+ * or an output is never written.
  */
 export function shapesOf(graph: Graph): Map<string, Shape> {
   const shapes = new Map<string, Shape>([[graph.input.name, graph.input.shape]]);
@@ -26,10 +26,14 @@ export function shapesOf(graph: Graph): Map<string, Shape> {
     }
     shapes.set(node.output, outputShape(graph, node, inputs));
   }
-  if (!shapes.has(graph.output)) {
+  if (graph.outputs.length === 0) {
+    throw new SecateurError("graph-invalid", `${graph.name} has no output.`);
+  }
+  const missing = graph.outputs.find((output) => !shapes.has(output));
+  if (missing !== undefined) {
     throw new SecateurError(
       "graph-invalid",
-      `No layer of ${graph.name} writes its output ${graph.output}.`,
+      `No layer of ${graph.name} writes its output ${missing}.`,
     );
   }
   return shapes;

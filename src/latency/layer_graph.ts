@@ -233,13 +233,13 @@ export function layerGraph(
       : AROUND_PREFIX + value;
   const made = around.nodes.splice(0);
   const written = nameOf(unit.output);
-  const output = unit.output === graph.output
+  const output = graph.outputs.includes(unit.output)
     ? written
     : around.read(written, shapes.get(unit.output)!);
   const alone: Graph = {
     name: unit.name,
     input: { name: "picture", shape },
-    output,
+    outputs: [output],
     nodes: [...made, ...unit.nodes.map((node) => renamed(node, nameOf)), ...around.nodes],
     parameters: new Map([...graph.parameters, ...around.parameters]),
   };

@@ -44,7 +44,7 @@ function referenceGraph(): Graph {
   return filled({
     name: "reference",
     input: { name: "picture", shape: [channels, side, side] },
-    output: "answer",
+    outputs: ["answer"],
     nodes: [
       {
         op: "convolution",

@@ -37,7 +37,7 @@ function distinctUnits(graph: Graph, roundTo: number) {
   const crowd = crowdOf(graph);
   const units = unitsOf(graph).map((unit) => {
     const isPicture = (value: string) => value === graph.input.name;
-    const isAnswer = (value: string) => value === graph.output;
+    const isAnswer = (value: string) => graph.outputs.includes(value);
     const key = `${measuredKey(unit, shapes, isPicture, isAnswer)} /${roundTo} ~${crowd}`;
     return { unit, key };
   });

@@ -32,12 +32,12 @@ class TimedModel implements TimedGraph {
   }
 
   async pass(): Promise<void> {
-    const { feeds, logits } = this.#model.entry(ENTRY);
+    const { feeds, outputs } = this.#model.entry(ENTRY);
     const before = this.#profiled ? this.#nanoseconds() : 0;
     const started = performance.now();
     await this.#model.run(ENTRY, {
       feeds: { [feeds.images!]: this.#pictures },
-      fetch: [logits!],
+      fetch: [...outputs.values()],
       profile: this.#profiled,
     });
     const passed = performance.now() - started;

@@ -25,9 +25,9 @@ const FOLLOWERS: ReadonlySet<OperatorName> = new Set(
 /** Rearranges nothing where pictures are single pixels, and next to nothing elsewhere. */
 const isFree = (node: Node): boolean => node.op === "flatten";
 
-/** How many nodes read each value; being the model's answer counts as one. */
+/** How many nodes read each value; being an answer of the model counts as one. */
 function readers(graph: Graph): Map<string, number> {
-  const counts = new Map([[graph.output, 1]]);
+  const counts = new Map(graph.outputs.map((output) => [output, 1]));
   for (const node of graph.nodes) {
     for (const value of node.inputs) counts.set(value, (counts.get(value) ?? 0) + 1);
   }

@@ -7,7 +7,7 @@ import { relevantWeights } from "./relevant.ts";
 
 /** Parameters of the layer that gives the answer, whose extents depend on the classes. */
 function answering(graph: Graph): ReadonlySet<string> {
-  const last = graph.nodes.find(({ output }) => output === graph.output);
+  const last = graph.nodes.find(({ output }) => output === graph.outputs[0]);
   if (last?.op !== "linear" && last?.op !== "convolution") return new Set();
   return new Set([last.weight, ...(last.bias === undefined ? [] : [last.bias])]);
 }

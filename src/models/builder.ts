@@ -252,12 +252,12 @@ export class GraphBuilder {
     });
   }
 
-  /** The finished graph, whose answer is the named value. */
-  finish(output: string): Graph {
+  /** The finished graph, whose answers are the named values. */
+  finish(...outputs: string[]): Graph {
     return {
       name: this.#name,
       input: { name: this.input, shape: this.#shape },
-      output,
+      outputs,
       nodes: this.#nodes,
       parameters: this.#parameters,
     };

@@ -35,7 +35,7 @@ export type {
 
 /** How to compile. */
 export interface CompileOptions {
-  /** Of images and convolutions; logits, losses, weights and statistics are f32 in any. */
+  /** Of images and convolutions; outputs, losses, weights and statistics are f32 in any. */
   readonly precision: Precision;
   /** Images per slice; chosen for each entry by default. */
   readonly slice?: number;
@@ -106,7 +106,7 @@ function prepareEntry(built: readonly Built[]): DraftEntry {
 }
 
 /**
- * Compiles a classifier. Throws "graph-invalid" or "graph-unsupported" when instructions cannot
+ * Compiles a graph. Throws "graph-invalid" or "graph-unsupported" when instructions cannot
  * express it, "program-invalid" when a request names what the graph lacks.
  */
 export function compile(

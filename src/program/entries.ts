@@ -10,7 +10,7 @@ import type { Draft, DraftEntry, DraftInstruction } from "./draft.ts";
 import { fuse } from "./passes/fuse.ts";
 import { composeGathers } from "./passes/gathers.ts";
 import { insertGates, sinkGates, tap } from "./passes/instrument.ts";
-import { lower, type Lowered } from "./lower/lower.ts";
+import { logitsOf, lower, type Lowered } from "./lower/lower.ts";
 import { lossOf } from "./loss.ts";
 import { type LowerOptions, present } from "./lower/lowering.ts";
 import { hoist, pack, type PackedBytes } from "./passes/pack.ts";
@@ -99,6 +99,7 @@ function selfContained(
 
 /** What entries that do not measure, train or average leave. */
 export const NOTHING = {
+  outputs: new Map<string, string>(),
   values: new Map<string, string>(),
   ranks: new Map<string, string>(),
   means: new Map<string, string>(),
@@ -120,9 +121,11 @@ export function buildForward(context: Context, request: ForwardRequest): Built {
   }));
   const loss = request.loss === undefined
     ? undefined
-    : lossOf(context.draft, name, images, lowered.logits, request.loss);
+    : lossOf(context.draft, name, images, logitsOf(context.graph, lowered), request.loss);
   const wanted = present({ logits: lowered.logits, loss: loss?.loss });
-  const kept = [...Object.values(wanted), ...values.values(), ...taps.ranks.values()];
+  const { outputs } = lowered;
+  const kept = [...outputs.values(), ...values.values(), ...taps.ranks.values()];
+  if (loss !== undefined) kept.push(loss.loss);
   kept.push(...taps.means.values());
   const all = [...gated.instructions, ...taps.instructions];
   if (loss !== undefined) all.push(loss.instruction);
@@ -136,6 +139,7 @@ export function buildForward(context: Context, request: ForwardRequest): Built {
       feeds: loss === undefined ? feeds : { ...feeds, labels: loss.feeds.labels },
       ...wanted,
       ...NOTHING,
+      outputs,
       values,
       ranks: taps.ranks,
       means: taps.means,
@@ -154,7 +158,7 @@ export function buildStep(context: Context, request: StepRequest): Built {
   const { draft, graph, precision } = context;
   const { name, images, optimizer } = request;
   const lowered = lowerFor(context, name, images, "batch");
-  const { logits } = lowered;
+  const logits = logitsOf(graph, lowered);
   const forward = optimize(draft, lowered.instructions, new Set([logits]));
   const dlogits = draft.value({
     ...draft.get(logits),
@@ -169,7 +173,7 @@ export function buildStep(context: Context, request: StepRequest): Built {
     images,
     precision,
     trainable,
-    seed: { value: logits, gradient: dlogits },
+    seeds: [{ value: logits, gradient: dlogits }],
   });
   const wanted = [logits, loss.loss];
   // Those that no layer reads have no place in the program yet.
@@ -202,6 +206,7 @@ export function buildStep(context: Context, request: StepRequest): Built {
       logits,
       loss: loss.loss,
       ...NOTHING,
+      outputs: lowered.outputs,
       optimizerState: new Map(
         [...backward.gradients.keys()].map((parameter) => [
           parameter,
@@ -245,7 +250,8 @@ export function buildCoalitions(context: Context, request: CoalitionsRequest): B
   const source = `${name}/prefix`;
   const lowered = lowerFor(context, source, images, "running");
   const gated = insertGates(draft, source, lowered, request.gates);
-  const pinned = new Set([lowered.logits]);
+  const end = logitsOf(context.graph, lowered);
+  const pinned = new Set([end]);
   const split = splitAtGates(
     draft,
     optimize(draft, sinkGates(draft, gated.instructions), pinned),
@@ -265,7 +271,7 @@ export function buildCoalitions(context: Context, request: CoalitionsRequest): B
   for (const coalitions of request.coalitions) {
     const entry = `${name}/suffix/${coalitions}`;
     const suffix = suffixOf(draft, split, { entry, source, coalitions });
-    const logits = suffix.valueOf(lowered.logits);
+    const logits = suffix.valueOf(end);
     const stacked = images * coalitions;
     const loss = lossOf(context.draft, entry, stacked, logits, request.loss);
     const instructions = removeDead(draft, [...suffix.instructions, loss.instruction], [

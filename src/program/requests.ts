@@ -24,7 +24,7 @@ export interface ForwardRequest {
   readonly kind: "forward";
   readonly name: string;
   readonly images: number;
-  /** Graph values readable after a run, besides the logits. */
+  /** Graph values readable after a run, besides the outputs. */
   readonly fetch?: readonly string[];
   /** Adds a labels feed and the loss of each image. */
   readonly loss?: LossOptions;
@@ -139,7 +139,12 @@ export interface CompiledEntry {
     /** f32 [rows, channels] by GateSite.feed. */
     readonly gates: ReadonlyMap<string, string>;
   };
-  /** f32 [classes] per image. */
+  /**
+   * f32 values by graph output, [height, width, channels] per image or [features]; a flattened picture
+   * lies as the picture does.
+   */
+  readonly outputs: ReadonlyMap<string, string>;
+  /** f32 [classes] per image: the output of a graph that has one vector. */
   readonly logits?: string;
   /** f32 [1] per image. */
   readonly loss?: string;

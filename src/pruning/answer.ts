@@ -3,6 +3,7 @@
  * with one number for two classes gets the other's logit, zero.
  */
 
+import { answerOf } from "../graph/answer.ts";
 import type { Graph, Node } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import { elementCount } from "../tensor.ts";
@@ -12,7 +13,8 @@ const TWO_CLASSES = "two_classes";
 
 /** Whether a graph answers with one number. */
 export function answersWithOne(graph: Graph): boolean {
-  return elementCount(shapesOf(graph).get(graph.output)!) === 1;
+  const { outputs: [output, ...others] } = graph;
+  return others.length === 0 && elementCount(shapesOf(graph).get(output)!) === 1;
 }
 
 /**
@@ -25,18 +27,22 @@ export function withTwoClasses(graph: Graph): Graph {
   const node: Node = {
     op: "channel_map",
     name: TWO_CLASSES,
-    inputs: [graph.output],
+    inputs: [answerOf(graph)],
     output: TWO_CLASSES,
     from: [-1, 0],
   };
-  return { ...graph, nodes: [...graph.nodes, node], output: TWO_CLASSES };
+  return { ...graph, nodes: [...graph.nodes, node], outputs: [TWO_CLASSES] };
 }
 
 /** The graph as its model is: with one logit again where withTwoClasses made two of it. */
 export function withOwnAnswer(graph: Graph): Graph {
-  const last = graph.nodes.find(({ output }) => output === graph.output);
+  const last = graph.nodes.find(({ output }) => output === graph.outputs[0]);
   const made = last?.op === "channel_map" && last.name === TWO_CLASSES &&
     last.from.join() === "-1,0";
   if (last === undefined || !made) return graph;
-  return { ...graph, nodes: graph.nodes.filter((node) => node !== last), output: last.inputs[0] };
+  return {
+    ...graph,
+    nodes: graph.nodes.filter((node) => node !== last),
+    outputs: [last.inputs[0]],
+  };
 }

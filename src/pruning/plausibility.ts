@@ -12,8 +12,8 @@ import {
   normalisations,
   type PictureSet,
 } from "../data/dataset.ts";
+import { classesOf } from "../graph/answer.ts";
 import type { Graph } from "../graph/graph.ts";
-import { shapesOf } from "../graph/shapes.ts";
 import { type ComputeOptions, LoadedModel } from "../native/loaded_model.ts";
 import { type RunOptions, stopIfAsked } from "../progress.ts";
 
@@ -128,7 +128,7 @@ export class Plausibility implements Disposable {
     // Batches of one size that leave next to nothing over.
     const images = Math.floor(sample.count / Math.ceil(sample.count / BATCH));
     this.#sample = sample;
-    this.#classes = shapesOf(graph).get(graph.output)![0];
+    this.#classes = classesOf(graph);
     this.#signal = options.signal;
     this.#model = LoadedModel.open(graph, [{ kind: "forward", name: "try", images }], options);
   }

@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import process from "node:process";
 import type { InputContract } from "../data/contract.ts";
+import { classesOf } from "../graph/answer.ts";
 import { type Cost, costOf } from "../graph/cost.ts";
 import type { Graph } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
@@ -205,7 +206,7 @@ export function buildReport(pruned: Pruned, context: ReportContext): Report {
       name: original.name,
       source: context.source,
       input: original.input.shape,
-      classes: shapesOf(original).get(original.output)![0],
+      classes: classesOf(original),
     },
     input: context.input,
     data: context.data,

@@ -17,13 +17,13 @@ export type CutProof = "pictures" | "revived" | "random" | "construction";
 
 /** How close the cut model is to the masked one: the proof that surgery took only what it meant. */
 export interface CutCheck {
-  /** max |masked - cut| over the logits. */
+  /** max |masked - cut| over the output whose share of `scale` that is largest. */
   readonly error: number;
-  /** max |masked|. */
+  /** max |masked| over that output. */
   readonly scale: number;
   /** Largest error allowed, relative to scale. */
   readonly tolerance: number;
-  /** max |original - cut|. */
+  /** max |original - cut|, of the output that the cut moves most, in the same measure. */
   readonly change: number;
   readonly images: number;
   readonly proof: CutProof;
@@ -31,7 +31,7 @@ export interface CutCheck {
   readonly probe?: Differences;
 }
 
-/** Of the logits of one network as it is, masked and cut. */
+/** Of the outputs of one network as it is, masked and cut. */
 export interface Differences {
   readonly error: number;
   readonly scale: number;
@@ -58,12 +58,13 @@ function maskRows(graph: Graph, removals: readonly Removal[]): Map<string, Float
   return rows;
 }
 
-async function logitsOf(
+/** Every output of a graph. */
+async function outputsOf(
   graph: Graph,
   batch: CalibrationBatch,
   options: ComputeOptions,
   masks: ReadonlyMap<string, Float32Array> = new Map(),
-): Promise<Float32Array> {
+): Promise<Float32Array[]> {
   const images = batch.labels.length;
   const gates = [...masks.keys()].map((value) => ({ value }));
   using model = LoadedModel.open(graph, [{ kind: "forward", name: "check", images, gates }], {
@@ -73,8 +74,9 @@ async function logitsOf(
   const entry = model.entry("check");
   const feeds: Record<string, Float32Array> = { [entry.feeds.images!]: batch.images };
   for (const [value, row] of masks) feeds[entry.feeds.gates.get(value)!] = row;
-  const result = await model.run("check", { feeds, fetch: [entry.logits!] });
-  return result[entry.logits!] as Float32Array;
+  const fetch = [...entry.outputs.values()];
+  const result = await model.run("check", { feeds, fetch });
+  return fetch.map((name) => result[name] as Float32Array);
 }
 
 const largest = (values: Float32Array): number =>
@@ -91,14 +93,26 @@ async function differencesOf(
   batch: CalibrationBatch,
   options: ComputeOptions,
 ): Promise<Differences> {
-  const masked = await logitsOf(original, batch, options, maskRows(original, removals));
-  const after = await logitsOf(cut, batch, options);
-  const whole = await logitsOf(original, batch, options);
-  return {
-    error: difference(masked, after),
-    scale: largest(masked),
-    change: difference(whole, after),
-  };
+  const masked = await outputsOf(original, batch, options, maskRows(original, removals));
+  const after = await outputsOf(cut, batch, options);
+  const whole = await outputsOf(original, batch, options);
+  return worst(masked.map((values, output) => ({
+    error: difference(values, after[output]),
+    scale: largest(values),
+    change: difference(whole[output], after[output]),
+  })));
+}
+
+/** The figures of the output that errs most, and the largest change, in its measure. */
+function worst(outputs: readonly Differences[]): Differences {
+  const share = (part: number, { scale }: Differences) => part === 0 ? 0 : part / scale;
+  const notFinite = outputs.find(({ scale }) => !Number.isFinite(scale));
+  if (notFinite !== undefined) return notFinite;
+  const most = [...outputs].sort((a, b) => b.scale - a.scale)
+    .reduce((a, b) => share(b.error, b) > share(a.error, a) ? b : a);
+  const moved = outputs.reduce((a, b) => share(b.change, b) > share(a.change, a) ? b : a);
+  if (moved === most || most.scale === 0) return { ...most, change: moved.change };
+  return { ...most, change: share(moved.change, moved) * most.scale };
 }
 
 /** Outputs move by so many tolerances, or equality means nothing. */
@@ -141,7 +155,7 @@ function requireEqual(
  * Compares, in f32, the original with the removed channels masked to the cut model before any
  * compensation. Where the cut leaves the outputs as they were, as that of dead channels does, equality
  * is shown on networks of the same structure whose outputs it moves. Throws "check-failed" when masked
- * and cut differ by more than rounding, "numeric-failure" when the logits are not finite.
+ * and cut differ by more than rounding, "numeric-failure" when the outputs are not finite.
  */
 export async function checkCut(
   original: Graph,
@@ -158,7 +172,7 @@ export async function checkCut(
   if (!Number.isFinite(found.scale)) {
     throw new SecateurError(
       "numeric-failure",
-      `The logits of ${original.name} on ${batch.labels.length} calibration pictures are not all ` +
+      `The outputs of ${original.name} on ${batch.labels.length} calibration pictures are not all ` +
         `finite: check its weights and the normalisation of the pictures.`,
     );
   }

@@ -1,8 +1,8 @@
 import { readBatch } from "../data/batches/batches.ts";
 import { inputChannels, type Normalisation, type PictureSet } from "../data/dataset.ts";
 import { SecateurError } from "../errors.ts";
+import { classesOf } from "../graph/answer.ts";
 import type { Graph } from "../graph/graph.ts";
-import { shapesOf } from "../graph/shapes.ts";
 import { type ComputeOptions, LoadedModel } from "../native/loaded_model.ts";
 import type { ForwardRequest } from "../program/compile.ts";
 import type { Precision } from "../program/precision.ts";
@@ -69,7 +69,7 @@ export function requireFit(
         `${dataset.width}x${dataset.height}: ${advice}.`,
     );
   }
-  const [classes] = shapesOf(graph).get(graph.output)!;
+  const classes = classesOf(graph);
   if (classes !== dataset.classes.length) {
     throw mismatch(
       `${graph.name} tells ${classes} classes apart, but ${dataset.name} has pictures of ` +

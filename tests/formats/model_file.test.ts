@@ -67,8 +67,8 @@ describe("model files", () => {
 
 /** What the graph of `model` looks like in a file, open to mischief. */
 function stored(): Record<string, unknown> & { nodes: Record<string, unknown>[] } {
-  const { name, input, output, nodes } = model;
-  return JSON.parse(JSON.stringify({ name, input, output, nodes }));
+  const { name, input, outputs, nodes } = model;
+  return JSON.parse(JSON.stringify({ name, input, outputs, nodes }));
 }
 
 /** The stored graph after a change to one of its layers. */

@@ -111,7 +111,7 @@ describe("adaptive average pooling", () => {
       const pooled = adaptiveAveragePool(builder, "pool", builder.input, 7);
       const graph = builder.finish(builder.relu("end", pooled));
       const cells = Float64Array.from({ length: height * width }, (_, i) => 1 + (i * i) % 11);
-      const found = evaluateGraph(graph, cells).get(graph.output)!;
+      const found = evaluateGraph(graph, cells).get(graph.outputs[0])!;
       adaptiveMeans(cells, height, width, 7).forEach((mean, i) => {
         expect(found[i]).toBeCloseTo(mean, 10);
       });

@@ -18,7 +18,7 @@ async function errorOf(
   const graph: Graph = {
     name: "long",
     input: { name: "x", shape },
-    output: "y",
+    outputs: ["y"],
     nodes: [layer],
     parameters: new Map(
       weight.length === 0 ? [] : [["w", {

@@ -193,8 +193,8 @@ describe("ONNX export", () => {
         const again = parseOnnx(encodeOnnx(graph, { opset }), "x").graph;
         expect(again.nodes).toEqual(graph.nodes);
         expect(sameParameters(again, graph)).toBe(true);
-        expect([again.name, again.input, again.output])
-          .toEqual([graph.name, graph.input, graph.output]);
+        expect([again.name, again.input, again.outputs])
+          .toEqual([graph.name, graph.input, graph.outputs]);
       }
     }
   });

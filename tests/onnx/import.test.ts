@@ -73,7 +73,7 @@ describe("ONNX import", () => {
     const { parameters: [[, w], [, transposed]] } = { parameters: [...graph.parameters] };
     expect(transposed.data[1]).toBe(w.data[6]);
     expect(graph.nodes.map(({ name }) => name)).toEqual(["Gemm_a", "Gemm_b", "Gemm_c", "Add_y"]);
-    expect([graph.input.name, graph.output, graph.name]).toEqual(["x", "y", "small"]);
+    expect([graph.input.name, graph.outputs[0], graph.name]).toEqual(["x", "y", "small"]);
   });
 
   it("reads momentum as the weight of the new statistic, and epsilon as people write it", async () => {
@@ -84,7 +84,7 @@ describe("ONNX import", () => {
   it("leaves a final softmax out and says so", async () => {
     const { graph, notes } = await read("softmax_end");
     expect(graph.nodes.map(({ op }) => op)).toEqual(["linear"]);
-    expect(graph.output).toBe("logits");
+    expect(graph.outputs[0]).toBe("logits");
     expect(notes.form.activation).toEqual({ node: "Softmax_y", op: "Softmax", output: "y" });
   });
 

@@ -303,7 +303,8 @@ describe("compile", () => {
     expect(attempt({ ...FORWARD, images: 0 })).toThrow("positive integer");
     expect(attempt({ kind: "equations", name: "e", images: 4, layer: "bn" }))
       .toThrow("no convolution or linear layer");
-    const headless: Graph = { ...graph, output: "relu", nodes: graph.nodes.slice(0, 3) };
-    expect(() => compilePlain(headless, [FORWARD])).toThrow("a 4x4 picture");
+    const headless: Graph = { ...graph, outputs: ["relu"], nodes: graph.nodes.slice(0, 3) };
+    expect(() => compilePlain(headless, [{ ...FORWARD, loss: { smoothing: 0 } }]))
+      .toThrow("a picture of [2, 4, 4]");
   });
 });

@@ -3,13 +3,15 @@ import { prunableGroups } from "../../src/graph/channels.ts";
 import { RandomStream } from "../../src/random.ts";
 import { evaluateGraph } from "../oracle/graph.ts";
 import { Interpreted, randomImages, toNhwc } from "../support/interpreted.ts";
+import { shapesOf } from "../../src/graph/shapes.ts";
 import { diverseGraph } from "../support/graphs/diverse.ts";
 import { randomGraph } from "../support/graphs/random.ts";
+import { tappedGraph } from "../support/graphs/tapped.ts";
 
 function largestDifference(a: Float64Array, b: Float64Array): number {
   expect(a.length).toBe(b.length);
   const scale = b.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  return a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0) / scale;
+  return a.reduce((most, value, i) => Math.max(most, Math.abs(value - b[i])), 0) / (scale || 1);
 }
 
 describe("compiled programs, against the graph oracle in f64", () => {
@@ -29,10 +31,28 @@ describe("compiled programs, against the graph oracle in f64", () => {
       for (const entry of ["fused", "plain"]) {
         run.feed(entry, images);
         run.run(entry);
-        const logits = toNhwc(expected.map((values) => values.get(graph.output)!), [4]);
+        const logits = toNhwc(expected.map((values) => values.get(graph.outputs[0])!), [4]);
         expect(largestDifference(run.value(run.entry(entry).logits), logits)).toBeLessThan(1e-10);
       }
       expect(run.value(run.entry("plain").values.get(graph.nodes[0].output))).toBeDefined();
+    }
+  });
+
+  it("compute every output of graphs that have several", () => {
+    for (let seed = 0; seed < 24; seed++) {
+      const graph = tappedGraph(seed);
+      const images = randomImages(graph, 2, new RandomStream(seed, "outputs"));
+      const shapes = shapesOf(graph);
+      const run = new Interpreted(graph, [{ kind: "forward", name: "outputs", images: 2 }]);
+      const expected = images.map((image) => evaluateGraph(graph, image));
+      run.feed("outputs", images);
+      run.run("outputs");
+      const { outputs } = run.entry("outputs");
+      expect([...outputs.keys()]).toEqual(graph.outputs);
+      for (const [output, name] of outputs) {
+        const values = toNhwc(expected.map((one) => one.get(output)!), shapes.get(output)!);
+        expect(largestDifference(run.value(name), values), `${seed} ${output}`).toBeLessThan(1e-10);
+      }
     }
   });
 
@@ -77,7 +97,7 @@ describe("compiled programs, against the graph oracle in f64", () => {
       run.run("game/prefix");
       run.run(suffix);
       const expected = masks.flatMap((mask) =>
-        images.map((image) => evaluateGraph(graph, image, mask).get(graph.output)!)
+        images.map((image) => evaluateGraph(graph, image, mask).get(graph.outputs[0])!)
       );
       expect(largestDifference(run.value(logits), toNhwc(expected, [4]))).toBeLessThan(1e-10);
       const loss = run.value(run.entry(suffix).loss);
@@ -104,7 +124,7 @@ describe("compiled programs, against the graph oracle in f64", () => {
     run.write(feed, Array.from({ length: channels }, (_, c) => c === 1 ? 0 : 1));
     run.run("masked");
     const expected = images.map((image) =>
-      evaluateGraph(graph, image, new Map([[site, new Set([1])]])).get(graph.output)!
+      evaluateGraph(graph, image, new Map([[site, new Set([1])]])).get(graph.outputs[0])!
     );
     expect(largestDifference(run.value(run.entry("masked").logits), toNhwc(expected, [4])))
       .toBeLessThan(1e-10);

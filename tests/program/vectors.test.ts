@@ -51,7 +51,7 @@ function graphOf(layer: Node, shape: Shape): Graph {
   return {
     name: "vectors",
     input: { name: "x", shape },
-    output: "y",
+    outputs: ["y"],
     nodes: layer.inputs.length > 1 ? [turned, layer] : [layer],
     parameters: new Map([
       ["a", vector([0.5, 1, 1.5, 2, 0.7, 1.1])],

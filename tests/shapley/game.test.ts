@@ -56,7 +56,7 @@ function oracleValues(graph: Graph, group: ChannelGroup, coalition: Coalition, f
   const removed = group.players.map((_, player) => player).filter((player) => !coalition[player]);
   const masks = masksOf([{ group, removed }]);
   return from.images.map((image, i) => {
-    const logits = evaluateGraph(graph, image, masks).get(graph.output)!;
+    const logits = evaluateGraph(graph, image, masks).get(graph.outputs[0])!;
     return logits[from.labels[i]] - Math.log(logits.reduce((sum, x) => sum + Math.exp(x), 0));
   });
 }

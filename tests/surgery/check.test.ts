@@ -6,12 +6,14 @@ import { prunableGroups } from "../../src/graph/channels.ts";
 import { cutGraph } from "../../src/graph/cut.ts";
 import { readOnnx } from "../../src/formats/onnx/read/read.ts";
 import type { Graph } from "../../src/graph/graph.ts";
+import { GraphBuilder } from "../../src/models/builder.ts";
 import { cifarResNet } from "../../src/models/resnet.ts";
 import { RandomStream } from "../../src/random.ts";
 import { checkCut } from "../../src/surgery/check.ts";
 import { dataFolder } from "../support/data.ts";
 import { randomImages, toNhwc } from "../support/interpreted.ts";
 import { randomGraph } from "../support/graphs/random.ts";
+import { tappedGraph } from "../support/graphs/tapped.ts";
 import { type RandomRemoval, randomRemovals } from "../support/graphs/removals.ts";
 import { overflowing, smallNetwork } from "../support/pictures/small.ts";
 
@@ -51,6 +53,34 @@ describe("masked equals cut, in the engine", () => {
       }
     });
   }
+
+  it("holds over all outputs of graphs that have several", async () => {
+    for (let seed = 0; seed < 12; seed++) {
+      const graph = tappedGraph(seed);
+      const random = new RandomStream(seed, "check outputs");
+      const removals = randomRemovals(prunableGroups(graph, "all"), random);
+      const cut = cutGraph(graph, removals);
+      const check = await checkCut(graph, cut, removals, batchFor(graph, 3, seed));
+      expect(check.error, `seed ${seed}`).toBeLessThanOrEqual(check.tolerance * check.scale);
+    }
+  });
+
+  it("fails when one output alone is not what it was", async () => {
+    const builder = new GraphBuilder("two", [3, 8, 8], 3);
+    const stem = builder.convolution("stem", builder.input, { out: 6, kernel: 3, padding: 1 });
+    const inner = builder.relu("inner", stem);
+    const heads = ["a", "b"].map((name) => builder.convolution(name, inner, { out: 4, kernel: 1 }));
+    const graph = builder.finish(...heads);
+    const removals = oneOfEach(graph);
+    expect(removals.map(({ group }) => group.name)).toEqual(["stem"]);
+    const cut = cutGraph(graph, removals);
+    const batch = batchFor(graph, 4, 3);
+    expect((await checkCut(graph, cut, removals, batch)).proof).toBe("pictures");
+    for (const parameter of ["a.weight", "b.weight"]) {
+      await expect(checkCut(graph, tamper(cut, parameter, 4, 0.01), removals, batch)).rejects
+        .toMatchObject({ code: "check-failed" });
+    }
+  });
 
   it("allows more rounding to deep networks, and is in f32 whatever the model runs in", async () => {
     const graph = cifarResNet({ depth: 32, width: 4, classes: 4, shape: [3, 8, 8], seed: 1 });

@@ -18,7 +18,7 @@ import { smallPictures } from "../support/pictures/small.ts";
 const normalisation = normalisations.cifar;
 
 /** A value of every picture, in f32. */
-async function valuesOf(graph: Graph, dataset: Dataset, value = graph.output) {
+async function valuesOf(graph: Graph, dataset: Dataset, value = graph.outputs[0]) {
   const images = dataset.count;
   using model = LoadedModel.open(graph, [
     { kind: "forward", name: "values", images, fetch: [value] },
@@ -34,7 +34,12 @@ async function valuesOf(graph: Graph, dataset: Dataset, value = graph.output) {
 }
 
 /** Mean square of the difference between two networks' values. */
-async function distance(a: Graph, b: Graph, dataset: Dataset, value = a.output): Promise<number> {
+async function distance(
+  a: Graph,
+  b: Graph,
+  dataset: Dataset,
+  value = a.outputs[0],
+): Promise<number> {
   const [x, y] = [await valuesOf(a, dataset, value), await valuesOf(b, dataset, value)];
   expect(x.length).toBe(y.length);
   return x.reduce((sum, one, i) => sum + (one - y[i]) ** 2, 0) / x.length;

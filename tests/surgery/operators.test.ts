@@ -32,10 +32,10 @@ describe("masked equals cut on networks of every operator, in the f64 oracle", (
         // Half of every group's players, or all but one.
         const removals = randomRemovals(groups, random, seed % 5 === 0 ? 1 : 0.5);
         const cut = cutGraph(graph, removals);
-        expect(shapesOf(cut).get(cut.output)).toEqual([4]);
+        expect(shapesOf(cut).get(cut.outputs[0])).toEqual([4]);
         const [image] = randomImages(graph, 1, random);
         const answer = (of: typeof graph, masks = new Map<string, Set<number>>()) =>
-          evaluateGraph(of, image, masks).get(graph.output)!;
+          evaluateGraph(of, image, masks).get(graph.outputs[0])!;
         const masked = answer(graph, masksOf(removals)), after = answer(cut);
         const scale = largest(masked);
         const error = largest(masked.map((x, i) => x - after[i]));

@@ -19,14 +19,14 @@ describe("masked equals cut, in the f64 oracle", () => {
         const random = new RandomStream(seed, "surgery test");
         const removals = randomRemovals(prunableGroups(graph, "all"), random);
         const cut = cutGraph(graph, removals);
-        expect(shapesOf(cut).get(cut.output)).toEqual([4]);
+        expect(shapesOf(cut).get(cut.outputs[0])).toEqual([4]);
         const image = Float64Array.from(
           { length: elementCount(graph.input.shape) },
           () => random.normal(),
         );
-        const masked = evaluateGraph(graph, image, masksOf(removals)).get(graph.output)!;
-        const after = evaluateGraph(cut, image).get(cut.output)!;
-        const whole = evaluateGraph(graph, image).get(graph.output)!;
+        const masked = evaluateGraph(graph, image, masksOf(removals)).get(graph.outputs[0])!;
+        const after = evaluateGraph(cut, image).get(cut.outputs[0])!;
+        const whole = evaluateGraph(graph, image).get(graph.outputs[0])!;
         const scale = largest(masked);
         const error = largest(masked.map((x, i) => x - after[i]));
         expect(error, `seed ${seed}`).toBeLessThanOrEqual(1e-10 * scale);

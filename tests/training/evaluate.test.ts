@@ -32,7 +32,7 @@ function expectedOf(graph: Graph, dataset: Dataset) {
   let loss = 0, top1 = 0, top5 = 0;
   for (let image = 0; image < count; image++) {
     const planes = planesOf(dataset, image, normalisation);
-    const logits = evaluateGraph(graph, planes).get(graph.output)!;
+    const logits = evaluateGraph(graph, planes).get(graph.outputs[0])!;
     loss += Math.log(logits.reduce((sum, x) => sum + Math.exp(x), 0)) - logits[labels[image]];
     const order = [...logits.keys()].sort((a, b) => logits[b] - logits[a]);
     if (order[0] === labels[image]) top1++;

@@ -321,7 +321,7 @@ export function classesOf(
   shape: Shape,
 ): number | undefined {
   const graph = createModel(model, { classes: 1, shape });
-  const last = graph.nodes.find((node) => node.output === graph.output);
+  const last = graph.nodes.find((node) => node.output === graph.outputs[0]);
   return last?.op === "linear" ? weights.get(last.weight)?.shape[0] : undefined;
 }
 

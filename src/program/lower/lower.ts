@@ -6,6 +6,7 @@
  */
 
 import { SecateurError } from "../../errors.ts";
+import { classesOf } from "../../graph/answer.ts";
 import type { Graph, Node } from "../../graph/graph.ts";
 import type { NodeOf } from "../../graph/operators/operator.ts";
 import { convolutionAttributes } from "./convolution_attributes.ts";
@@ -25,14 +26,16 @@ export interface Lowered {
   readonly values: ReadonlyMap<string, LoweredValue>;
   /** The feed that receives pictures. */
   readonly images: string;
-  /** f32 [classes]. */
-  readonly logits: string;
+  /** f32 values of the graph's outputs, as pictures lie; a flattened one lies as what it was made of. */
+  readonly outputs: ReadonlyMap<string, string>;
+  /** The output where it is one vector, [classes]. */
+  readonly logits?: string;
 }
 
-/** Whether a node's result can leave its instruction as f32 logits. */
-function writesLogits(lowering: Lowering, node: Node): boolean {
+/** Whether a node's result can leave its instruction as an output in f32. */
+function writesOutput(lowering: Lowering, node: Node): boolean {
   const { graph } = lowering;
-  return node.output === graph.output &&
+  return graph.outputs.includes(node.output) &&
     !graph.nodes.some((other) => other.inputs.includes(node.output));
 }
 
@@ -63,7 +66,7 @@ function emitConvolution(
     packed: lowering.parameter(node.weight, weightShape),
     bias: node.bias === undefined ? undefined : lowering.parameter(node.bias),
   };
-  const dtype = writesLogits(lowering, node) ? { dtype: "f32" as const } : {};
+  const dtype = writesOutput(lowering, node) ? { dtype: "f32" as const } : {};
   lowering.emit(node, "convolution", inputs, { ...shape, relu: 0 }, dtype);
 }
 
@@ -260,45 +263,57 @@ function lowerNode(lowering: Lowering, node: Node): void {
   }
 }
 
-/** The output as f32 [classes]. */
-function lowerLogits(lowering: Lowering): string {
-  const { graph, draft, options: { entry, images } } = lowering;
-  const output = lowering.values.get(graph.output)!;
-  if (output.height !== 1 || output.width !== 1) {
-    throw new SecateurError(
-      "graph-unsupported",
-      `${graph.name} ends in ${graph.output}, a ${output.height}x${output.width} picture, but a ` +
-        `classifier ends in [classes]; end it with a linear layer or a global pool.`,
-    );
-  }
-  if (draft.get(output.name).dtype === "f32") return output.name;
-  const logits = draft.value({
-    name: `${entry}:logits`,
+/** An output in f32. */
+function lowerOutput(lowering: Lowering, output: string): string {
+  const { draft, options: { entry } } = lowering;
+  const { name } = lowering.values.get(output)!;
+  const value = draft.get(name);
+  if (value.dtype === "f32") return name;
+  const y = draft.value({
+    ...value,
+    name: `${entry}:output/${output}`,
     dtype: "f32",
-    shape: [output.channels],
-    images,
     place: "activations",
   });
   lowering.instructions.push({
     op: "cast",
-    inputs: { x: output.name },
-    outputs: { y: logits },
+    inputs: { x: name },
+    outputs: { y },
     attributes: {},
-    layer: graph.output,
+    layer: output,
   });
-  return logits;
+  return y;
 }
 
 /**
- * Lowers a classifier for one entry. Throws "graph-invalid" from shapesOf, "graph-unsupported"
- * where instructions cannot express the graph.
+ * Lowers a graph for one entry. Throws "graph-invalid" from shapesOf, "graph-unsupported" where
+ * instructions cannot express the graph.
  */
 export function lower(draft: Draft, graph: Graph, options: LowerOptions): Lowered {
   const lowering = new Lowering(draft, graph, options);
   const input = lowering.image(graph.input.name, "feeds", options.dtype);
   lowering.values.set(graph.input.name, input);
   for (const node of graph.nodes) lowerNode(lowering, node);
-  const logits = lowerLogits(lowering);
+  const outputs = new Map(graph.outputs.map((name) => [name, lowerOutput(lowering, name)]));
   const { instructions, values } = lowering;
-  return { instructions, values, images: input.name, logits };
+  const [first] = outputs.values();
+  const vector = outputs.size === 1 && draft.get(first).shape.length === 1;
+  return {
+    instructions,
+    values,
+    images: input.name,
+    outputs,
+    ...(vector ? { logits: first } : {}),
+  };
+}
+
+/** The logits of a classifier. Throws "graph-unsupported" where the graph is none. */
+export function logitsOf(graph: Graph, { logits }: Lowered): string {
+  if (logits !== undefined) return logits;
+  classesOf(graph);
+  throw new SecateurError(
+    "graph-unsupported",
+    `${graph.name} ends in a flattened picture, but a classifier ends in [classes]; end it with a ` +
+      `linear layer or a global pool.`,
+  );
 }

@@ -17,8 +17,8 @@ export interface DifferentiateOptions {
   readonly precision: Precision;
   /** Parameters that get a gradient. */
   readonly trainable: ReadonlySet<string>;
-  /** The value whose gradient is known, and that gradient. */
-  readonly seed: { readonly value: string; readonly gradient: string };
+  /** Values whose gradients are known, and those. */
+  readonly seeds: readonly { readonly value: string; readonly gradient: string }[];
 }
 
 /** Backward instructions, and the gradient of each trainable parameter that was reached. */
@@ -356,7 +356,7 @@ export function differentiate(
   options: DifferentiateOptions,
 ): Differentiated {
   const pass = new Differentiation(draft, forward, options);
-  pass.gradients.set(options.seed.value, options.seed.gradient);
+  for (const { value, gradient } of options.seeds) pass.gradients.set(value, gradient);
   for (const instruction of forward.toReversed()) {
     const y = writtenBy(instruction);
     const dy = y === undefined ? undefined : pass.gradients.get(y);

@@ -10,7 +10,6 @@ import { shapesOf } from "../../../src/graph/shapes.ts";
 import { RandomStream } from "../../../src/random.ts";
 import { evaluateGraph, type Masks } from "../../oracle/graph.ts";
 import { randomImages } from "../interpreted.ts";
-import { oddGraph } from "./odd.ts";
 import { masksOf, type RandomRemoval, randomRemovals } from "./removals.ts";
 
 /** What became of one network. */
@@ -86,6 +85,17 @@ function expectComplete(graph: Graph, groups: readonly ChannelGroup[], seed: num
   }
 }
 
+/** No channel of an output can go. */
+function expectPinned({ outputs }: Graph, groups: readonly ChannelGroup[], seed: number): void {
+  for (const { name, pinned, players } of groups) {
+    const held = players.flatMap(({ channels }) => channels)
+      .find(({ value }) => outputs.includes(value));
+    if (held !== undefined && pinned === undefined) {
+      fail(seed, `${name} may lose channels of the output ${held.value}`);
+    }
+  }
+}
+
 const largest = (values: Float64Array): number =>
   values.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
 
@@ -104,20 +114,30 @@ function expectSurgery(
 ): { graph: Graph; changed: () => boolean } {
   const cut = cutGraph(graph, removals);
   const shapes = shapesOf(cut), before = shapesOf(graph);
-  if (shapes.get(cut.output)!.join() !== before.get(graph.output)!.join()) {
-    fail(seed, "its answer lost numbers");
+  for (const output of graph.outputs) {
+    if (shapes.get(output)?.join() !== before.get(output)!.join()) {
+      fail(seed, `its output ${output} lost numbers`);
+    }
   }
   const real = costOf(cut), foretold = costOf(cutShapes(graph, removals));
   if (real.macs !== foretold.macs || real.parameters !== foretold.parameters) {
     fail(seed, `costs ${real.macs} MACs where ${foretold.macs} were foretold`);
   }
   const [image] = randomImages(graph, 1, random);
-  const answer = (of: Graph, masks: Masks = new Map()) =>
-    evaluateGraph(of, image, masks).get(graph.output)!;
-  const masked = answer(graph, masksOf(removals)), after = answer(cut);
-  const scale = largest(masked), error = difference(masked, after);
-  if (!(error <= 1e-10 * scale)) fail(seed, `is ${error} off its masked answer of ${scale}`);
-  return { graph: cut, changed: () => difference(answer(graph), after) > 1e-8 * scale };
+  const answers = (of: Graph, masks: Masks = new Map()) => {
+    const values = evaluateGraph(of, image, masks);
+    return graph.outputs.map((output) => values.get(output)!);
+  };
+  const masked = answers(graph, masksOf(removals)), after = answers(cut);
+  masked.forEach((values, i) => {
+    const scale = largest(values), error = difference(values, after[i]);
+    if (!(error <= 1e-10 * scale)) {
+      fail(seed, `is ${error} off its masked output ${graph.outputs[i]} of ${scale}`);
+    }
+  });
+  const changed = () =>
+    answers(graph).some((values, i) => difference(values, after[i]) > 1e-8 * largest(masked[i]));
+  return { graph: cut, changed };
 }
 
 /** Meets a budget within one channel step, or says why not. */
@@ -169,13 +189,13 @@ function emptied(groups: readonly ChannelGroup[], random: RandomStream): RandomR
   return randomRemovals(groups, random, 1);
 }
 
-/** Throws, naming the network, unless all that must hold of network `seed` does. */
-export function expectPrunable(seed: number): PrunableResult {
-  const graph = oddGraph(seed);
+/** Throws, naming the network, unless all that must hold of pruning it does. */
+export function expectPrunable(seed: number, graph: Graph): PrunableResult {
   const random = new RandomStream(seed, "pruned");
   const all = channelGroups(graph);
   expectConsistent(all, seed);
   expectComplete(graph, all, seed);
+  expectPinned(graph, all, seed);
   const groups = prunableGroups(graph, "all");
   const removals = seed % 5 === 0 ? emptied(groups, random) : randomRemovals(groups, random);
   const once = expectSurgery(graph, removals, random, seed);

@@ -35,7 +35,7 @@ export async function runOnnx(
 
 /** The output of a graph for the same images, in f64. */
 export function runOracle(graph: Graph, images: readonly Float64Array[]): Float64Array {
-  const outputs = images.map((image) => evaluateGraph(graph, image).get(graph.output)!);
+  const outputs = images.map((image) => evaluateGraph(graph, image).get(graph.outputs[0])!);
   return Float64Array.from(outputs.flatMap((output) => [...output]));
 }
 

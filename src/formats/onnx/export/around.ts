@@ -12,8 +12,8 @@ export interface Around {
   readonly before: readonly NodeProto[];
   readonly graph: Graph;
   readonly behind: readonly NodeProto[];
-  /** The value that is the file's answer. */
-  readonly output: string;
+  /** The values that are the file's answers, in the order of the graph's. */
+  readonly outputs: readonly string[];
   /** Shapes of the graph's values, what its first layers read included. */
   readonly shapesOf: (shapes: ReadonlyMap<string, Shape>) => ReadonlyMap<string, Shape>;
 }
@@ -51,7 +51,7 @@ function stepsBehind({ activation, output, outputLast, half = false }: FileForm,
   return ends;
 }
 
-/** `values` are the names that values have so far. */
+/** `values` are the names that values have so far. A form's end is that of a graph of one output. */
 export function aroundGraph(
   graph: Graph,
   form: FileForm,
@@ -69,22 +69,17 @@ export function aroundGraph(
   };
   const before = chain(stepsBefore(form, graph.input.name), graph.input.name);
   const input = before.at(-1)?.output[0] ?? graph.input.name;
-  const behind = stepsBehind(form, graph.output);
+  const [answer, ...others] = graph.outputs;
+  const behind = others.length > 0 ? [] : stepsBehind(form, answer);
   const nodes = graph.nodes.map((node) => ({
     ...node,
     inputs: node.inputs.map((name) => name === graph.input.name ? input : name),
   }));
   // The answer keeps its name: what the graph calls so is called otherwise, where more follows.
-  const wanted = form.activation?.output ?? graph.output;
-  const renamed = behind.length > 0 && wanted === graph.output
-    ? values.take(`${wanted}/inner`)
-    : graph.output;
-  const rename = (name: string) => name === graph.output ? renamed : name;
-  const output = behind.length === 0
-    ? graph.output
-    : wanted === graph.output
-    ? wanted
-    : values.take(wanted);
+  const wanted = form.activation?.output ?? answer;
+  const renamed = behind.length > 0 && wanted === answer ? values.take(`${wanted}/inner`) : answer;
+  const rename = (name: string) => name === answer ? renamed : name;
+  const output = behind.length === 0 ? answer : wanted === answer ? wanted : values.take(wanted);
   return {
     before,
     graph: {
@@ -94,11 +89,11 @@ export function aroundGraph(
         inputs: node.inputs.map(rename),
         output: rename(node.output),
       })),
-      output: renamed,
+      outputs: [renamed, ...others],
     },
     behind: chain(behind, renamed, output),
-    output,
+    outputs: [output, ...others],
     shapesOf: (shapes) =>
-      new Map([...shapes, [input, graph.input.shape], [renamed, shapes.get(graph.output)!]]),
+      new Map([...shapes, [input, graph.input.shape], [renamed, shapes.get(answer)!]]),
   };
 }

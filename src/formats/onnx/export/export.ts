@@ -209,7 +209,7 @@ function graphProto(
   };
   const node = around.graph.nodes.flatMap((each) => exportNode(each, context));
   const between = around.graph.nodes.map(({ output }) => output)
-    .filter((name) => name !== around.output);
+    .filter((name) => !around.outputs.includes(name));
   return create(GraphProtoSchema, {
     name: graph.name,
     node: [...around.before, ...node, ...around.behind],
@@ -217,9 +217,9 @@ function graphProto(
     input: [
       valueInfo(graph.input.name, graph.input.shape, batch, form.input, form.inputLast),
     ],
-    output: [
-      valueInfo(around.output, shapes.get(graph.output)!, batch, form.output, form.outputLast),
-    ],
+    output: graph.outputs.map((name, index) =>
+      valueInfo(around.outputs[index], shapes.get(name)!, batch, form.output, form.outputLast)
+    ),
     valueInfo: between.map((name) => valueInfo(name, context.shapes.get(name)!, batch, type)),
   });
 }

@@ -64,10 +64,12 @@ function answerOf(importer: Importer): FeatureValue {
  * Convolutions that carry the bias of a batch norm: the network has none left, and the bias does
  * not have the name that a layer's own bias has ("conv1.bias").
  */
-function foldedConvolutions(nodes: readonly Node[], output: string): string[] {
+function foldedConvolutions(nodes: readonly Node[], outputs: readonly string[]): string[] {
   if (nodes.some(({ op }) => op === "batch_norm")) return [];
   return nodes.flatMap((node) => {
-    if (node.op !== "convolution" || node.bias === undefined || node.output === output) return [];
+    if (node.op !== "convolution" || node.bias === undefined || outputs.includes(node.output)) {
+      return [];
+    }
     return /(^|\.)bias$/.test(node.bias) ? [] : [node.name];
   });
 }
@@ -131,7 +133,7 @@ function finish(importer: Importer, input: FeatureValue): Finished {
     graph: {
       name: graphName(model),
       input: { name: input.name, shape: importer.shapeOf(input.name) },
-      output,
+      outputs: [output],
       nodes: [...nodes],
       parameters: neededParameters(nodes, importer.parameters),
     },
@@ -194,7 +196,7 @@ function importFor(model: OnnxModel, options: ImportOptions, given: ModelInput):
       producer,
       batch,
       metadata,
-      foldedBatchNorm: foldedConvolutions(graph.nodes, graph.output),
+      foldedBatchNorm: foldedConvolutions(graph.nodes, graph.outputs),
       form: { ...formOf(model, input, importer.half), ...(inputLast ? { inputLast } : {}), ...end },
       ...(mixedProbabilities === undefined ? {} : { mixedProbabilities }),
       unusedNodes,
