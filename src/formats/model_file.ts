@@ -9,6 +9,7 @@ import {
   ACTIVATION_KINDS,
   type Graph,
   type Node,
+  PAD_FILLS,
   RESIZE_COORDINATES,
   RESIZE_ROUNDINGS,
 } from "../graph/graph.ts";
@@ -104,7 +105,13 @@ const node = z.discriminatedUnion("op", [
     countPadding: z.boolean(),
   }),
   z.strictObject({ ...layer, op: z.literal("global_average_pool"), inputs: one }),
-  z.strictObject({ ...layer, op: z.literal("pad"), inputs: one, padding }),
+  z.strictObject({
+    ...layer,
+    op: z.literal("pad"),
+    inputs: one,
+    padding,
+    fill: z.enum(PAD_FILLS).optional(),
+  }),
   z.strictObject({
     ...layer,
     op: z.literal("slice"),

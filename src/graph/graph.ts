@@ -118,10 +118,15 @@ export interface GlobalAveragePoolNode extends NodeBase {
   readonly op: "global_average_pool";
 }
 
-/** Zero padding of height and width. */
+/** What padding repeats of a picture: its cells mirrored at the edge, or the edge itself. */
+export const PAD_FILLS = ["reflect", "edge"] as const;
+
+/** Padding of height and width. */
 export interface PadNode extends NodeBase {
   readonly op: "pad";
   readonly padding: Padding;
+  /** Zeros where left out. */
+  readonly fill?: typeof PAD_FILLS[number];
 }
 
 /** Strided slice of height and width: starts inclusive, ends exclusive. */

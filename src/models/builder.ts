@@ -4,6 +4,7 @@ import type {
   LocalResponseNormNode,
   Node,
   Padding,
+  PadNode,
   Pair,
   ResizeNode,
   Shape,
@@ -221,6 +222,16 @@ export class GraphBuilder {
 
   globalAveragePool(name: string, value: string): string {
     return this.#append({ op: "global_average_pool", ...layer(name, value) });
+  }
+
+  /** As many cells on every side; zeros unless `fill` says otherwise. */
+  pad(name: string, value: string, cells: number, fill?: PadNode["fill"]): string {
+    return this.#append({
+      op: "pad",
+      ...layer(name, value),
+      padding: around(cells),
+      ...(fill === undefined ? {} : { fill }),
+    });
   }
 
   /** Every `stride`-th row and column, from the first. */

@@ -124,6 +124,14 @@ function pick(
   });
 }
 
+/** The cell that stands at a place beside a line of `extent` cells, walked to one by one. */
+function repeated(fill: NodeOf<"pad">["fill"], at: number, extent: number): number {
+  if (fill === undefined) return at;
+  for (; at < 0; at++) if (fill === "reflect") return -at;
+  for (; at >= extent; at--) if (fill === "reflect") return 2 * (extent - 1) - at;
+  return at;
+}
+
 function linear(node: NodeOf<"linear">, { weights, inputs, out }: Context) {
   const weight = weights.get(node.weight)!.data;
   const bias = node.bias === undefined ? undefined : weights.get(node.bias)!.data;
@@ -192,7 +200,11 @@ function compute(node: Node, context: Context): Float64Array {
       );
     }
     case "pad":
-      return pick(context, (c, i, j) => [c, i - node.padding[0], j - node.padding[1]]);
+      return pick(context, (c, i, j) => [
+        c,
+        repeated(node.fill, i - node.padding[0], context.shapes[0][1]),
+        repeated(node.fill, j - node.padding[1], context.shapes[0][2]),
+      ]);
     case "slice":
       return pick(context, (c, i, j) => [
         c,

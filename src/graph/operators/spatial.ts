@@ -6,12 +6,31 @@ import {
   type Operator,
 } from "./operator.ts";
 
-/** Zero padding of height and width. */
-export const pad = channelwise<NodeOf<"pad">>(({ padding }, input) => {
+/** Padding of height and width with zeros or with what is near. */
+export const pad = channelwise<NodeOf<"pad">>(({ padding, fill }, input) => {
   const [channels, height, width] = expectPicture(input);
   expectSanePadding([channels, height, width], padding);
+  const [rows, columns] = [0, 1].map((side) => Math.max(padding[side], padding[side + 2]));
+  if (fill === "reflect" && (rows >= height || columns >= width)) {
+    throw new Error(`mirrors ${rows} x ${columns} cells of a picture of only ${height} x ${width}`);
+  }
   return [channels, height + padding[0] + padding[2], width + padding[1] + padding[3]];
 });
+
+/** Where each cell along an axis of `extent` cells comes from, when padding is no zeros. */
+export function paddedFrom(
+  { padding, fill }: NodeOf<"pad">,
+  axis: 0 | 1,
+  extent: number,
+): Int32Array {
+  const last = extent - 1;
+  return Int32Array.from({ length: padding[axis] + extent + padding[axis + 2] }, (_, i) => {
+    const at = i - padding[axis];
+    return fill === "reflect"
+      ? last - Math.abs(last - Math.abs(at))
+      : Math.min(last, Math.max(0, at));
+  });
+}
 
 /** Strided slice of height and width. */
 export const slice = channelwise<NodeOf<"slice">>(({ starts, ends, strides }, input) => {

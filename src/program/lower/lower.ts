@@ -13,7 +13,12 @@ import { convolutionAttributes } from "./convolution_attributes.ts";
 import type { Draft, DraftInstruction } from "../draft.ts";
 import { lowerElementwise } from "./elementwise.ts";
 import { lowerNormalisation } from "./normalisation.ts";
-import { lowerDepthToSpace, lowerResize, lowerTransposedConvolution } from "./upsampling.ts";
+import {
+  lowerDepthToSpace,
+  lowerPadding,
+  lowerResize,
+  lowerTransposedConvolution,
+} from "./upsampling.ts";
 import { type LoweredValue, Lowering, type LowerOptions, nhwc } from "./lowering.ts";
 import { OPERATIONS } from "../operations.ts";
 
@@ -244,6 +249,7 @@ function lowerNode(lowering: Lowering, node: Node): void {
     case "global_average_pool":
       return lowerPool(lowering, node);
     case "pad":
+      return node.fill === undefined ? lowerGather(lowering, node) : lowerPadding(lowering, node);
     case "slice":
     case "channel_map":
       return lowerGather(lowering, node);

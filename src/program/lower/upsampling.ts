@@ -1,7 +1,8 @@
-/** Transposed convolutions and resizing: graph to instructions. */
+/** Transposed convolutions, resizing and padding that repeats: graph to instructions. */
 
 import type { NodeOf } from "../../graph/operators/operator.ts";
-import { resizeTaps } from "../../graph/operators/resize.ts";
+import { type ResizeTaps, resizeTaps } from "../../graph/operators/resize.ts";
+import { paddedFrom } from "../../graph/operators/spatial.ts";
 import { convolutionAttributes } from "./convolution_attributes.ts";
 import { type LoweredValue, type Lowering, nhwc, present } from "./lowering.ts";
 
@@ -79,13 +80,17 @@ export function lowerDepthToSpace(lowering: Lowering, node: NodeOf<"depth_to_spa
 }
 
 /** Tables say which rows and columns each output is made of. */
-export function lowerResize(lowering: Lowering, node: NodeOf<"resize">): void {
+function emitTaps(
+  lowering: Lowering,
+  node: NodeOf<"resize"> | NodeOf<"pad">,
+  x: LoweredValue,
+  [rows, columns]: readonly [ResizeTaps, ResizeTaps],
+): void {
   const { draft } = lowering;
-  const x = lowering.picture(node);
-  const [height, width] = node.size;
-  const rows = resizeTaps(node, 0, x.height), columns = resizeTaps(node, 1, x.width);
+  const { taps } = rows;
+  const [height, width] = [rows, columns].map(({ indices }) => indices.length / taps);
   const table = (name: string, extent: number, data: Int32Array | Float32Array) =>
-    draft.constant(`${name}/${node.name}`, [extent, rows.taps], data);
+    draft.constant(`${name}/${node.name}`, [extent, taps], data);
   lowering.emit(node, "resize", {
     x: x.name,
     rows: table("rows", height, rows.indices),
@@ -98,6 +103,21 @@ export function lowerResize(lowering: Lowering, node: NodeOf<"resize">): void {
     channels: x.channels,
     out_height: height,
     out_width: width,
-    taps: rows.taps,
+    taps,
   });
+}
+
+export function lowerResize(lowering: Lowering, node: NodeOf<"resize">): void {
+  const x = lowering.picture(node);
+  emitTaps(lowering, node, x, [resizeTaps(node, 0, x.height), resizeTaps(node, 1, x.width)]);
+}
+
+/** Padding that repeats cells is a resize that takes each from one place. */
+export function lowerPadding(lowering: Lowering, node: NodeOf<"pad">): void {
+  const x = lowering.picture(node);
+  const along = (axis: 0 | 1, extent: number): ResizeTaps => {
+    const indices = paddedFrom(node, axis, extent);
+    return { taps: 1, indices, shares: new Float32Array(indices.length).fill(1) };
+  };
+  emitTaps(lowering, node, x, [along(0, x.height), along(1, x.width)]);
 }

@@ -4,10 +4,12 @@
  * normalisation of channels and shared weights.
  */
 
-import { ACTIVATION_KINDS, type Graph } from "../../../src/graph/graph.ts";
+import type { Graph } from "../../../src/graph/graph.ts";
 import { GraphBuilder } from "../../../src/models/builder.ts";
 import { RandomStream } from "../../../src/random.ts";
-import { type LayerOptions, normalisedLayer, unsettle } from "./random.ts";
+import { EXPORTED_BLOCKS } from "./exported_blocks.ts";
+import { activate, type Block, layer } from "./layers.ts";
+import { unsettle } from "./random.ts";
 
 /** Makes layers named on the left use the weights of those on the right. */
 function tie(graph: Graph, tied: ReadonlyMap<string, string>): Graph {
@@ -18,33 +20,6 @@ function tie(graph: Graph, tied: ReadonlyMap<string, string>): Graph {
   const parameters = new Map(graph.parameters);
   for (const name of tied.keys()) parameters.delete(`${name}.weight`);
   return { ...graph, nodes: nodes as Graph["nodes"], parameters };
-}
-
-/** ReLU half of the time, else any other activation. */
-export function activate(
-  builder: GraphBuilder,
-  name: string,
-  value: string,
-  random: RandomStream,
-): string {
-  if (random.integer(2) === 0) return builder.relu(name, value);
-  if (random.integer(8) === 0) return builder.prelu(name, value);
-  const kind = ACTIVATION_KINDS[random.integer(ACTIVATION_KINDS.length)];
-  const parameters = kind === "clip" ? { alpha: -0.7, beta: 1.5 } : {};
-  return builder.activation(name, value, kind, parameters);
-}
-
-/** One layer with batch norm and activation. */
-export function layer(
-  builder: GraphBuilder,
-  name: string,
-  value: string,
-  random: RandomStream,
-  options: LayerOptions,
-  activated = true,
-): string {
-  const result = normalisedLayer(builder, name, value, options);
-  return activated ? activate(builder, `${name}.act`, result, random) : result;
 }
 
 /** A residual block whose shortcut is the identity, a projection or option A. */
@@ -214,18 +189,10 @@ function recurrent(
   return layer(builder, `${name}.twice`, once, random, options);
 }
 
-/** Makes one block of a network behind a value. */
-export type Block = (
-  builder: GraphBuilder,
-  name: string,
-  value: string,
-  random: RandomStream,
-  tied: Map<string, string>,
-) => string;
-
 export const BLOCKS: readonly Block[] = [
   ...[plain, separable, grouped, pooled, residual, residual],
   ...[dense, branches, shuffled, excited, upsampled, normalised, recurrent],
+  ...EXPORTED_BLOCKS,
 ];
 
 /** A network of `blocks` random blocks on [3, 8, 8] pictures with 4 classes. */

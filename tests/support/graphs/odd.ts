@@ -6,7 +6,8 @@
 import type { Graph, Node } from "../../../src/graph/graph.ts";
 import { GraphBuilder } from "../../../src/models/builder.ts";
 import { RandomStream } from "../../../src/random.ts";
-import { activate, BLOCKS, layer } from "./diverse.ts";
+import { BLOCKS } from "./diverse.ts";
+import { activate, layer } from "./layers.ts";
 import { ODD_BLOCKS } from "./odd_blocks.ts";
 import { unsettle } from "./random.ts";
 

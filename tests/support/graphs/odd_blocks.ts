@@ -2,7 +2,7 @@
 
 import { ACTIVATION_KINDS } from "../../../src/graph/graph.ts";
 import type { GraphBuilder } from "../../../src/models/builder.ts";
-import { activate, type Block, layer } from "./diverse.ts";
+import { activate, type Block, layer } from "./layers.ts";
 
 const range = (first: number, count: number) =>
   Array.from({ length: count }, (_, index) => first + index);

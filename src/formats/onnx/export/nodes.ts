@@ -11,7 +11,7 @@ import {
   exportSoftmax,
   exportTransposedConvolution,
 } from "./operators.ts";
-import { type ExportContext, float, int, ints, onnxNode } from "./node_proto.ts";
+import { type ExportContext, float, int, ints, onnxNode, text } from "./node_proto.ts";
 import type { NodeProto } from "../proto/onnx_pb.ts";
 
 /** The inputs of a layer with weights, and perhaps a bias. */
@@ -59,7 +59,9 @@ function exportPool(node: Node & { op: "max_pool" | "average_pool" }): NodeProto
 function exportPad(node: Node & { op: "pad" }, context: ExportContext): NodeProto {
   const [top, left, bottom, right] = node.padding;
   const pads = context.integers(`${node.name}.pads`, [0, 0, top, left, 0, 0, bottom, right]);
-  return onnxNode("Pad", { ...node, inputs: [...node.inputs, pads] });
+  const { fill } = node;
+  const mode = fill === undefined ? [] : [text("mode", fill)];
+  return onnxNode("Pad", { ...node, inputs: [...node.inputs, pads] }, mode);
 }
 
 function exportSlice(node: Node & { op: "slice" }, context: ExportContext): NodeProto {

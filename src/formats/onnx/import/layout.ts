@@ -1,6 +1,6 @@
 /** Import of what moves pixels and channels: Pad, Slice, Gather, Transpose. */
 
-import type { Padding, Pair } from "../../../graph/graph.ts";
+import { PAD_FILLS, type Padding, type PadNode, type Pair } from "../../../graph/graph.ts";
 import { quoted } from "../../bytes.ts";
 import { listed, Refusal, shown } from "../read/array.ts";
 import { axisOf, sliceRange } from "../fold/layout.ts";
@@ -11,14 +11,24 @@ import type { OnnxNode } from "../read/reader.ts";
 
 const countUp = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 
+/** What a Pad repeats, or nothing where it pads with zeros. */
+function fillOf(importer: Importer, node: OnnxNode): PadNode["fill"] {
+  const { attributes } = node;
+  const mode = attributes.string("mode", "constant");
+  const fill = PAD_FILLS.find((each) => each === mode);
+  if (fill !== undefined) return fill;
+  if (mode !== "constant") throw new Refusal(`pads in the mode ${quoted(mode)}`);
+  const value = importer.opset < 11
+    ? attributes.float("value", 0)
+    : importer.constant(node, 2)?.array.data[0];
+  if (value === undefined || value === 0) return undefined;
+  throw new Refusal(`pads with ${value} instead of zeros`);
+}
+
 /** Cells before and after every axis, negative where they are cut off. */
 function padsOf(importer: Importer, node: OnnxNode, rank: number): [number, number][] {
   const { attributes } = node;
   const older = importer.opset < 11;
-  const mode = attributes.string("mode", "constant");
-  if (mode !== "constant") throw new Refusal("pads with something else than zeros");
-  const fill = older ? attributes.float("value", 0) : importer.constant(node, 2)?.array.data[0];
-  if (fill !== undefined && fill !== 0) throw new Refusal(`pads with ${fill} instead of zeros`);
   const pads = older ? attributes.ints("pads") : listed(importer.requiredConstant(node, 1).array);
   const named = importer.opset < 18 ? undefined : importer.constant(node, 3)?.array;
   const axes = (named ? listed(named) : countUp(rank)).map((axis) => axisOf(axis, rank));
@@ -71,17 +81,19 @@ class Chain {
       }));
   }
 
-  pad(padding: Padding): void {
+  pad(padding: Padding, fill: PadNode["fill"]): void {
     if (padding.every((extent) => extent === 0)) return;
     // Pads may be of any type, and a slice may take away again what no picture could hold.
     if (padding.some((extent) => !Number.isInteger(extent) || extent > 2 ** 16)) {
       throw new Refusal(`has pads of [${padding.join(", ")}]`);
     }
-    this.#add(
-      "/pad",
-      (value, suffix) =>
-        this.#importer.emitPart(this.#node, suffix, { op: "pad", inputs: [value.name], padding }),
-    );
+    this.#add("/pad", (value, suffix) =>
+      this.#importer.emitPart(this.#node, suffix, {
+        op: "pad",
+        inputs: [value.name],
+        padding,
+        ...(fill === undefined ? {} : { fill }),
+      }));
   }
 
   finish(value: FeatureValue): void {
@@ -103,11 +115,16 @@ function shiftedChannels(channels: number, before: number, after: number): numbe
   return countUp(count).map((c) => c - before >= 0 && c - before < channels ? c - before : -1);
 }
 
-/** Pad with zeros: of channels a channel map, of height and width padding or, negative, a slice. */
+/** Pad: of channels a channel map, of height and width padding or, negative, a slice. */
 export function importPad(importer: Importer, node: OnnxNode): void {
   const x = importer.feature(node);
   const [, channels, ...area] = x.shape;
+  const fill = fillOf(importer, node);
   const [, [before, after], ...sides] = padsOf(importer, node, x.shape.length);
+  const beyond = before !== 0 || after !== 0 || sides.flat().some((cells) => cells < 0);
+  if (fill !== undefined && beyond) {
+    throw new Refusal("repeats cells of more than height and width");
+  }
   const chain = new Chain(importer, node);
   if (before !== 0 || after !== 0) chain.channels(shiftedChannels(channels, before, after));
   if (area.length === 2) {
@@ -116,7 +133,7 @@ export function importPad(importer: Importer, node: OnnxNode): void {
     const grown = (extent: number) => Math.max(0, extent);
     const ends: Pair = [area[0] - cut(bottom), area[1] - cut(right)];
     chain.slice([cut(top), cut(left)], ends, [1, 1], area);
-    chain.pad([grown(top), grown(left), grown(bottom), grown(right)]);
+    chain.pad([grown(top), grown(left), grown(bottom), grown(right)], fill);
   } else if (area.length !== 0) {
     throw new Refusal(`pads ${importer.described(x)}`);
   }
