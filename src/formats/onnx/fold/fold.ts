@@ -15,6 +15,7 @@ import {
 } from "../read/array.ts";
 import type { Fold, Folding } from "./folding.ts";
 import { broadcastShape, broadcastTo, LAYOUT_FOLDS } from "./layout.ts";
+import { NORMALISING_FOLDS } from "./normalise.ts";
 import { REDUCING_FOLDS } from "./reduce.ts";
 import type { OnnxNode } from "../read/reader.ts";
 
@@ -185,6 +186,7 @@ export function folds(op: string): boolean {
 
 const FOLDS: Readonly<Record<string, Fold>> = {
   ...LAYOUT_FOLDS,
+  ...NORMALISING_FOLDS,
   ...REDUCING_FOLDS,
   Abs: unary(Math.abs),
   Add: binary({ real: (a, b) => a + b }),
@@ -247,6 +249,7 @@ const REQUIRED: Readonly<Record<string, number>> = {
   Constant: 0,
   Add: 2,
   And: 2,
+  BatchNormalization: 5,
   Div: 2,
   Equal: 2,
   Expand: 2,
