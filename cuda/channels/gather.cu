@@ -4,7 +4,7 @@
 #include "device/number.h"
 #include "error.h"
 #include "kernels.h"
-#include "program/gather_shape.h"
+#include "program/shapes/gather_shape.h"
 
 namespace secateur::cuda {
 

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "program/convolution_shape.h"
+#include "program/shapes/convolution_shape.h"
 
 namespace secateur::cuda {
 

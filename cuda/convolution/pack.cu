@@ -3,7 +3,7 @@
 #include "device/launch.h"
 #include "device/number.h"
 #include "kernels.h"
-#include "program/pack_attributes.h"
+#include "program/shapes/pack_attributes.h"
 
 namespace secateur::cuda {
 

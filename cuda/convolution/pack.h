@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <span>
 
-#include "program/convolution_shape.h"
+#include "program/shapes/convolution_shape.h"
 
 namespace secateur::cuda {
 

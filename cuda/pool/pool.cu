@@ -5,7 +5,7 @@
 #include "device/number.h"
 #include "error.h"
 #include "kernels.h"
-#include "program/window.h"
+#include "program/shapes/window.h"
 
 namespace secateur::cuda {
 

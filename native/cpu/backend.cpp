@@ -8,7 +8,7 @@
 #include "cpu/convolution/winograd/forward.h"
 #include "cpu/kernels.h"
 #include "error.h"
-#include "program/pack_attributes.h"
+#include "program/shapes/pack_attributes.h"
 
 #ifdef SECATEUR_WITH_ONEDNN
 #include "cpu/convolution/onednn/convolution.h"

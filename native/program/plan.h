@@ -11,7 +11,7 @@
 
 #include "error.h"
 #include "program/call.h"
-#include "program/check_shapes.h"
+#include "program/shapes/check_shapes.h"
 #include "program/program.h"
 #include "program/schedule.h"
 

@@ -7,7 +7,7 @@
 #include "cpu/parts.h"
 #include "cpu/simd/vector_kernels.h"
 #include "error.h"
-#include "program/gather_shape.h"
+#include "program/shapes/gather_shape.h"
 
 namespace secateur {
 

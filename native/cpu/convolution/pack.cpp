@@ -4,7 +4,7 @@
 
 #include "cpu/convolution/shape.h"
 #include "cpu/kernels.h"
-#include "program/pack_attributes.h"
+#include "program/shapes/pack_attributes.h"
 
 namespace secateur {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "cpu/simd/vector_kernels.h"
-#include "program/convolution_shape.h"
+#include "program/shapes/convolution_shape.h"
 
 namespace secateur {
 

@@ -5,8 +5,8 @@
 #include <cstdint>
 
 #include "bfloat16.h"
-#include "program/convolution_shape.h"
-#include "program/window.h"
+#include "program/shapes/convolution_shape.h"
+#include "program/shapes/window.h"
 
 namespace secateur {
 

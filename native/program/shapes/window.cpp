@@ -1,4 +1,4 @@
-#include "program/window.h"
+#include "program/shapes/window.h"
 
 #include <string>
 

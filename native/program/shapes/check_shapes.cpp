@@ -1,12 +1,12 @@
-#include "program/check_shapes.h"
+#include "program/shapes/check_shapes.h"
 
 #include <array>
 #include <climits>
 
-#include "program/convolution_shape.h"
-#include "program/gather_shape.h"
-#include "program/pack_attributes.h"
-#include "program/window.h"
+#include "program/shapes/convolution_shape.h"
+#include "program/shapes/gather_shape.h"
+#include "program/shapes/pack_attributes.h"
+#include "program/shapes/window.h"
 
 namespace secateur {
 

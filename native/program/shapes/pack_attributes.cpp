@@ -1,4 +1,4 @@
-#include "program/pack_attributes.h"
+#include "program/shapes/pack_attributes.h"
 
 #include <string>
 

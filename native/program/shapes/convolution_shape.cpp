@@ -1,4 +1,4 @@
-#include "program/convolution_shape.h"
+#include "program/shapes/convolution_shape.h"
 
 #include <algorithm>
 #include <string>

@@ -1,4 +1,4 @@
-#include "program/gather_shape.h"
+#include "program/shapes/gather_shape.h"
 
 namespace secateur {
 
