@@ -7,6 +7,7 @@ import { interruption } from "./commands/terminal/interruption.ts";
 import { onStarterGone } from "./commands/terminal/starter.ts";
 import { standardError, standardOutput } from "./commands/terminal/streams.ts";
 import { declareOptions, type OptionTable } from "./commands/options/parse.ts";
+import { BATCH_OPTIONS } from "./commands/options/batch.ts";
 import { CACHE_OPTIONS } from "./commands/options/cache.ts";
 import { EVALUATE_OPTIONS, INSPECT_OPTIONS, PROFILE_OPTIONS } from "./commands/options/model.ts";
 import { PRUNE_OPTIONS } from "./commands/options/prune.ts";
@@ -25,12 +26,27 @@ type Action = (raw: RawOptions, signal: AbortSignal) => Promise<number | void>;
 
 // Commands are imported when they run, so that help and mistakes answer at once.
 const ACTIONS: Readonly<
-  Record<string, { about: string; table: OptionTable; load: () => Promise<Action> }>
+  Record<
+    string,
+    {
+      about: string;
+      table: OptionTable;
+      /** What may stand beside the options, as help shows it; arrives as `operands`. */
+      operands?: string;
+      load: () => Promise<Action>;
+    }
+  >
 > = {
   prune: {
     about: "cut a model to a budget; without arguments, the embedded default",
     table: PRUNE_OPTIONS,
     load: async () => (await import("./commands/prune.ts")).runPrune,
+  },
+  batch: {
+    about: "the pruning runs of a job file, several at a time",
+    table: BATCH_OPTIONS,
+    operands: "[file...]",
+    load: async () => (await import("./commands/batch.ts")).runBatch,
   },
   train: {
     about: "train a model; without arguments, the embedded default",
@@ -137,11 +153,16 @@ function program(run: (action: Action, raw: RawOptions) => Promise<void>): Comma
     .exitOverride()
     .configureOutput(SPEECH)
     .helpCommand(false);
-  for (const [name, { about, table, load }] of Object.entries(ACTIONS)) {
+  for (const [name, { about, table, operands, load }] of Object.entries(ACTIONS)) {
     const command = root.command(name).description(about)
       .exitOverride().configureOutput(SPEECH);
-    declareOptions(command, table).allowExcessArguments(false)
-      .action(async (raw: RawOptions) => run(await load(), raw));
+    declareOptions(command, table).allowExcessArguments(false);
+    if (operands === undefined) command.action(async (raw) => run(await load(), raw));
+    else {
+      command.argument(operands).action(async (given: string[], raw: RawOptions) =>
+        run(await load(), { ...raw, operands: given })
+      );
+    }
   }
   return root;
 }

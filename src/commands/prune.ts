@@ -37,6 +37,7 @@ import { type Console, openConsole } from "./terminal/console.ts";
 import { forecast } from "./terminal/meter.ts";
 import { fitOf, graphOf, type ModelSource, readSource } from "./inputs/model.ts";
 import { type OptionValues, parseOptions } from "./options/parse.ts";
+import { isJob, tellMemory } from "./terminal/starter.ts";
 import { OutputFolder, warnOfNothing } from "./terminal/output.ts";
 import { planInput } from "./inputs/input_plan.ts";
 import { contractOf, isEmbedded, openParts, specOf } from "./inputs/pictures.ts";
@@ -53,6 +54,9 @@ const SOURCE_TABLE = {
 } as const;
 type SourceValues = OptionValues<typeof SOURCE_TABLE>;
 
+/** Seconds within which a run that is asked to stop has stopped. */
+const STOPPING = 120;
+
 /** Runs the command with commander's options. */
 export async function runPrune(
   raw: Readonly<Record<string, unknown>>,
@@ -64,7 +68,9 @@ export async function runPrune(
   const options = pruneOptions(raw, embedded);
   // What would fail in the middle fails here, before anything is written.
   loadAddon();
-  await using _folder = await OutputFolder.claim(options.out);
+  // The job of a batch that was killed may still be stopping there.
+  await using _folder = await OutputFolder.claim(options.out, isJob() ? STOPPING : 0);
+  tellMemory();
   const console = openConsole(values.json);
   const run = { signal, onProgress: console.progress.bind(console) };
   try {

@@ -1,6 +1,6 @@
 /** Runs the command line as people do: as a process of its own, with the permissions of its task. */
 
-import { spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import process from "node:process";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -38,10 +38,21 @@ function taskArguments(task: string): string[] {
   return words.map((word) => word === "src/cli.ts" ? `${ROOT}src/cli.ts` : word);
 }
 
+/** Commands whose tasks have permissions of their own; the others have those of evaluate. */
+const OWN_TASKS = ["profile", "batch", "cache", "report"];
+
 /** Runs a command line, such as ["evaluate", "--json"], to its end. */
 export function runCommand(args: readonly string[], options: RunOptions): Promise<Finished> {
+  return startCommand(args, options).finished;
+}
+
+/** Starts a command line: its process, and what it will have said at its end. */
+export function startCommand(
+  args: readonly string[],
+  options: RunOptions,
+): { readonly child: ChildProcess; readonly finished: Promise<Finished> } {
   const deno = denoProgram()!;
-  const task = args[0] === "profile" ? "profile" : "evaluate";
+  const task = OWN_TASKS.includes(args[0]) ? args[0] : "evaluate";
   const line = [deno, ...taskArguments(task), ...args];
   const [program, ...rest] = options.shell === undefined
     ? line
@@ -62,11 +73,12 @@ export function runCommand(args: readonly string[], options: RunOptions): Promis
     options.onOutput?.(out, () => child.kill("SIGINT"));
   });
   child.stderr.on("data", (piece) => err += piece);
-  return new Promise((resolve, reject) => {
+  const finished = new Promise<Finished>((resolve, reject) => {
     child.on("error", reject);
     // Deno's child_process reports the exit code 130 as death by the signal it stands for.
     child.on("close", (code, signal) => {
       resolve({ code: signal === "SIGINT" ? 130 : code, out, err });
     });
   });
+  return { child, finished };
 }

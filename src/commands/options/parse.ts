@@ -44,6 +44,19 @@ export function declareOptions(command: Command, table: OptionTable): Command {
   return command;
 }
 
+/** Making a schema takes far longer than parsing by it, and a batch parses thousands of times. */
+const schemas = new WeakMap<OptionTable, z.ZodType>();
+
+function schemaOf(table: OptionTable): z.ZodType {
+  const known = schemas.get(table);
+  if (known !== undefined) return known;
+  const made = z.object(
+    Object.fromEntries(Object.entries(table).map(([name, { schema }]) => [name, schema])),
+  );
+  schemas.set(table, made);
+  return made;
+}
+
 /**
  * Checks and converts what commander collected. Throws "option-invalid" with one sentence for the
  * first option that is not what it should be.
@@ -52,8 +65,7 @@ export function parseOptions<Table extends OptionTable>(
   table: Table,
   raw: Readonly<Record<string, unknown>>,
 ): OptionValues<Table> {
-  const schemas = Object.entries(table).map(([name, { schema }]) => [name, schema] as const);
-  const parsed = z.object(Object.fromEntries(schemas)).safeParse(raw);
+  const parsed = schemaOf(table).safeParse(raw);
   if (parsed.success) return parsed.data as OptionValues<Table>;
   const [issue] = parsed.error.issues;
   const [name, place] = issue.path.map(String);

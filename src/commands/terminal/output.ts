@@ -4,6 +4,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, rmdir } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import process from "node:process";
+import { setTimeout } from "node:timers/promises";
 import { SecateurError } from "../../errors.ts";
 import { sweepUnfinished, unwritable } from "../../formats/atomic.ts";
 import { FileLock } from "../../formats/file_lock.ts";
@@ -11,6 +12,9 @@ import type { Console } from "./console.ts";
 
 /** Names the process that writes to a folder, for as long as it does. */
 const LOCK = ".secateur.lock";
+
+/** Milliseconds between two looks whether another run has ended. */
+const LOOK = 200;
 
 /** Folders below that commands keep things in. */
 const ROOMS = ["", "run"];
@@ -33,14 +37,14 @@ export class OutputFolder implements AsyncDisposable {
 
   /**
    * Makes the folder if need be, makes sure that it can be written to and that nobody else does, and
-   * clears away what killed runs left unfinished.
+   * clears away what killed runs left unfinished. Another run is waited for up to `patience` seconds.
    * @throws SecateurError `file-unwritable`; another run's process and start are in the sentence.
    */
-  static async claim(folder: string): Promise<OutputFolder> {
+  static async claim(folder: string, patience = 0): Promise<OutputFolder> {
     let made: string | undefined;
     try {
       made = await mkdir(folder, { recursive: true });
-      const lock = await lockIn(folder);
+      const lock = await lockIn(folder, performance.now() + 1000 * patience);
       for (const room of ROOMS) await sweepUnfinished(join(folder, room));
       return new OutputFolder(resolve(folder), made && resolve(made), lock);
     } catch (thrown) {
@@ -60,10 +64,17 @@ export class OutputFolder implements AsyncDisposable {
   }
 }
 
-/** Locks a folder. Throws "file-unwritable" where another process has, and what the system throws. */
-async function lockIn(folder: string): Promise<FileLock> {
+/**
+ * Locks a folder, by `deadline` on the clock of `performance`. Throws "file-unwritable" where another
+ * process has it still, and what the system throws.
+ */
+async function lockIn(folder: string, deadline: number): Promise<FileLock> {
   const path = join(folder, LOCK);
-  const lock = await FileLock.take(path);
+  let lock = await FileLock.take(path);
+  while (lock === undefined && performance.now() < deadline) {
+    await setTimeout(LOOK);
+    lock = await FileLock.take(path);
+  }
   if (lock === undefined) throw await taken(folder, path);
   const mark = { process: process.pid, started: new Date().toISOString() };
   await lock.mark(`${JSON.stringify(mark)}\n`);
