@@ -5,7 +5,7 @@
  *
  *   deno run -A bench/experiments/cuts.ts --model resnet20 --weights FILE --data cifar10:FOLDER \
  *     --out FILE [--arms shapley/global,l1/uniform/inner,group-l2.json,control] [--seeds 3]
- *     [--cut-flops 0.455] [--epochs 10 --lr 0.02 ...]
+ *     [--cut-flops 0.455] [--cut-params 0.403] [--epochs 10 --lr 0.02 ...]
  *
  * An arm is criterion/rule[/scope[/option=value...]] with options of `prune` by their camel-case names, such
  * as shapley/global/inner/worth=loss; a plan of Torch-Pruning (peer_plan.ts) by its file; or
@@ -47,6 +47,7 @@ const { values: args } = parseArgs({
     seeds: { type: "string", default: "3" },
     "first-seed": { type: "string", default: "0" },
     "cut-flops": { type: "string", default: "0.455" },
+    "cut-params": { type: "string" },
     epochs: { type: "string", default: "0" },
     lr: { type: "string", default: "0.02" },
     batch: { type: "string", default: "128" },
@@ -104,7 +105,7 @@ function once<T>(made: Map<string, Promise<T>>, key: string, make: () => Promise
 function optionsOf(arm: string, seed: number): PruneOptions {
   const [criterion, ratios = "global", scope = "inner", ...rest] = arm.split("/");
   const more = Object.fromEntries(rest.map((option) => option.split("=")));
-  const budget = { cutFlops: args["cut-flops"] };
+  const budget = { cutFlops: args["cut-flops"], cutParams: args["cut-params"] };
   return pruneOptions({ criterion, ratios, scope, ...budget, ...more, seed: `${seed}` }, false);
 }
 

@@ -6,13 +6,16 @@ import type { Graph } from "../graph/graph.ts";
 import type { LayerCosts } from "../latency/costs.ts";
 import { widthsWorthTaking } from "../latency/envelope.ts";
 import { LayerCounter, ParameterCounter, type WidthCounter } from "./counter.ts";
+import { JointCounter } from "./joint_counter.ts";
 import { LatencyCounter } from "./latency_counter.ts";
 
-/** What to cut, as a share of the original model's. */
+/** What to cut, in shares of the original model's. */
 export interface CountedBudget {
   readonly kind: "flops" | "parameters";
   /** Share to remove, in (0, 1). */
   readonly cut: number;
+  /** Beside FLOPs: the share of the parameters that must go too. */
+  readonly alsoParameters?: number;
 }
 
 /** The same of the time of a pass, which layers' costs predict. */
@@ -96,11 +99,12 @@ export function problemOf(
     ? legalRanges.map((range, group) => worthTaking(range, group, counter))
     : legalRanges;
   const whole = counter.total;
-  const allowed = whole * (1 - budget.cut);
+  const allowed = counter instanceof JointCounter ? counter.allowed : whole * (1 - budget.cut);
   setAll(counter, ranges.map((range) => legal(range, 0)));
   const least = counter.total;
+  const smallest = counter instanceof JointCounter ? counter.removed : [1 - least / whole];
   setAll(counter, ranges.map(({ most }) => most));
-  refuseImpossible(budget, whole, least, allowed);
+  if (least > allowed) throw impossible(budget, smallest);
   return { ranges, counter, allowed };
 }
 
@@ -110,9 +114,11 @@ function counterOf(
   budget: Budget,
 ): WidthCounter {
   if (budget.kind === "latency") return new LatencyCounter(groups, budget.costs);
-  return budget.kind === "flops"
-    ? new LayerCounter(graph, groups)
-    : new ParameterCounter(graph, groups);
+  const { kind, cut, alsoParameters } = budget;
+  if (kind === "parameters") return new ParameterCounter(graph, groups);
+  const macs = new LayerCounter(graph, groups);
+  if (alsoParameters === undefined) return macs;
+  return new JointCounter(macs, cut, new ParameterCounter(graph, groups), alsoParameters);
 }
 
 /** A group's range without widths that take no less than larger ones, the other groups whole. */
@@ -136,15 +142,18 @@ export function setAll(counter: WidthCounter, kept: readonly number[]): void {
   kept.forEach((count, group) => counter.set(group, count));
 }
 
-function refuseImpossible(budget: Budget, whole: number, least: number, allowed: number): void {
-  if (least <= allowed) return;
+/** The error for a budget of which cutting as far as may be takes only `removed`, count by count. */
+function impossible(budget: Budget, removed: readonly number[]): SecateurError {
   const percent = (share: number) => `${(100 * share).toFixed(1)}%`;
   const what = { flops: "FLOPs", parameters: "parameters", latency: "time" }[budget.kind];
-  throw new SecateurError(
+  const also = budget.kind === "latency" ? undefined : budget.alsoParameters;
+  return new SecateurError(
     "budget-impossible",
-    `Expected to cut ${percent(budget.cut)} of the ${what}, but cutting every prunable group as ` +
-      `far as allowed removes only ${percent(1 - least / whole)}: ask for less, or widen what ` +
-      `may be cut (--scope all, --cap, a smaller --round-to).`,
+    `Expected to cut ${percent(budget.cut)} of the ${what}` +
+      (also === undefined ? "" : ` and ${percent(also)} of the parameters`) +
+      `, but cutting every prunable group as far as allowed removes only ` +
+      `${removed.map(percent).join(" and ")}: ask for less, or widen what may be cut ` +
+      `(--scope all, --cap, a smaller --round-to).`,
   );
 }
 

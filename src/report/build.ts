@@ -164,7 +164,9 @@ function checkResult({ error, scale, tolerance, change, proof, probe }: CutCheck
 
 function resultsOf(pruned: Pruned, context: ReportContext): Results {
   const before = costOf(pruned.original), after = costOf(pruned.graph);
-  const { kind, cut } = context.options.budget;
+  const { budget } = context.options;
+  const { kind, cut } = budget;
+  const also = budget.kind === "latency" ? undefined : budget.alsoParameters;
   const { latencyOutcome, ratios: { allowed, reached, step } } = pruned;
   const { moment, epoch } = pruned.written;
   return {
@@ -174,9 +176,17 @@ function resultsOf(pruned: Pruned, context: ReportContext): Results {
       original: latencyOutcome?.predicted.original ??
         (kind === "flops" ? before.macs : before.parameters),
       allowed,
-      reached,
-      gap: allowed - reached,
+      // With two limits, the solver counts what is beyond either.
+      reached: also === undefined ? reached : after.macs,
+      gap: allowed - (also === undefined ? reached : after.macs),
       step,
+      ...(also === undefined ? {} : {
+        alsoParameters: {
+          asked: also,
+          original: before.parameters,
+          reached: after.parameters,
+        },
+      }),
       ...(latencyOutcome ? { times: latencyOutcome } : {}),
     },
     cost: { before: summaryOf(before), after: summaryOf(after) },

@@ -66,6 +66,12 @@ export interface BudgetResult {
   readonly gap: number;
   /** What the cheapest legal channel step would have cost. */
   readonly step: number;
+  /** The share of the parameters that was asked for beside, and what they were and are. */
+  readonly alsoParameters?: {
+    readonly asked: number;
+    readonly original: number;
+    readonly reached: number;
+  };
   /** Milliseconds of passes predicted and measured, of a budget in time. */
   readonly times?: LatencyOutcome;
 }

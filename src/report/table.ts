@@ -8,11 +8,16 @@ import { accuracyTable, groupTable, latencyTable, layerTable, STEP_NAMES } from 
 
 /** One sentence: how close the cut came to the budget. */
 export function budgetSentence({ budget }: Results): string {
-  const { kind, asked, original, reached, gap, step, times } = budget;
+  const { kind, asked, original, reached, gap, step, alsoParameters: also, times } = budget;
   if (times !== undefined) return timeSentence(asked, times);
+  const gone = percent(1 - reached / original);
+  if (also !== undefined) {
+    return `Budget: ${percent(asked)} of the MACs and ${percent(also.asked)} of the parameters ` +
+      `asked, ${gone} and ${percent(1 - also.reached / also.original)} removed.`;
+  }
   const what = kind === "flops" ? "MACs" : "parameters";
   const room = Number.isFinite(step) ? `, where one channel step is ${count(step)}` : "";
-  return `Budget: ${percent(asked)} of the ${what} asked, ${percent(1 - reached / original)} ` +
+  return `Budget: ${percent(asked)} of the ${what} asked, ${gone} ` +
     `removed; ${count(gap)} ${what} below the limit${room}.`;
 }
 

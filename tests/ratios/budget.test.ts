@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { concentrate, fuse } from "../../src/concentration/concentration.ts";
+import { solveKnapsack } from "../../src/ratios/knapsack.ts";
 import { solveShares } from "../../src/ratios/shares.ts";
 import { prunableGroups } from "../../src/graph/channels.ts";
 import { costOf } from "../../src/graph/cost.ts";
@@ -10,6 +11,12 @@ const graph = createModel("resnet20", { classes: 10 });
 const groups = prunableGroups(graph, "all");
 const uneven = groups.map((_, i) => 1 + 0.5 * Math.sin(i));
 
+const removalsTo = (kept: readonly number[]) =>
+  groups.map((group, i) => ({
+    group,
+    removed: group.players.map((_, player) => player).slice(kept[i]),
+  }));
+
 describe("budget", () => {
   for (const kind of ["flops", "parameters"] as const) {
     for (const cut of [0.1, 0.3, 0.455, 0.7]) {
@@ -17,11 +24,7 @@ describe("budget", () => {
         const { kept, allowed, reached, step } = solveShares(graph, groups, uneven, {
           budget: { kind, cut },
         });
-        const removals = groups.map((group, i) => ({
-          group,
-          removed: group.players.map((_, player) => player).slice(kept[i]),
-        }));
-        const cost = costOf(cutGraph(graph, removals));
+        const cost = costOf(cutGraph(graph, removalsTo(kept)));
         expect(kind === "flops" ? cost.macs : cost.parameters).toBe(reached);
         expect(reached).toBeLessThanOrEqual(allowed);
         expect(allowed - reached).toBeLessThan(step);
@@ -44,6 +47,37 @@ describe("budget", () => {
       roundTo: 8,
     });
     expect(kept.every((count) => count % 8 === 0)).toBe(true);
+  });
+
+  for (const [cut, alsoParameters] of [[0.455, 0.403], [0.3, 0.6], [0.6, 0.1]]) {
+    it(`removes ${cut} of the FLOPs and ${alsoParameters} of the parameters, hardly more`, () => {
+      const budget = { kind: "flops", cut, alsoParameters } as const;
+      const before = costOf(graph);
+      const curves = groups.map(({ players }, i) =>
+        Float64Array.from({ length: players.length + 1 }, (_, k) => uneven[i] * (k / 16) ** 2)
+      );
+      const solutions = [
+        solveShares(graph, groups, uneven, { budget }),
+        solveKnapsack(graph, groups, curves, { budget }),
+      ];
+      for (const { kept } of solutions) {
+        const cost = costOf(cutGraph(graph, removalsTo(kept)));
+        const [flops, parameters] = [
+          1 - cost.macs / before.macs - cut,
+          1 - cost.parameters / before.parameters - alsoParameters,
+        ];
+        expect(Math.min(flops, parameters)).toBeGreaterThanOrEqual(0);
+        // No channel can be given back, of which the largest is two hundredths of either.
+        expect(Math.min(flops, parameters)).toBeLessThan(0.02);
+      }
+    });
+  }
+
+  it("says which of two cannot be met", () => {
+    const budget = { kind: "flops", cut: 0.1, alsoParameters: 0.995 } as const;
+    expect(() => solveShares(graph, groups, uneven, { budget })).toThrow(
+      /10\.0% of the FLOPs and 99\.5% of the parameters, but .* only 9\d\.\d% and 9\d\.\d%/,
+    );
   });
 
   it("says so when it cannot be met", () => {

@@ -56,7 +56,7 @@ const BUDGET_TABLE = {
   cutParams: {
     schema: share().optional(),
     value: "share",
-    help: "share of the parameters to remove, in place of FLOPs",
+    help: "share of the parameters to remove, in place of FLOPs; with --cut-flops, both",
   },
   cutLatency: {
     schema: share().optional(),
@@ -258,13 +258,13 @@ export const PRUNE_OPTIONS = {
 
 function budgetOf(raw: Readonly<Record<string, unknown>>): AskedBudget {
   const { cutFlops, cutParams, cutLatency, runtime } = parseOptions(BUDGET_TABLE, raw);
-  const given = Object.entries({ cutFlops, cutParams, cutLatency })
+  const counted = Object.entries({ cutFlops, cutParams })
     .filter(([, cut]) => cut !== undefined).map(([name]) => longFlag(name));
-  if (given.length > 1) {
+  if (cutLatency !== undefined && counted.length > 0) {
     throw new SecateurError(
       "option-invalid",
-      `Expected one budget, got ${given.length === 2 ? "both " : ""}${given.join(" and ")}; ` +
-        `leave ${given.length === 2 ? "one" : "all but one"} out.`,
+      `Expected a budget in time or one that is counted, got --cut-latency and ` +
+        `${counted.join(" and ")}; leave one out.`,
     );
   }
   if (cutLatency !== undefined) {
@@ -279,9 +279,10 @@ function budgetOf(raw: Readonly<Record<string, unknown>>): AskedBudget {
         `but there is no budget in time; add --cut-latency or leave --runtime out.`,
     );
   }
-  return cutParams === undefined
-    ? { kind: "flops", cut: cutFlops ?? DEFAULT_CUT }
-    : { kind: "parameters", cut: cutParams };
+  if (cutParams === undefined) return { kind: "flops", cut: cutFlops ?? DEFAULT_CUT };
+  return cutFlops === undefined
+    ? { kind: "parameters", cut: cutParams }
+    : { kind: "flops", cut: cutFlops, alsoParameters: cutParams };
 }
 
 /**
