@@ -49,52 +49,78 @@ function open(jobs: readonly EnteredJob[], out = join(folder, `${folders++}`)) {
   return { ledger, run, states, out };
 }
 
-const pause = () => new Promise((resolve) => setTimeout(resolve, 5));
 const nameOf = (args: readonly string[]) => args[args.indexOf("--out") + 1].split("/").at(-1)!;
 
-/** Runs jobs through their stages, and notes in which order what happened. */
-function recorder(events: string[]): RunJob {
-  return async (args, { onStage }: JobProcessOptions) => {
+/** Jobs that do what they are told, when they are told. */
+class Puppets {
+  readonly #jobs = new Map<string, JobProcessOptions & { readonly end: (end: JobEnd) => void }>();
+  readonly begun: string[] = [];
+  most = 0;
+
+  readonly run: RunJob = (args, options) => {
     const name = nameOf(args);
-    events.push(`${name} begins`);
-    for (const stage of ["baseline", "channels ranked", "surgery", "latency"]) {
-      await pause();
-      onStage(stage, undefined);
-      events.push(`${name} ${stage}`);
-    }
-    events.push(`${name} ends`);
-    return DONE;
+    this.begun.push(name);
+    const { promise, resolve } = Promise.withResolvers<JobEnd>();
+    this.#jobs.set(name, { ...options, end: resolve });
+    this.most = Math.max(this.most, this.#jobs.size);
+    return promise;
   };
+
+  /** Waits for exactly these to be at work. */
+  async atWork(...names: readonly string[]): Promise<void> {
+    const current = () => [...this.#jobs.keys()].sort().join();
+    while (current() !== [...names].sort().join()) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+  }
+
+  stage(name: string, stage: string): void {
+    this.#jobs.get(name)!.onStage(stage, undefined);
+  }
+
+  memory(name: string, bytes: number): void {
+    this.#jobs.get(name)!.onMemory(bytes);
+  }
+
+  end(...names: readonly string[]): void {
+    for (const name of names) {
+      const job = this.#jobs.get(name)!;
+      this.#jobs.delete(name);
+      job.end(DONE);
+    }
+  }
 }
 
 describe("a batch", () => {
   it("runs every job once, so many at a time", async () => {
-    const jobs = await entered("matrix: {seed: [0, 1, 2, 3, 4]}");
-    let running = 0, most = 0;
-    const begun: string[] = [];
+    const jobs = await entered("matrix: {seed: [0, 1, 2, 3]}");
+    const puppets = new Puppets();
     const { run, states } = open(jobs);
-    await run(async (args) => {
-      begun.push(nameOf(args));
-      most = Math.max(most, ++running);
-      await pause();
-      running--;
-      return DONE;
-    }, { atOnce: 2 });
-    expect([most, begun.sort(), new Set(states())])
-      .toEqual([2, ["s0", "s1", "s2", "s3", "s4"], new Set(["done"])]);
+    const whole = run(puppets.run, { atOnce: 2 });
+    await puppets.atWork("s0", "s1");
+    puppets.end("s1");
+    await puppets.atWork("s0", "s2");
+    puppets.end("s0", "s2");
+    await puppets.atWork("s3");
+    puppets.end("s3");
+    await whole;
+    expect([puppets.most, puppets.begun.length, new Set(states())])
+      .toEqual([2, 4, new Set(["done"])]);
   });
 
   it("begins first what shares nothing with what is in the making", async () => {
     const jobs = await entered("matrix: {budget: [flops 30%, flops 50%], seed: [0, 1]}");
-    const events: string[] = [];
-    await open(jobs).run(recorder(events), { atOnce: 4 });
+    const puppets = new Puppets();
+    const whole = open(jobs).run(puppets.run, { atOnce: 4 });
     // Of each seed one job; the other follows once that one's widths are chosen.
-    expect(events.slice(0, 2).sort()).toEqual(["flops30-s0 begins", "flops30-s1 begins"]);
-    for (const seed of ["s0", "s1"]) {
-      const follows = events.indexOf(`flops50-${seed} begins`);
-      expect(follows).toBeGreaterThan(events.indexOf(`flops30-${seed} surgery`));
-      expect(follows).toBeLessThan(events.indexOf(`flops30-${seed} ends`));
-    }
+    await puppets.atWork("flops30-s0", "flops30-s1");
+    puppets.stage("flops30-s0", "channels ranked");
+    puppets.stage("flops30-s1", "surgery");
+    await puppets.atWork("flops30-s0", "flops30-s1", "flops50-s1");
+    puppets.end("flops30-s0");
+    await puppets.atWork("flops50-s0", "flops30-s1", "flops50-s1");
+    puppets.end("flops50-s0", "flops30-s1", "flops50-s1");
+    await whole;
   });
 
   it("goes on when a job fails, the next of its kind takes its place, and it is tried again", async () => {
@@ -144,17 +170,26 @@ describe("a batch", () => {
 
   it("begins no job that would not fit in memory, but for a first one", async () => {
     const jobs = await entered("matrix: {seed: [0, 1, 2]}");
-    let running = 0, most = 0;
-    const memory = new MemoryWatch(() => 3e9);
-    await open(jobs).run(async (_args, { onMemory }) => {
-      most = Math.max(most, ++running);
-      onMemory(2e9);
-      await pause();
-      running--;
-      return DONE;
-    }, { atOnce: 3, memory });
-    // Each was seen to hold 2 GB, so a second one fits in 3 GB and a third does not.
-    expect(most).toBe(2);
+    const puppets = new Puppets();
+    let available = 1e9;
+    const memory = new MemoryWatch(() => available);
+    const whole = open(jobs).run(puppets.run, { atOnce: 3, memory });
+    await puppets.atWork("s0");
+    puppets.memory("s0", 2e9);
+    // One more fits, by what the first was seen to hold; a third would not, as the second may grow.
+    available = 3e9;
+    puppets.stage("s0", "surgery");
+    await puppets.atWork("s0", "s1");
+    puppets.stage("s1", "surgery");
+    puppets.end("s0");
+    await puppets.atWork("s1");
+    puppets.memory("s1", 2e9);
+    puppets.stage("s1", "latency");
+    puppets.end("s1");
+    await puppets.atWork("s2");
+    puppets.end("s2");
+    await whole;
+    expect(puppets.most).toBe(2);
     expect(new MemoryWatch(() => 0).fits([])).toBe(true);
     expect(new MemoryWatch(() => 0).fits([1])).toBe(false);
   });
