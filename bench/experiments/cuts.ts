@@ -34,6 +34,7 @@ import { shapleyOf } from "../../src/pruning/network_shapley.ts";
 import type { PruneOptions } from "../../src/pruning/options.ts";
 import { StageStore } from "../../src/pruning/store.ts";
 import { Games } from "../../src/reproduction/games.ts";
+import { measureSensitivity, sensitivityImages } from "../../src/reproduction/sensitivity.ts";
 import { compensate } from "../../src/surgery/compensate.ts";
 import { evaluate } from "../../src/training/evaluate.ts";
 import { train } from "../../src/training/train.ts";
@@ -43,7 +44,10 @@ import { openSetting, openTest, SETTING_OPTIONS, writeExperiment } from "./setti
 const { values: args } = parseArgs({
   options: {
     ...SETTING_OPTIONS,
-    arms: { type: "string", default: "random/uniform/inner,l1/uniform/inner,shapley/global/inner" },
+    arms: {
+      type: "string",
+      default: "random/uniform/inner,l1/uniform/inner,shapley/sensitivity/inner",
+    },
     seeds: { type: "string", default: "3" },
     "first-seed": { type: "string", default: "0" },
     "cut-flops": { type: "string", default: "0.455" },
@@ -103,7 +107,7 @@ function once<T>(made: Map<string, Promise<T>>, key: string, make: () => Promise
 
 /** An arm's words as the options of `prune` that they stand for. */
 function optionsOf(arm: string, seed: number): PruneOptions {
-  const [criterion, ratios = "global", scope = "inner", ...rest] = arm.split("/");
+  const [criterion, ratios = "sensitivity", scope = "inner", ...rest] = arm.split("/");
   const more = Object.fromEntries(rest.map((option) => option.split("=")));
   const budget = { cutFlops: args["cut-flops"], cutParams: args["cut-params"] };
   return pruneOptions({ criterion, ratios, scope, ...budget, ...more, seed: `${seed}` }, false);
@@ -135,6 +139,14 @@ function stagesOf(groups: readonly ChannelGroup[], options: PruneOptions): Choic
       }),
     rankings: (find) => find(context),
     curves: async (rankings) => (await games()).curves(rankings.map(({ order }) => order)),
+    sensitivities: async (rankings, curves) => {
+      const orders = rankings.map(({ order }) => order);
+      const sampled = await pictures(sensitivityImages(graph), "sensitivity");
+      const question = { orders, curves, most };
+      return await measureSensitivity(graph, groups, await games(), question, sampled, {
+        normalisation,
+      });
+    },
     networkShapley: async (kept) => {
       if (worth === "compensated") throw new TypeError("the compensated game plays no network");
       const folder = await mkdtemp(join(tmpdir(), "cuts-"));

@@ -37,6 +37,7 @@ Napi::Function ReproductionObject::define(Napi::Env env) {
                      {InstanceMethod<&ReproductionObject::walk>("walk"),
                       InstanceMethod<&ReproductionObject::remove>("remove"),
                       InstanceMethod<&ReproductionObject::eliminate>("eliminate"),
+                      InstanceMethod<&ReproductionObject::weights>("weights"),
                       InstanceMethod<&ReproductionObject::cancel>("cancel")});
 }
 
@@ -90,6 +91,16 @@ Napi::Value ReproductionObject::eliminate(const Napi::CallbackInfo& info) {
         return state->reproduction->eliminate(count, state->cancelled);
       },
       wrap_elimination, [state = state_] { state->cancelled = true; });
+}
+
+Napi::Value ReproductionObject::weights(const Napi::CallbackInfo& info) {
+  return promised<std::vector<double>>(
+      info.Env(),
+      [state = state_, consumer = int_argument(info, info[0])] {
+        const std::lock_guard lock(state->busy);
+        return state->reproduction->weights(consumer, state->cancelled);
+      },
+      array_of<double>, [state = state_] { state->cancelled = true; });
 }
 
 void ReproductionObject::cancel(const Napi::CallbackInfo&) { state_->cancelled = true; }

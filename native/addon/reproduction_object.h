@@ -36,6 +36,8 @@ class ReproductionObject : public Napi::ObjectWrap<ReproductionObject> {
   Napi::Value remove(const Napi::CallbackInfo& info);
   // (count: number): Promise<{ players: Int32Array, costs: Float64Array }>
   Napi::Value eliminate(const Napi::CallbackInfo& info);
+  // (consumer: number): Promise<Float64Array>
+  Napi::Value weights(const Napi::CallbackInfo& info);
   // Makes everything that runs or is still asked for reject with "cancelled".
   void cancel(const Napi::CallbackInfo& info);
 

@@ -90,7 +90,7 @@ void Reproduction::prepare(const std::atomic<bool>& cancelled) {
     Consumer& consumer = consumers_[layers_.size()];
     const int64_t n = consumer.unknowns, m = consumer.outputs;
     const std::vector<int64_t> order = order_of(consumer.owners, players_);
-    Layer layer{n, m, std::vector<int64_t>(static_cast<size_t>(players_) + 1, 0),
+    Layer layer{n, m, order, std::vector<int64_t>(static_cast<size_t>(players_) + 1, 0),
                 inverse_of(consumer, order, ridge_, cancelled),
                 std::vector<double>(static_cast<size_t>(m * n))};
     for (const int32_t owner : consumer.owners) {
@@ -240,6 +240,24 @@ Reproduction::Elimination Reproduction::eliminate(int64_t count,
     }
     result.players.push_back(best);
     result.costs.push_back(remove(std::span(&best, 1), cancelled)[0]);
+  }
+  return result;
+}
+
+std::vector<double> Reproduction::weights(int64_t consumer, const std::atomic<bool>& cancelled) {
+  require(consumer >= 0 && consumer < static_cast<int64_t>(consumers_.size()),
+          "Expected the index of a consumer.");
+  prepare(cancelled);
+  const Layer& layer = layers_[static_cast<size_t>(consumer)];
+  const std::vector<int32_t>& owners = consumers_[static_cast<size_t>(consumer)].owners;
+  std::vector<double> result(layer.weights.size());
+  for (int64_t i = 0; i < layer.unknowns; ++i) {
+    const int64_t at = layer.order[i];
+    // What is left of those that went is rounding.
+    if (owners[at] >= 0 && gone_[owners[at]]) continue;
+    for (int64_t o = 0; o < layer.outputs; ++o) {
+      result[o * layer.unknowns + at] = layer.weights[o * layer.unknowns + i];
+    }
   }
   return result;
 }

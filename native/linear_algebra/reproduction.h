@@ -47,6 +47,9 @@ class Reproduction {
   // Takes away `count` players, always the one that costs least (the first of equals).
   Elimination eliminate(int64_t count, const std::atomic<bool>& cancelled);
 
+  // A consumer's weights [outputs, unknowns], compensated for who has gone; zero where they read them.
+  std::vector<double> weights(int64_t consumer, const std::atomic<bool>& cancelled);
+
   // Of what it holds for as long as it lives.
   int64_t bytes() const;
 
@@ -54,6 +57,7 @@ class Reproduction {
   // Unknowns in the order of their owners, those that stay last.
   struct Layer {
     int64_t unknowns, outputs;
+    std::vector<int64_t> order;    // [unknowns]: where each stands in the consumer
     std::vector<int64_t> first;    // [players + 1]: where each player's unknowns begin
     std::vector<double> inverse;   // [unknowns, unknowns], of what is left
     std::vector<double> weights;   // [outputs, unknowns], compensated for what went

@@ -64,6 +64,7 @@ export interface NativeReproduction {
   walk(walks: Int32Array, depth: number, threads: number): Promise<Float64Array<ArrayBuffer>>;
   remove(players: Int32Array): Promise<Float64Array<ArrayBuffer>>;
   eliminate(count: number): Promise<{ players: Int32Array; costs: Float64Array<ArrayBuffer> }>;
+  weights(consumer: number): Promise<Float64Array<ArrayBuffer>>;
   cancel(): void;
 }
 

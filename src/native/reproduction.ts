@@ -54,6 +54,11 @@ export class Reproduction {
     return await this.#watched(() => this.#native.eliminate(count));
   }
 
+  /** A consumer's weights [outputs, unknowns], compensated for who has gone; zero where it read them. */
+  async weights(consumer: number): Promise<Float64Array<ArrayBuffer>> {
+    return await this.#watched(() => this.#native.weights(consumer));
+  }
+
   async #watched<T>(start: () => Promise<T>): Promise<T> {
     stopIfAsked(this.#signal);
     const cancel = () => this.#native.cancel();

@@ -26,7 +26,7 @@ import { type Budget, rangeOf, type Ratios } from "../ratios/budget.ts";
 import { solveKnapsack } from "../ratios/knapsack.ts";
 import { solveShares } from "../ratios/shares.ts";
 import type { Estimate } from "../shapley/estimate.ts";
-import type { PruneOptions } from "./options.ts";
+import { type PruneOptions, type RatioRule, weighsCurves } from "./options.ts";
 
 /** What the choice asks of the run. */
 export interface ChoiceStages {
@@ -44,6 +44,11 @@ export interface ChoiceStages {
   networkShapley(kept: readonly number[]): Promise<readonly Estimate[]>;
   /** By group: loss in the compensated game when the first k of a ranking have gone. */
   curves(rankings: readonly Ranking[]): Promise<readonly Float64Array[]>;
+  /** By group: what the outputs lose for one unit of that. */
+  sensitivities(
+    rankings: readonly Ranking[],
+    curves: readonly Float64Array[],
+  ): Promise<readonly number[]>;
 }
 
 /** What was decided, and by what. */
@@ -62,15 +67,24 @@ function sharpened(figures: readonly GroupConcentration[], exponent: number): nu
   return figures.map(({ concentration }) => concentration ** exponent);
 }
 
-/** Curves weighed by concentration: what is lost where much information is counts more. */
+/** Curves of groups by what each is to count. */
 function weighed(
   curves: readonly Float64Array[],
-  concentration: readonly GroupConcentration[] | undefined,
-  exponent: number,
+  weights: readonly number[] | undefined,
 ): readonly Float64Array[] {
-  if (concentration === undefined) return curves;
-  const weights = sharpened(concentration, exponent);
+  if (weights === undefined) return curves;
   return curves.map((curve, group) => curve.map((loss) => loss * weights[group]));
+}
+
+/** What a knapsack decides by: what is lost when the first k of each group's ranking have gone. */
+async function curvesFor(
+  rule: RatioRule,
+  rankings: readonly Ranking[],
+  stages: ChoiceStages,
+): Promise<readonly Float64Array[]> {
+  const curves = await stages.curves(rankings);
+  if (rule !== "sensitivity") return curves;
+  return weighed(curves, await stages.sensitivities(rankings, curves));
 }
 
 async function rankingsFor(
@@ -113,7 +127,7 @@ export async function choose(
   const byShares = (figures: readonly number[]) => (budget: Budget) =>
     solveShares(graph, groups, figures, { budget, caps, roundTo });
   const alike = byShares(groups.map(() => 1));
-  const needsConcentration = rule === "concentration" || (rule === "global" && exponent > 0);
+  const needsConcentration = rule === "concentration" || (weighsCurves(rule) && exponent > 0);
   const concentration = needsConcentration
     ? concentrationOf(graph, groups, concentrate(await stages.statistics(), fusion, rankWeight))
     : undefined;
@@ -123,14 +137,11 @@ export async function choose(
     ? await stages.settled(byShares(sharpened(concentration!, exponent)))
     : undefined;
   const rankings = await rankingsFor(options, stages, solved?.kept, () => alike(stages.budget));
-  const curves = solved ? undefined : await stages.curves(rankings);
+  const curves = solved ? undefined : await curvesFor(rule, rankings, stages);
+  const weights = concentration && sharpened(concentration, exponent);
   const ratios = solved ??
     await stages.settled((budget) =>
-      solveKnapsack(graph, groups, weighed(curves!, concentration, exponent), {
-        budget,
-        caps,
-        roundTo,
-      })
+      solveKnapsack(graph, groups, weighed(curves!, weights), { budget, caps, roundTo })
     );
   return {
     removals: removalsOf(groups, rankings, ratios.kept),

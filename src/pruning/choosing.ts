@@ -11,6 +11,7 @@ import type { LatencyOutcome } from "../latency/outcome.ts";
 import type { LatencyTable } from "../latency/table.ts";
 import type { Budget, Ratios } from "../ratios/budget.ts";
 import { Games } from "../reproduction/games.ts";
+import { measureSensitivity, sensitivityImages } from "../reproduction/sensitivity.ts";
 import { measureMoments } from "../reproduction/moments.ts";
 import { needsOf } from "../reproduction/readers.ts";
 import type { Estimate } from "../shapley/estimate.ts";
@@ -100,6 +101,24 @@ export class Choosing {
         const store = this.#stages.store.with({ groups: outline(groups), orders, seed });
         const measure = async () => await (await games()).curves(orders);
         return await this.#stages.stage("curves", 0, measure, false, store);
+      },
+      sensitivities: async (rankings, curves) => {
+        const orders = rankings.map(({ order }) => order);
+        const store = this.#stages.store.with({ groups: outline(groups), orders, most, seed });
+        const measure = async () => {
+          const pictures = await this.#stages.pictures(sensitivityImages(graph), "sensitivity");
+          const options = { ...this.#stages.compute, ...this.#stages.run, normalisation };
+          const question = { orders, curves, most };
+          return await measureSensitivity(
+            graph,
+            groups,
+            await games(),
+            question,
+            pictures,
+            options,
+          );
+        };
+        return await this.#stages.stage("sensitivities", 0, measure, false, store);
       },
       rankings: async (find) => {
         const inputs = { groups: outline(groups), criterion, seed, most };

@@ -7,9 +7,13 @@ import type { DTypeChoice } from "../native/loaded_model.ts";
 
 /**
  * What decides how many channels of each group go: `global` weighs the groups' own curves in one
- * knapsack; the others share by a figure.
+ * knapsack, `sensitivity` the same curves by what they do to the outputs; the others share by a figure.
  */
-export type RatioRule = "global" | "concentration" | "uniform";
+export type RatioRule = "sensitivity" | "global" | "concentration" | "uniform";
+
+/** Whether a rule weighs curves of what groups lose. */
+export const weighsCurves = (rule: RatioRule): boolean =>
+  rule === "sensitivity" || rule === "global";
 
 /**
  * What a coalition of channels is worth: what the layers behind can give back of their outputs, or how
@@ -46,7 +50,7 @@ export interface PruneOptions {
   readonly rankWeight: number;
   /**
    * Power of the concentration: of the shares it gives, and of the weight it has on a group's curve
-   * under `global`, where 0 leaves it out.
+   * in a knapsack, where 0 leaves it out.
    */
   readonly exponent: number;
   /** Training images that rank and entropy are measured on. */

@@ -30,6 +30,7 @@ export function stageName(stage: string): string {
   if (stage === "contributions") return "channels ranked";
   if (stage === "moments") return "what layers read";
   if (stage === "curves") return "what cuts lose";
+  if (stage === "sensitivities") return "what outputs lose";
   return stage.replace(/\w+$/, (word) => STEP_NAMES[word as AccuracyStep] ?? word);
 }
 

@@ -3,11 +3,11 @@
 import type { Dataset } from "../data/dataset.ts";
 import type { ChannelGroup } from "../graph/channels.ts";
 import type { Graph } from "../graph/graph.ts";
-import { type NativeConsumer, Reproduction } from "../native/reproduction.ts";
+import { Reproduction } from "../native/reproduction.ts";
 import { pooledMap } from "../std.ts";
 import { RIDGE } from "../surgery/least_squares.ts";
 import { measureMoments, type Moments, type MomentsOptions } from "./moments.ts";
-import { consumersOf, needsOf } from "./readers.ts";
+import { type Consumer, consumersOf, needsOf } from "./readers.ts";
 
 /** As many as there are threads for them: see native/addon/background.h. */
 const GAMES_AT_ONCE = 2;
@@ -15,7 +15,7 @@ const GAMES_AT_ONCE = 2;
 /** Games of a graph's groups, by the groups' indices. */
 export class Games {
   readonly #groups: readonly ChannelGroup[];
-  readonly #consumers: readonly (readonly NativeConsumer[])[];
+  readonly #consumers: readonly (readonly Consumer[])[];
   readonly #signal: AbortSignal | undefined;
 
   /** Of moments that `needsOf` the groups asks for. */
@@ -42,10 +42,16 @@ export class Games {
     return new Games(graph, groups, moments, options.signal);
   }
 
+  /** A group's readers, in the order of its game's consumers. */
+  readers(index: number): readonly Consumer[] {
+    return this.#consumers[index];
+  }
+
   /** A group's game with all players in. */
   #open(index: number): Reproduction {
     const { players } = this.#groups[index];
-    return new Reproduction(this.#consumers[index], players.length, RIDGE, this.#signal);
+    const consumers = this.#consumers[index].map(({ native }) => native);
+    return new Reproduction(consumers, players.length, RIDGE, this.#signal);
   }
 
   /**

@@ -27,6 +27,24 @@ export interface Needs {
   readonly values: readonly string[];
 }
 
+/** A reader, or one group of its own, as the game takes it. */
+export interface Consumer {
+  readonly native: NativeConsumer;
+  /** The layer whose weights it has; absent where channels are taken one by one. */
+  readonly part?: LayerPart;
+}
+
+/** Rows of a layer's weights [out, n], as a consumer has them. */
+export interface LayerPart {
+  readonly layer: string;
+  /** The first row; there are as many as `scale` is long. */
+  readonly first: number;
+  /** By row: what the consumer's weights are in units of the layer's. */
+  readonly scale: Float64Array;
+  /** [n]: means of what the weights are multiplied with. */
+  readonly mean: Float64Array;
+}
+
 /** A node that mixes a group's channels, and how it is taken. */
 interface Reader {
   readonly node: Node;
@@ -137,7 +155,7 @@ function exactConsumers(
   layer: Node,
   moments: readonly Moments[],
   sum: readonly Moments[] | undefined,
-): NativeConsumer[] {
+): Consumer[] {
   if (layer.op !== "convolution" && layer.op !== "linear") return [];
   const [value] = layer.inputs;
   const { shape, data } = graph.parameters.get(layer.weight)!;
@@ -146,27 +164,33 @@ function exactConsumers(
   const stretch = stretchOf(graph, layer, shape[0]);
   const owners = ownersOf(group, value, shapesOf(graph).get(value)![0]);
   const count = shape[0] / moments.length;
-  const consumers = moments.map((own, index) => ({
-    covariance: own.covariance,
-    weights: stretchedWeights(data, stretch, n, { first: index * count, count }),
-    owners: Int32Array.from(
-      { length: n },
-      (_, i) => owners[index * n / taps + Math.floor(i / taps)],
-    ),
-  }));
+  const consumers = moments.map(({ covariance, mean }, index): Consumer => {
+    const first = index * count;
+    const native = {
+      covariance,
+      weights: stretchedWeights(data, stretch, n, { first, count }),
+      owners: Int32Array.from(
+        { length: n },
+        (_, i) => owners[index * n / taps + Math.floor(i / taps)],
+      ),
+    };
+    const scale = stretch.slice(first, first + count);
+    return { native, part: { layer: layer.name, first, scale, mean } };
+  });
   const total = consumers.reduce(
-    (sum, { weights }, index) => sum + outputVariance(weights, moments[index], n),
+    (sum, { native }, index) => sum + outputVariance(native.weights, moments[index], n),
     0,
   );
   return normalised(consumers, sum ? Math.max(total, varianceOf(sum)) : total);
 }
 
 /** Scales errors to shares of a total; without variance there is nothing to lose. */
-function normalised(consumers: readonly NativeConsumer[], total: number): NativeConsumer[] {
+function normalised(consumers: readonly Consumer[], total: number): Consumer[] {
   if (!(total > 0)) return [];
   const factor = 1 / Math.sqrt(total);
-  for (const { weights } of consumers) {
+  for (const { native: { weights }, part } of consumers) {
     for (let i = 0; i < weights.length; i++) weights[i] *= factor;
+    part?.scale.forEach((scale, row) => part.scale[row] = scale * factor);
   }
   return [...consumers];
 }
@@ -203,7 +227,7 @@ function apartConsumer(
   group: ChannelGroup,
   node: Node,
   { covariance, mean }: Moments,
-): NativeConsumer[] {
+): Consumer[] {
   const channels = mean.length;
   const powers = channelPowers(graph, node, channels);
   const owners = ownersOf(group, node.inputs[0], channels);
@@ -213,9 +237,11 @@ function apartConsumer(
   const consumers = Array.from(owners, (owner, c) => ({ owner, weight: Math.sqrt(losses[c]) }))
     .filter(({ owner }) => owner >= 0)
     .map(({ owner, weight }) => ({
-      covariance: Float64Array.of(1),
-      weights: Float64Array.of(weight),
-      owners: Int32Array.of(owner),
+      native: {
+        covariance: Float64Array.of(1),
+        weights: Float64Array.of(weight),
+        owners: Int32Array.of(owner),
+      },
     }));
   return normalised(consumers, total);
 }
@@ -225,7 +251,7 @@ export function consumersOf(
   graph: Graph,
   group: ChannelGroup,
   moments: ReadonlyMap<string, readonly Moments[]>,
-): NativeConsumer[] {
+): Consumer[] {
   return readersOf(graph, group).flatMap(({ node, kind }) =>
     kind === "exact"
       ? exactConsumers(

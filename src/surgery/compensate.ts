@@ -17,6 +17,7 @@ import { shapesOf } from "../graph/shapes.ts";
 import { type ComputeOptions, LoadedModel } from "../native/loaded_model.ts";
 import { type RunOptions, stopIfAsked } from "../progress.ts";
 import { elementCount, type Tensor } from "../tensor.ts";
+import { interceptHome } from "./intercept.ts";
 import { solveLayer, type Sums } from "./least_squares.ts";
 import { type Layer, type Sum, sumBehind, targetFrom } from "./targets.ts";
 
@@ -37,15 +38,6 @@ export interface CompensateOptions extends RunOptions, Omit<ComputeOptions, "dty
 }
 
 const isLayer = (node: Node): node is Layer => node.op === "convolution" || node.op === "linear";
-
-/** Where a layer's intercept goes: its bias, or the running mean of the batch norm after it. */
-function interceptHome(graph: Graph, layer: Layer) {
-  if (layer.bias !== undefined) return { parameter: layer.bias, sign: 1, replaces: true };
-  const readers = graph.nodes.filter((node) => node.inputs.includes(layer.output));
-  const [norm] = readers;
-  if (readers.length !== 1 || norm.op !== "batch_norm") return undefined;
-  return { parameter: norm.mean, sign: -1, replaces: false };
-}
 
 /**
  * Layers with weights that lost inputs, or whose inputs come from such layers, in topological order;

@@ -113,8 +113,8 @@ const BAD: readonly (readonly [string, readonly string[], RegExp])[] = [
   ],
   [
     "asks for two budgets",
-    ["version: 1", "defaults: {cut-params: 30%}", "matrix:", "  budget: [flops 30%, flops 50%]"],
-    /^jobs\.yaml:4:3: matrix: job flops30: Expected one budget, got both --cut-flops and --cut-params; /,
+    ["version: 1", "defaults: {cut-latency: 30%}", "matrix:", "  budget: [flops 30%, flops 50%]"],
+    /^jobs\.yaml:4:3: matrix: job flops30: Expected a budget in time or one that is counted, got /,
   ],
   [
     "has a model without data",
@@ -245,6 +245,7 @@ describe("what jobs share", () => {
       moments: "1 of 10",
       contributions: "1 of 10",
       curves: "1 of 10",
+      sensitivities: "1 of 10",
       control: "1 of 10",
     });
   });
@@ -258,6 +259,7 @@ describe("what jobs share", () => {
         moments: "2 of 8",
         contributions: "4 of 8",
         curves: "4 of 8",
+        sensitivities: "4 of 8",
       });
   });
 

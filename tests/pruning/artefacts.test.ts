@@ -32,7 +32,7 @@ describe("stages that runs share", () => {
     const first = await smallRun(input, options(), { artefacts });
     expect(first.taken).toEqual([]);
     const second = await smallRun(input, options(half), { artefacts });
-    expect(second.taken).toEqual(["baseline", "contributions", "curves"]);
+    expect(second.taken).toEqual(["baseline", "contributions", "curves", "sensitivities"]);
     expect(second.ran).not.toContain("moments");
     expectSameRun(second, await smallRun(input, options(half)));
   });

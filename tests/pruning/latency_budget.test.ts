@@ -120,7 +120,7 @@ describe("a run with a budget in time", () => {
     expect(again.pruned.ratios).toEqual(ratios);
   });
 
-  for (const rule of ["global", "concentration", "uniform"] as const) {
+  for (const rule of ["sensitivity", "global", "concentration", "uniform"] as const) {
     it(`by another machine's table predicts alone: ${rule}`, async () => {
       const graph = network();
       const table = await profileLayers(graph, imaginedRuntime("elsewhere").runtime, {

@@ -50,6 +50,21 @@ function costOf(consumers: readonly NativeConsumer[], gone: ReadonlySet<number>)
   }, 0);
 }
 
+/** trace(D (G + ridge) D^T) for D [m, n], G [n, n]. */
+function weightedSquares(rows: Float64Array, covariance: Float64Array, n: number): number {
+  let trace = 0, total = 0;
+  for (let i = 0; i < n; i++) trace += covariance[i * n + i];
+  for (let first = 0; first < rows.length; first += n) {
+    for (let i = 0; i < n; i++) {
+      for (let j = 0; j < n; j++) {
+        const square = covariance[i * n + j] + (i === j ? RIDGE * trace / n : 0);
+        total += rows[first + i] * square * rows[first + j];
+      }
+    }
+  }
+  return total;
+}
+
 /** Players of several unknowns in mixed order, some that stay; two readers of different size. */
 const cases = [
   { name: "one reader", players: 5, consumers: [consumer(1, [0, 1, 2, 3, 4], 3)] },
@@ -110,6 +125,23 @@ for (const { name, players, consumers } of cases) {
       means.forEach((mean, player) => {
         expect(Math.abs(mean - exact[player])).toBeLessThan(1e-9 * whole);
       });
+    });
+
+    it("leave the weights that lose what was charged", async () => {
+      for (let mask = 1; mask < 2 ** players; mask++) {
+        const gone = everyone.filter((player) => mask & (1 << player));
+        const game = open();
+        await game.remove(Int32Array.from(gone));
+        let lost = 0;
+        for (const [index, { covariance, weights, owners }] of consumers.entries()) {
+          const n = owners.length;
+          const left = await game.weights(index);
+          expect(left.length).toBe(weights.length);
+          left.forEach((weight, i) => gone.includes(owners[i % n]) && expect(weight).toBe(0));
+          lost += weightedSquares(weights.map((weight, i) => weight - left[i]), covariance, n);
+        }
+        expect(Math.abs(lost - costOf(consumers, new Set(gone)))).toBeLessThan(1e-9 * whole);
+      }
     });
 
     it("go on from what is gone, one by one or several together", async () => {

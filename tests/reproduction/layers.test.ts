@@ -17,6 +17,7 @@ import { LoadedModel } from "../../src/native/loaded_model.ts";
 import { Reproduction } from "../../src/native/reproduction.ts";
 import { measureMoments } from "../../src/reproduction/moments.ts";
 import { consumersOf, needsOf } from "../../src/reproduction/readers.ts";
+import { repairedReaders } from "../../src/reproduction/repair.ts";
 import { compensate } from "../../src/surgery/compensate.ts";
 import { RIDGE } from "../../src/surgery/least_squares.ts";
 import { smallPictures } from "../support/pictures/small.ts";
@@ -72,35 +73,40 @@ function variance(values: Float32Array, stretch: Float64Array): number {
   return total;
 }
 
-/** Predicted and measured error of a group's readers after a cut, in shares of their outputs. */
+/**
+ * Predicted and measured error of a group's readers after a cut, in shares of their outputs: compensated,
+ * and with the weights that the game itself ends with.
+ */
 async function errorsOf(graph: Graph, name: string, share: number, pictures: Dataset) {
   const group = channelGroups(graph).find((one) => one.name === name)!;
   const needs = needsOf(graph, [group]);
   const options = { normalisation, batch: pictures.count };
   const moments = await measureMoments(graph, needs.layers, needs.values, pictures, options);
-  const game = new Reproduction(
-    consumersOf(graph, group, moments),
-    group.players.length,
-    RIDGE,
-  );
+  const readers = consumersOf(graph, group, moments);
+  const game = new Reproduction(readers.map(({ native }) => native), group.players.length, RIDGE);
   const { players, costs } = await game.eliminate(Math.round(share * group.players.length));
   const removals = [{ group, removed: [...players].sort((a, b) => a - b) }];
   const cut = cutGraph(graph, removals);
   const better = await compensate(graph, cut, removals, pictures, options);
-  let measured = 0;
+  const solved = await repairedReaders(graph, readers, game);
+  const repaired = { ...graph, parameters: new Map([...graph.parameters, ...solved]) };
+  let measured = 0, own = 0;
   for (const layer of graph.nodes.filter(({ name }) => group.consumers.includes(name))) {
     const before = await valuesOf(graph, pictures, layer.output);
     const after = await valuesOf(better, pictures, layer.output);
     const [channels] = shapesOf(graph).get(layer.output)!;
     const stretch = stretchOf(graph, layer, channels);
-    const own = variance(before, stretch);
+    const alone = variance(before, stretch);
     const sum = sumOf(graph, layer);
     const whole = sum === undefined
-      ? own
-      : Math.max(own, variance(await valuesOf(graph, pictures, sum), stretch.map(() => 1)));
-    measured += variance(after.map((value, i) => value - before[i]), stretch) / whole;
+      ? alone
+      : Math.max(alone, variance(await valuesOf(graph, pictures, sum), stretch.map(() => 1)));
+    const lost = (values: Float32Array) =>
+      variance(values.map((value, i) => value - before[i]), stretch) / whole;
+    measured += lost(after);
+    own += lost(await valuesOf(cutGraph(repaired, removals), pictures, layer.output));
   }
-  return { predicted: costs.reduce((sum, cost) => sum + cost, 0), measured };
+  return { predicted: costs.reduce((sum, cost) => sum + cost, 0), measured, own };
 }
 
 /** A group read by two convolutions, one of them in two groups. */
@@ -134,14 +140,16 @@ describe("the predicted error of a cut", () => {
 
   it("is what its readers lose, within 1%: a group with two readers, one of them grouped", async () => {
     // Each reader is solved for itself only where their sum is not made up for.
-    const { predicted, measured } = await errorsOf(twoReaders(), "make", 0.5, pictures);
+    const { predicted, measured, own } = await errorsOf(twoReaders(), "make", 0.5, pictures);
     expect(predicted).toBeGreaterThan(0.01);
+    expect(Math.abs(own - predicted)).toBeLessThan(0.01 * predicted);
     expect(Math.abs(measured - predicted)).toBeLessThan(0.01 * predicted);
   });
 
   it("is what a linear layer behind a flatten loses", async () => {
-    const { predicted, measured } = await errorsOf(flattened(), "make", 0.4, pictures);
+    const { predicted, measured, own } = await errorsOf(flattened(), "make", 0.4, pictures);
     expect(predicted).toBeGreaterThan(0.001);
+    expect(Math.abs(own - predicted)).toBeLessThan(0.01 * predicted);
     expect(Math.abs(measured - predicted)).toBeLessThan(0.01 * predicted);
   });
 
@@ -157,8 +165,9 @@ describe("the predicted error of a cut", () => {
       "seen",
     );
     for (const { name } of prunableGroups(graph, "inner")) {
-      const { predicted, measured } = await errorsOf(graph, name, 0.5, seen);
+      const { predicted, measured, own } = await errorsOf(graph, name, 0.5, seen);
       expect(predicted, name).toBeGreaterThan(1e-3);
+      expect(Math.abs(own - predicted), name).toBeLessThan(0.01 * predicted);
       expect(Math.abs(measured - predicted), name).toBeLessThan(0.01 * predicted);
     }
   });

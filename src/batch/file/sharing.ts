@@ -6,7 +6,7 @@
 import { JOB_OPTIONS, type JobOptions } from "./job_options.ts";
 import { parseCriterion } from "../../criteria/criteria.ts";
 import { DATA_OPTIONS, MODEL_OPTIONS } from "../../commands/options/shared.ts";
-import type { PruneOptions } from "../../pruning/options.ts";
+import { type PruneOptions, weighsCurves } from "../../pruning/options.ts";
 
 /** Stages that jobs may share, in the order of a run. */
 export const SHARED_STAGES = [
@@ -15,6 +15,7 @@ export const SHARED_STAGES = [
   "moments",
   "contributions",
   "curves",
+  "sensitivities",
   "control",
 ] as const;
 export type SharedStage = typeof SHARED_STAGES[number];
@@ -25,6 +26,7 @@ export const CHOOSING: readonly SharedStage[] = [
   "moments",
   "contributions",
   "curves",
+  "sensitivities",
 ];
 
 /** For every stage a job has, what tells its result from others. */
@@ -56,14 +58,16 @@ export function sharingOf(
     criterion: [criterion, seed, prune.pairs, prune.shapleyStages, prune.ahead],
     ...(network ? { worth, calibration: prune.calibration, budget: prune.budget } : {}),
   };
-  const concentrates = ratios === "concentration" || (ratios === "global" && exponent > 0);
-  const plays = ratios === "global" || (PLAYING.has(base) && !network);
+  const weighs = weighsCurves(ratios);
+  const concentrates = ratios === "concentration" || (weighs && exponent > 0);
+  const plays = weighs || (PLAYING.has(base) && !network);
   const keys: Partial<Record<SharedStage, unknown>> = {
     baseline: source,
     ...(concentrates ? { statistics: [groups, prune.rankImages, prune.entropyImages, seed] } : {}),
     ...(plays ? { moments: [groups, seed] } : {}),
     contributions: ranked,
-    ...(ratios === "global" ? { curves: ranked } : {}),
+    ...(weighs ? { curves: ranked } : {}),
+    ...(ratios === "sensitivity" ? { sensitivities: ranked } : {}),
     ...(prune.control ? { control: [source, trainingOf(prune)] } : {}),
   };
   return Object.fromEntries(

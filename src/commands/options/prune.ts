@@ -102,10 +102,11 @@ const RATIO_TABLE = {
     help: "keep multiples of this many channels (default 1)",
   },
   ratios: {
-    schema: oneOf("global", "concentration", "uniform").default("global"),
+    schema: oneOf("sensitivity", "global", "concentration", "uniform").default("sensitivity"),
     value: "rule",
-    help: "how many channels go where: global, by what each group's cut loses for what it saves " +
-      "(default), concentration or uniform",
+    help: "how many channels go where: sensitivity, by what each group's cut does to the outputs " +
+      "for what it saves (default), global, by what it does to the layers behind, concentration " +
+      "or uniform",
   },
   fusion: {
     schema: oneOf(...FUSIONS as [Fusion, ...Fusion[]]).default("geometric"),
@@ -121,8 +122,8 @@ const RATIO_TABLE = {
     schema: between(0, 8).optional(),
     value: "power",
     help:
-      "power of the concentration: of shares (default 1); with global, of its weight on what a " +
-      "group loses (default 0: left out)",
+      "power of the concentration: of shares (default 1); with sensitivity and global, of its " +
+      "weight on what a group loses (default 0: left out)",
   },
   rankImages: {
     schema: whole(1, 1_000_000).default(640),
