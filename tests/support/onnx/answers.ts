@@ -12,9 +12,9 @@ import { largestDifference, runOnnx, runOracle } from "./files.ts";
  * The file's graph computes what the file does, in the oracle, in native code and in onnxruntime once
  * it is written again, and reads back as itself.
  */
-export async function expectSameAnswers(bytes: Uint8Array): Promise<void> {
+export async function expectSameAnswers(bytes: Uint8Array, count = 2): Promise<void> {
   const { graph } = parseOnnx(bytes, "x.onnx");
-  const images = randomImages(graph, 2, new RandomStream(8, "answers"));
+  const images = randomImages(graph, count, new RandomStream(8, "answers"));
   const expected = await runOnnx(bytes, images, graph.input.shape);
   expect(largestDifference(runOracle(graph, images), expected)).toBeLessThan(1e-5);
   expect(largestDifference(await runNative(graph, images), expected)).toBeLessThan(1e-4);

@@ -37,7 +37,7 @@ function channelsOf(importer: Importer, { name }: FeatureValue): number {
 /** The axis of the file's shape along which channels lie, if one is. */
 function channelAxis(channels: number, { shape, view }: FeatureValue): number | undefined {
   if (view === "channels_last") return shape.length - 1;
-  const elsewhere = view === "grouped" || view === "flat_last";
+  const elsewhere = view === "arranged" || view === "flat_last";
   return !elsewhere && shape[1] === channels ? 1 : undefined;
 }
 

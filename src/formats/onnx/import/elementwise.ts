@@ -6,6 +6,7 @@ import { axisOf } from "../fold/layout.ts";
 import { dtypeOf, Refusal, shown } from "../read/array.ts";
 import { shortest } from "../read/attributes.ts";
 import type { Importer } from "./importer.ts";
+import { CHANNELS, isAlong, sameArrangement } from "./arrangement.ts";
 import type { FeatureValue } from "./features.ts";
 import { affineOf, emitAffine } from "./affine.ts";
 import { normalisedAxis } from "./moments.ts";
@@ -19,7 +20,8 @@ export function importRelu(importer: Importer, node: OnnxNode): void {
 
 const sameShape = (a: FeatureValue, b: FeatureValue): boolean =>
   a.view === b.view && a.shape.length === b.shape.length &&
-  a.shape.every((extent, axis) => extent === b.shape[axis]);
+  a.shape.every((extent, axis) => extent === b.shape[axis]) &&
+  sameArrangement(a.arrangement, b.arrangement);
 
 function requireEqual(importer: Importer, a: FeatureValue, b: FeatureValue): void {
   if (sameShape(a, b)) return;
@@ -39,7 +41,7 @@ function pictureWithMap(
   a: FeatureValue,
   b: FeatureValue,
 ): FeatureValue | undefined {
-  if (a.view !== b.view || a.shape.length !== 4) return undefined;
+  if (a.view !== b.view || a.view === "arranged" || a.shape.length !== 4) return undefined;
   const map = mapOfAll([importer.shapeOf(a.name), importer.shapeOf(b.name)]);
   return map === undefined ? undefined : map === 0 ? b : a;
 }
@@ -55,7 +57,7 @@ function multiply(importer: Importer, node: OnnxNode): void {
   const layout = ({ view }: FeatureValue) => view === "channels_last" ? "last" : "first";
   const [large, small] = isPerChannel(importer, a) ? [b, a] : [a, b];
   const gates = large.shape.length === 4 && isPerChannel(importer, small) &&
-    layout(large) === layout(small) && large.view !== "grouped" &&
+    layout(large) === layout(small) && large.view !== "arranged" && small.view !== "arranged" &&
     importer.shapeOf(large.name)[0] === importer.shapeOf(small.name)[0];
   if (!gates && !sameShape(a, b)) {
     throw new Refusal(`multiplies ${importer.described(a)} and ${importer.described(b)}`);
@@ -161,6 +163,11 @@ export function importDropout(importer: Importer, node: OnnxNode): void {
 /** Whether a softmax over an axis is one over the channels of each pixel of the graph's value. */
 function isOverChannels(importer: Importer, x: FeatureValue, axis: number): boolean {
   const [channels, ...area] = importer.shapeOf(x.name);
+  const { arrangement } = x;
+  if (arrangement !== undefined) {
+    const last = importer.opset >= 13 || axis === x.shape.length - 1;
+    return last && isAlong(arrangement.axes[axis], CHANNELS, channels);
+  }
   const single = elementCount(area) === 1;
   // Before operator set 13 all axes from this one on were taken together.
   const together = importer.opset < 13 ? elementCount(x.shape.slice(axis)) : x.shape[axis];

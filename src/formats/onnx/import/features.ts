@@ -1,15 +1,16 @@
 /** Values that need no more nodes: feature maps of the graph, and constants. */
 
+import type { Arrangement } from "./arrangement.ts";
 import type { HostArray } from "../read/array.ts";
 
 /**
  * How the file lays out a value that the graph has as [channels, height, width] or [features]:
- * channels_last [batch, height, width, channels]; grouped [batch, a, b, ...] with a * b channels;
- * flat_last, a picture flattened to [batch, height * width * channels], which the graph has with
+ * channels_last [batch, height, width, channels]; flat_last, a picture flattened to [batch, height * width * channels], which the graph has with
  * channels outermost; reshaped, the same elements in the same order under a shape that differs in
- * extents of 1; merged, those of all images in one vector.
+ * extents of 1; merged, those of all images in one vector; rows [batch, groups, cells], all cells of
+ * as many neighbouring channels in one row; arranged, as the value's arrangement says.
  */
-export type View = "channels_last" | "flat_last" | "grouped" | "reshaped" | "merged";
+export type View = "channels_last" | "flat_last" | "reshaped" | "merged" | "rows" | "arranged";
 
 /** A value computed from the model's input; `shape` is the file's and includes the batch. */
 export interface FeatureValue {
@@ -21,6 +22,8 @@ export interface FeatureValue {
   readonly view?: View;
   /** Of flat_last: height * width. */
   readonly pixels?: number;
+  /** Of arranged. */
+  readonly arrangement?: Arrangement;
 }
 
 /** A value known while the model is read. */

@@ -4,6 +4,13 @@ import { PAD_FILLS, type Padding, type PadNode, type Pair } from "../../../graph
 import { quoted } from "../../bytes.ts";
 import { listed, Refusal, shown } from "../read/array.ts";
 import { axisOf, sliceRange } from "../fold/layout.ts";
+import {
+  emitSpaceToDepth,
+  LARGEST_BLOCK,
+  rearrangeGather,
+  rearrangeSlice,
+  rearrangeTranspose,
+} from "./rearrange.ts";
 import { reshape } from "./reshape.ts";
 import type { Importer } from "./importer.ts";
 import type { FeatureValue } from "./features.ts";
@@ -170,7 +177,7 @@ function sliceArguments(importer: Importer, node: OnnxNode): SliceArguments {
 
 /** Slice of channels is a channel map, of height and width a slice. */
 export function importSlice(importer: Importer, node: OnnxNode): void {
-  const x = importer.feature(node);
+  const x = importer.viewed(node);
   const rank = x.shape.length;
   const { starts, ends, axes, steps } = sliceArguments(importer, node);
   const ranges = x.shape.map((extent) => ({ start: 0, count: extent, step: 1 }));
@@ -182,6 +189,8 @@ export function importSlice(importer: Importer, node: OnnxNode): void {
     ranges[axis] = sliceRange(x.shape[axis], starts[i], ends[i], steps[i]);
     if (!(ranges[axis].count > 0)) throw new Refusal("takes nothing");
   });
+  if (x.view === "arranged" && rearrangeSlice(importer, node, x, ranges)) return;
+  importer.feature(node);
   const [batch, channel, ...area] = ranges;
   if (batch.start !== 0 || batch.step !== 1 || batch.count !== x.shape[0]) {
     throw new Refusal("slices the batch");
@@ -217,6 +226,9 @@ export function importGather(importer: Importer, node: OnnxNode): void {
   const all = whole.view === "merged" && indices.data.length === whole.shape[0] &&
     indices.data.every((index, position) => index === position);
   if (all) return reshape(importer, node, indices.shape);
+  const named = axisOf(node.attributes.int("axis", 0), whole.shape.length);
+  const one = indices.shape.length === 0 && whole.view === "arranged";
+  if (one && rearrangeGather(importer, node, whole, [named, indices.data[0]])) return;
   const x = importer.feature(node);
   const axis = axisOf(node.attributes.int("axis", 0), x.shape.length);
   if (axis !== 1 || indices.shape.length > 1 || indices.data.length > 2 ** 16) {
@@ -227,16 +239,6 @@ export function importGather(importer: Importer, node: OnnxNode): void {
   if (indices.shape.length === 1) return;
   const [batch, , ...area] = x.shape;
   importer.alias(node, { kind, name, shape: [batch, ...area], view: "reshaped" });
-}
-
-/** [batch, groups, channels, ...] with the two exchanged: a shuffle of channels. */
-function importShuffle(importer: Importer, node: OnnxNode, x: FeatureValue): void {
-  const [batch, groups, channels, ...area] = x.shape;
-  const from = countUp(groups * channels)
-    .map((c) => (c % groups) * channels + Math.floor(c / groups));
-  const { kind, name } = importer.emit(node, { op: "channel_map", inputs: [x.name], from });
-  const shape = [batch, channels, groups, ...area];
-  importer.alias(node, { kind, name, shape, view: "grouped" });
 }
 
 /** DepthToSpace; in mode DCR, where blocks come before channels, behind a map of channels. */
@@ -262,13 +264,22 @@ export function importDepthToSpace(importer: Importer, node: OnnxNode): void {
   importer.emit(node, { op: "depth_to_space", inputs: [turned.name], block });
 }
 
-/** Transpose that leaves the axes where they are, moves channels last or back, or shuffles them. */
+/** SpaceToDepth, which puts the pixels of a block before the channels. */
+export function importSpaceToDepth(importer: Importer, node: OnnxNode): void {
+  const { name, shape: [, channels, height, width] } = importer.picture(node);
+  const block = node.attributes.int("blocksize");
+  const fits = Number.isInteger(block) && block >= 1 && block <= LARGEST_BLOCK &&
+    height % block === 0 && width % block === 0 && channels * block ** 2 <= 2 ** 16;
+  if (!fits) throw new Refusal(`gathers blocks of ${block} from ${shown([height, width])}`);
+  const places = countUp(channels * block ** 2);
+  importer.alias(node, emitSpaceToDepth(importer, node, name, block, places));
+}
+
+/** Transpose, which shows what it does only with what is behind it, unless it moves channels last. */
 export function importTranspose(importer: Importer, node: OnnxNode): void {
   const x = importer.viewed(node);
   const axes = node.attributes.ints("perm", x.shape.map((_, axis) => x.shape.length - 1 - axis));
   const order = axes.join();
-  const exchanges = /^0,2,1(,3)?(,4)?$/.test(order) && axes.length === x.shape.length;
-  if (x.view === "grouped" && exchanges) return importShuffle(importer, node, x);
   const { kind, name, shape: [batch, a, b, c] } = x;
   if (x.view === undefined && x.shape.length === 4 && order === "0,2,3,1") {
     return importer.alias(node, { kind, name, shape: [batch, b, c, a], view: "channels_last" });
@@ -276,8 +287,8 @@ export function importTranspose(importer: Importer, node: OnnxNode): void {
   if (x.view === "channels_last" && order === "0,3,1,2") {
     return importer.alias(node, { kind, name, shape: [batch, c, a, b] });
   }
-  if (axes.length !== x.shape.length || axes.some((axis, position) => axis !== position)) {
-    throw new Refusal(`moves axes (${axes.slice(0, 8).join(", ")})`);
-  }
-  importer.alias(node, x);
+  const all = axes.length === x.shape.length;
+  if (all && axes.every((axis, position) => axis === position)) return importer.alias(node, x);
+  if (all && rearrangeTranspose(importer, node, x, axes)) return;
+  throw new Refusal(`moves axes (${axes.slice(0, 8).join(", ")})`);
 }

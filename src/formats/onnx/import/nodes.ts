@@ -8,6 +8,7 @@ import type { TensorProto } from "../proto/onnx_pb.ts";
 import { type HostArray, Refusal, type RefusedNode } from "../read/array.ts";
 import type { OnnxNode } from "../read/reader.ts";
 import { putOffExpression } from "./expressions.ts";
+import type { ConstantValue } from "./features.ts";
 import { type Importer, OPEN_BATCH } from "./importer.ts";
 import type { ImportOptions } from "./input.ts";
 import { putOffMoment } from "./moments.ts";
@@ -40,6 +41,12 @@ export function giveConstants(
 /** What folding shares over all nodes of a file. */
 export type Folder = Allocator & Pick<Folding, "decode">;
 
+/** Whether a node gives a constant another shape that is read once and in no other: its name stays. */
+function reshapedAlone(importer: Importer, { op, inputs, outputs }: OnnxNode): boolean {
+  const reshapes = op === "Identity" || op === "Reshape" || op === "Squeeze" || op === "Unsqueeze";
+  return reshapes && importer.uses(inputs[0]) === 1 && importer.uses(outputs[0]) === 1;
+}
+
 /** Folds or imports one node, or throws a Refusal. */
 function importNode(importer: Importer, node: OnnxNode, folder: Folder): void {
   const inputs = node.inputs.map((_, index) => importer.input(node, index));
@@ -53,8 +60,9 @@ function importNode(importer: Importer, node: OnnxNode, folder: Folder): void {
       ...folder,
     });
     outputs.forEach((array, index) => {
-      const name = node.outputs[index];
-      if (name) importer.values.set(name, { kind: "constant", name, array });
+      const output = node.outputs[index];
+      const name = reshapedAlone(importer, node) ? (inputs[0] as ConstantValue).name : output;
+      if (output) importer.values.set(output, { kind: "constant", name, array });
     });
   } else if (!putOffMoment(importer, node) && !putOffExpression(importer, node)) {
     importAlone(importer, node);
@@ -125,7 +133,20 @@ export function importNodes(importer: Importer, folder: Folder): string[] {
   }
   const answer = importer.values.get(importer.model.output.name);
   if (answer?.kind === "pending") unsupported.try(answer.node, () => importer.force(answer));
+  requirePlain(importer, unsupported);
   return [...unsupported.sentences.values()];
+}
+
+/** Refuses an answer whose elements no value of the graph has in that order and shape. */
+function requirePlain(importer: Importer, unsupported: Unsupported): void {
+  const { nodes, output: { name } } = importer.model;
+  const answer = importer.values.get(name);
+  const writer = nodes.find(({ outputs }) => outputs.includes(name));
+  if (writer === undefined || answer?.kind !== "feature") return;
+  if (answer.view !== "arranged" && answer.view !== "rows") return;
+  unsupported.try(writer, () => {
+    throw new Refusal(`ends in ${importer.described(answer)}, which is no picture or vector`);
+  });
 }
 
 const MOST_LISTED = 200;

@@ -3,26 +3,20 @@
 import { elementCount } from "../../../tensor.ts";
 import { integers, listed, Refusal } from "../read/array.ts";
 import { axesOf, axisOf, reshapeTarget, squeezedShape, unsqueezedShape } from "../fold/layout.ts";
+import { rearrangeReshape } from "./rearrange.ts";
 import type { Importer } from "./importer.ts";
 import type { FeatureValue } from "./features.ts";
 import type { OnnxNode } from "../read/reader.ts";
 
 /** Whether the elements of a value lie in the file as they do in the graph. */
 function inOrder({ shape, view }: FeatureValue): boolean {
-  if (view === "flat_last") return false;
+  if (view === "flat_last" || view === "arranged") return false;
   if (view !== "channels_last") return true;
   return elementCount(shape.slice(1, -1)) === 1 || shape.at(-1) === 1;
 }
 
 const sameExtents = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((extent, axis) => extent === b[axis]);
-
-/** [batch, a, b, ...] of a picture with a * b channels. */
-function groupsChannels([, a, b, ...rest]: readonly number[], graph: readonly number[]): boolean {
-  const [channels, ...area] = graph;
-  const whole = rest.length === 1 && rest[0] === elementCount(area);
-  return graph.length === 3 && a * b === channels && (whole || sameExtents(rest, area));
-}
 
 /** The elements of each image under another shape: as they are, or flattened. */
 export function reshape(importer: Importer, node: OnnxNode, shape: readonly number[]): void {
@@ -44,8 +38,8 @@ export function reshape(importer: Importer, node: OnnxNode, shape: readonly numb
     if (sameExtents(ones(image), ones(graph))) {
       return importer.alias(node, { kind, name, shape, view: "reshaped" });
     }
-    if (groupsChannels(shape, graph)) {
-      return importer.alias(node, { kind, name, shape, view: "grouped" });
+    if (image.length === 2 && graph[0] % image[0] === 0) {
+      return importer.alias(node, { kind, name, shape, view: "rows" });
     }
   }
   const pixels = elementCount(graph.slice(1));
@@ -54,6 +48,7 @@ export function reshape(importer: Importer, node: OnnxNode, shape: readonly numb
     const made = importer.emit(node, { op: "flatten", inputs: [x.name] });
     return importer.alias(node, { ...made, shape, view: "flat_last", pixels });
   }
+  if (rearrangeReshape(importer, node, x, shape)) return;
   throw new Refusal(
     `turns ${importer.described(x)} into ${importer.described({ shape })}`,
   );

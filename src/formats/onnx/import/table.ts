@@ -60,6 +60,7 @@ const IMPORTS: ReadonlyMap<string, ImportNode> = new Map<string, ImportNode>([
   ["Sigmoid", activations.importActivation],
   ["Slice", layout.importSlice],
   ["Softmax", elementwise.importSoftmax],
+  ["SpaceToDepth", layout.importSpaceToDepth],
   ["Split", joins.importSplit],
   ["Squeeze", reshape.importSqueeze],
   ["Sub", elementwise.importArithmetic],
