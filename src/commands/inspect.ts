@@ -3,6 +3,9 @@
 import { described } from "../data/contract.ts";
 import { channelGroups } from "../graph/channels.ts";
 import { costOf } from "../graph/cost.ts";
+import type { FileForm } from "../formats/onnx/file_form.ts";
+import type { BehindNotes } from "../formats/onnx/import/import.ts";
+import { tailMacs } from "../formats/onnx/tail/macs.ts";
 import type { Graph, Node } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import { columns, count, figures, words } from "../report/columns.ts";
@@ -15,11 +18,32 @@ import { parseOptions } from "./options/parse.ts";
 export async function runInspect(raw: Readonly<Record<string, unknown>>): Promise<void> {
   const values = parseOptions(INSPECT_OPTIONS, raw);
   const console = openConsole(values.json);
-  const { graph, contract } = await architectureOf(values, console);
-  const found = describe(graph);
+  const { graph, contract, form, behind } = await architectureOf(values, console);
+  const body = behind && form ? await bodyOf(graph, form, behind) : undefined;
+  const found = { ...describe(graph), ...(body === undefined ? {} : { body }) };
   console.result({ ...found, ...(contract === undefined ? {} : { contract }) });
   console.text(...printed(found));
+  if (body !== undefined) console.text(bodySentence(body));
   if (contract !== undefined) console.text(`Pictures become its input by ${described(contract)}.`);
+}
+
+/** How much of a file its body is, and why it ends where it does. */
+async function bodyOf(graph: Graph, form: FileForm, behind: BehindNotes) {
+  const { macs } = costOf(graph);
+  const rest = await tailMacs(graph, form);
+  return { ...behind, ends: graph.outputs, macsBehind: rest, share: macs / (macs + rest) };
+}
+
+function bodySentence(
+  { ends, macsBehind, share, inTheWay }: Awaited<ReturnType<typeof bodyOf>>,
+): string {
+  const cost = macsBehind === 0 ? "all" : `${(100 * share).toFixed(1)}%`;
+  const reasons = inTheWay.length === 0
+    ? ""
+    : `: in the way ${inTheWay.length === 1 ? "is" : "are"} ${
+      inTheWay.slice(0, MOST_NAMED).join(", ")
+    }${inTheWay.length > MOST_NAMED ? ` and ${inTheWay.length - MOST_NAMED} more` : ""}`;
+  return `The body holds ${cost} of the file's MACs and ends in ${layerNames(ends)}${reasons}.`;
 }
 
 /** What `inspect` finds; plain data for JSON. */

@@ -75,9 +75,12 @@ function joined(nodes: Nodes): Nodes {
   return [...nodes, { name: "all", opType: "Concat", input, output: ["all"], attribute: axis(1) }];
 }
 
+/** Of the first, what fits is read, and the rest kept as it is. */
+const READ_IN_PART = "copies of one weight, each scaled otherwise";
+
 const BOMBS: readonly (readonly [what: string, bytes: () => Uint8Array, says: string])[] = [
   [
-    "copies of one weight, each scaled otherwise",
+    READ_IN_PART,
     () =>
       model(
         Array.from({ length: 3000 }, (_, k) => ({
@@ -184,10 +187,14 @@ async function refusal(work: () => unknown): Promise<{ message: string; grown: n
 }
 
 describe("ONNX files that ask for much", () => {
-  it.each(BOMBS)("%s", async (_what, bytes, says) => {
+  it.each(BOMBS)("%s", async (what, bytes, says) => {
     const file = bytes();
     const started = process.cpuUsage();
-    const { message, grown } = await refusal(() => parseOnnx(file, "x.onnx"));
+    const { message, grown } = await refusal(() => {
+      const { notes } = parseOnnx(file, "x.onnx");
+      if (what !== READ_IN_PART) return;
+      throw new SecateurError("graph-unsupported", `${notes.behind!.inTheWay.join()}.`);
+    });
     expect(message).toContain(says);
     const { user, system } = process.cpuUsage(started);
     expect((user + system) / 1e6).toBeLessThan(10);

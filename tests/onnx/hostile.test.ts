@@ -284,10 +284,16 @@ const CASES: readonly Case[] = [
     says: `"join" (Concat, which lacks its input 1)`,
   },
   {
-    what: "two outputs",
+    what: "two outputs of one name",
     bytes: () => changed("conv_groups", ({ graph }) => void graph!.output.push(graph!.output[0])),
+    code: "graph-invalid",
+    says: `two outputs are named "y"`,
+  },
+  {
+    what: "no output",
+    bytes: () => changed("conv_groups", ({ graph }) => void (graph!.output = [])),
     code: "graph-unsupported",
-    says: "a model with one output, but it has 2",
+    says: "a model with 1 to 1000 outputs, but it has 0",
   },
 ];
 

@@ -1,6 +1,8 @@
 /** From options to a graph, where only its layers matter: weights are not needed. */
 
 import type { InputContract } from "../../data/contract.ts";
+import type { FileForm } from "../../formats/onnx/file_form.ts";
+import type { BehindNotes } from "../../formats/onnx/import/import.ts";
 import type { Graph } from "../../graph/graph.ts";
 import { createModel } from "../../models/models.ts";
 import type { ARCHITECTURE_OPTIONS } from "../options/model.ts";
@@ -12,6 +14,10 @@ import { classesOf, graphOf, isOnnx, readSource } from "./model.ts";
 export interface Architecture {
   readonly graph: Graph;
   readonly contract?: InputContract;
+  /** What its file has around it. */
+  readonly form?: FileForm;
+  /** What of the file lies behind the graph. */
+  readonly behind?: BehindNotes;
 }
 
 /** The model that options name, with its weights or freshly initialised. Throws as `readSource`. */

@@ -10,7 +10,7 @@ import { readModelFile } from "../../formats/model_file.ts";
 import type { FileForm } from "../../formats/onnx/file_form.ts";
 import type { FinalActivation } from "../../formats/onnx/final_activation.ts";
 import { FORM_KEY, storedForm } from "../../formats/onnx/form_metadata.ts";
-import type { ImportNotes } from "../../formats/onnx/import/import.ts";
+import type { BehindNotes, ImportNotes } from "../../formats/onnx/import/import.ts";
 import { readOnnx } from "../../formats/onnx/read/read.ts";
 import type { Graph, Shape } from "../../graph/graph.ts";
 import { modelsOf } from "../../models/advice.ts";
@@ -41,6 +41,8 @@ interface ModelFacts {
   readonly form: FileForm;
   /** Why pictures with labels are of no use to it, as a sentence. */
   readonly noClassifier?: string;
+  /** What of the file lies behind the graph. */
+  readonly behind?: BehindNotes;
 }
 
 /** Weights read and ready to become a graph; the file's own, or one that --model builds. */
@@ -217,7 +219,8 @@ async function readOnnxSource(
   for (const note of spokenNotes(path, notes)) console.text(note);
   const stored = storedContract(notes.metadata.get(CONTRACT_KEY), path);
   const contract = stored ?? contractOfBytes(notes, graph);
-  const { form, mixedProbabilities: mixed } = notes;
+  const { form, behind } = notes;
+  const noClassifier = noClassifierOf(path, graph, notes);
   const bound = checkpoint === undefined || checkpoint === path
     ? graph
     : bindToOnnx(graph, notes, path, await checkpointFor(graph, checkpoint, console), checkpoint);
@@ -226,13 +229,38 @@ async function readOnnxSource(
     graph: bound,
     ...(contract === undefined ? {} : { contract }),
     form,
-    ...(mixed === undefined ? {} : {
-      noClassifier: `${path}: expected a classifier that ends in logits, a softmax or a sigmoid, ` +
-        `but its answer is put together from the probabilities of ${quoted(mixed)}, which losses ` +
-        `would take for logits; export it without what follows that layer.`,
-    }),
+    ...(noClassifier === undefined ? {} : { noClassifier }),
+    ...(behind === undefined ? {} : { behind }),
   };
 }
+
+/** Why a model is no classifier, where that is known of it. */
+function noClassifierOf(
+  path: string,
+  { outputs }: Graph,
+  { behind, mixedProbabilities: mixed }: ImportNotes,
+): string | undefined {
+  const expected =
+    `${path}: expected a classifier that ends in logits, a softmax or a sigmoid, but`;
+  if (mixed !== undefined) {
+    return `${expected} its answer is put together from the probabilities of ${
+      quoted(mixed)
+    }, which ` +
+      `losses would take for logits; export it without what follows that layer.`;
+  }
+  if (behind !== undefined) {
+    return `${expected} behind what can be read of it there is more ` +
+      `(${someOf(behind.operators)}); export it without that.`;
+  }
+  return outputs.length > 1
+    ? `${expected} it has ${outputs.length} outputs; export it with its logits alone.`
+    : undefined;
+}
+
+const MOST_NAMED = 5;
+
+const someOf = (names: readonly string[]): string =>
+  names.slice(0, MOST_NAMED).map(escaped).join(", ") + (names.length > MOST_NAMED ? ", ..." : "");
 
 /** Files that take bytes scale them themselves: their pictures are the numbers from 0 to 255. */
 function contractOfBytes({ form }: ImportNotes, graph: Graph): InputContract | undefined {
@@ -246,7 +274,7 @@ function contractOfBytes({ form }: ImportNotes, graph: Graph): InputContract | u
 
 /** What was understood of an ONNX file beyond its nodes. */
 function spokenNotes(path: string, notes: ImportNotes): string[] {
-  const { foldedBatchNorm, form: { activation }, producer, opset, trainingMode } = notes;
+  const { foldedBatchNorm, form: { activation }, producer, opset, trainingMode, behind } = notes;
   const folded = `Batch norm was folded into ${foldedBatchNorm.length} of its convolutions when ` +
     `it was written; they are pruned and trained as they are.`;
   return [
@@ -256,7 +284,21 @@ function spokenNotes(path: string, notes: ImportNotes): string[] {
       ? ["It was exported in training mode; batch norm and dropout are read as at inference."]
       : []),
     ...(activation === undefined ? [] : [ended(activation)]),
+    ...(behind === undefined ? [] : [wentOn(behind)]),
   ];
+}
+
+/** What of a model is kept as it is. */
+function wentOn({ nodes, operators, inTheWay }: BehindNotes): string {
+  const reason = inTheWay.length === 0
+    ? ""
+    : ` It ends at ${inTheWay[0]}${
+      inTheWay.length > 1 ? ` and ${inTheWay.length - 1} more of its nodes` : ""
+    }.`;
+  return `Its last ${nodes} nodes (${
+    someOf(operators)
+  }) are not read, but kept as they are in ONNX ` +
+    `files that are written; the body before them is what can be pruned.${reason}`;
 }
 
 /** What was taken off a model's end. */

@@ -6,6 +6,7 @@
 import type { Graph } from "../../graph/graph.ts";
 import { SecateurError } from "../../errors.ts";
 import { fromHalf, toHalf } from "../dtype.ts";
+import type { Tail } from "./tail/tail.ts";
 import type { FinalActivation } from "./final_activation.ts";
 
 /** Nothing, for a file of f32 pictures [batch, channels, height, width] that ends in logits. */
@@ -20,6 +21,11 @@ export interface FileForm {
   readonly output?: "f16";
   /** Weights and all values between are f16. */
   readonly half?: boolean;
+  /**
+   * What lies behind the graph, or the names of its several outputs; then there is no activation and no
+   * layout of one output.
+   */
+  readonly tail?: Tail;
 }
 
 /**

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { SecateurError } from "../../errors.ts";
 import type { FileForm } from "./file_form.ts";
 import { FINAL_OPERATORS } from "./final_activation.ts";
+import { storedTail, tailFromJson, tailToJson } from "./tail/tail.ts";
 
 /** Under which it is kept. */
 export const FORM_KEY = "secateur.form";
@@ -16,13 +17,18 @@ const stored = z.strictObject({
   input: z.enum(["f16", "u8"]).optional(),
   output: z.enum(["f16"]).optional(),
   half: z.boolean().optional(),
+  tail: storedTail.optional(),
 });
 
 /** Metadata that keeps a file's form; none for the plain one. */
 export function formMetadata(form: FileForm | undefined): Record<string, string> {
-  return form === undefined || Object.keys(form).length === 0
-    ? {}
-    : { [FORM_KEY]: JSON.stringify(form) };
+  if (form === undefined || Object.keys(form).length === 0) return {};
+  const { tail, ...rest } = form;
+  return {
+    [FORM_KEY]: JSON.stringify(
+      tail === undefined ? rest : { ...rest, tail: tailToJson(tail) },
+    ),
+  };
 }
 
 /**
@@ -32,7 +38,8 @@ export function formMetadata(form: FileForm | undefined): Record<string, string>
 export function storedForm(text: string | undefined, source: string): FileForm {
   if (text === undefined) return {};
   try {
-    return stored.parse(JSON.parse(text));
+    const { tail, ...form } = stored.parse(JSON.parse(text));
+    return tail === undefined ? form : { ...form, tail: tailFromJson(tail) };
   } catch (cause) {
     throw new SecateurError(
       "format-corrupt",

@@ -104,6 +104,10 @@ export interface BuiltModel {
   readonly types?: { readonly input?: number; readonly output?: number };
   /** Of the output "y", where the runtime is to be told. */
   readonly output?: Extents;
+  /** Names of the outputs where "y" is not the only one. */
+  readonly outputs?: readonly string[];
+  /** Inputs beside "x", in f32. */
+  readonly inputs?: readonly { readonly name: string; readonly shape: Extents }[];
   readonly opset?: number;
   readonly producer?: string;
   readonly functions?: readonly BuiltFunction[];
@@ -112,7 +116,7 @@ export interface BuiltModel {
 /** The bytes of a model from "x" to "y". */
 export function built(model: BuiltModel): Uint8Array {
   const { nodes, tensors = [], input = ["N", 3, 8, 8], output, opset = 17, types = {} } = model;
-  const { functions = [], producer = "build.ts" } = model;
+  const { functions = [], producer = "build.ts", outputs = ["y"], inputs = [] } = model;
   const end = info("y", output ?? [], types.output ?? FLOAT);
   const domains = new Set(functions.map(({ domain }) => domain ?? ""));
   return toBinary(
@@ -129,15 +133,18 @@ export function built(model: BuiltModel): Uint8Array {
         name: "built",
         node: [...nodes],
         initializer: [...tensors],
-        input: [info("x", input, types.input ?? FLOAT)],
-        output: [
-          output === undefined
-            ? {
-              name: "y",
-              type: { value: { case: "tensorType", value: { elemType: types.output ?? FLOAT } } },
-            }
-            : end,
+        input: [
+          info("x", input, types.input ?? FLOAT),
+          ...inputs.map(({ name, shape }) => info(name, shape, FLOAT)),
         ],
+        output: output === undefined
+          ? outputs.map((name) => ({
+            name,
+            type: {
+              value: { case: "tensorType" as const, value: { elemType: types.output ?? FLOAT } },
+            },
+          }))
+          : [end],
       },
     }),
   );

@@ -29,7 +29,6 @@ const REASONS: readonly (readonly [string, RegExp])[] = [
     "axes that are not [batch, channels, height, width] or [batch, features]",
     /but it has \d+ axes/,
   ],
-  ["more outputs than one", /with one output, but it has/],
   ["a log-softmax that no classifier ends in", /^LogSoftmax, which/],
   ["resizing that is neither nearest nor linear", /^Resize, which/],
   ["an input that is no tensor", /^(tensor|has) "" of /],

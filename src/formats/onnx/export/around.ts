@@ -70,7 +70,7 @@ export function aroundGraph(
   const before = chain(stepsBefore(form, graph.input.name), graph.input.name);
   const input = before.at(-1)?.output[0] ?? graph.input.name;
   const [answer, ...others] = graph.outputs;
-  const behind = others.length > 0 ? [] : stepsBehind(form, answer);
+  const behind = form.tail !== undefined || others.length > 0 ? [] : stepsBehind(form, answer);
   const nodes = graph.nodes.map((node) => ({
     ...node,
     inputs: node.inputs.map((name) => name === graph.input.name ? input : name),

@@ -8,13 +8,14 @@ import { elementCount } from "../../../tensor.ts";
 import type { DType } from "../../dtype.ts";
 import { toHalf } from "../../dtype.ts";
 import type { FileForm } from "../file_form.ts";
-import { FreshNames } from "../names.ts";
 import { codeOf } from "../read/array.ts";
 import { aroundGraph } from "./around.ts";
+import { tailProtos, valueNames } from "./behind.ts";
 import { exportNode } from "./nodes.ts";
 import {
   type GraphProto,
   GraphProtoSchema,
+  type ModelProto,
   ModelProtoSchema,
   type TensorProto,
   TensorProtoSchema,
@@ -23,15 +24,16 @@ import {
 } from "../proto/onnx_pb.ts";
 import { NEWEST_OPSET } from "../read/reader.ts";
 import { EXTERNAL } from "../read/tensor.ts";
+import type { Tail } from "../tail/tail.ts";
 
 /** Operator sets that can be written. */
 export const OLDEST_WRITTEN_OPSET = 13;
 export const DEFAULT_OPSET = 17;
 
 export interface ExportOptions {
-  /** Version of the ONNX operators, 13 to 28; default 17. */
+  /** Version of the ONNX operators, 13 to 28; default 17, and what the tail is of where there is one. */
   readonly opset?: number;
-  /** Images per run: a name leaves them open (default "N"), a number fixes them. */
+  /** Images per run: a name leaves them open (default "N"), a number fixes them; a tail has its own. */
   readonly batch?: number | string;
   /** Strings to store with the model (metadata_props). */
   readonly metadata?: Readonly<Record<string, string>>;
@@ -176,7 +178,7 @@ function graphProto(
 ): GraphProto {
   const shapes = shapesOf(graph);
   // ONNX has one space of names for values and initializers: parameters give way to values.
-  const fresh = new FreshNames(shapes.keys());
+  const fresh = valueNames(shapes.keys(), form.tail);
   const around = aroundGraph(graph, form, fresh);
   const type = form.half === true ? "f16" : "f32";
   const renamed = new Map([...graph.parameters.keys()].map((name) => [name, fresh.take(name)]));
@@ -208,34 +210,89 @@ function graphProto(
     value: (wanted: string) => fresh.take(wanted),
   };
   const node = around.graph.nodes.flatMap((each) => exportNode(each, context));
+  const behind = form.tail && tailProtos(form.tail, graph, fresh);
+  const outputs = behind?.outputs.map(({ name }) => name) ?? around.outputs;
   const between = around.graph.nodes.map(({ output }) => output)
-    .filter((name) => !around.outputs.includes(name));
+    .filter((name) => !outputs.includes(name));
   return create(GraphProtoSchema, {
     name: graph.name,
-    node: [...around.before, ...node, ...around.behind],
-    initializer,
+    node: [...around.before, ...node, ...around.behind, ...behind?.nodes ?? []],
+    initializer: [...initializer, ...behind?.initializers ?? []],
     input: [
       valueInfo(graph.input.name, graph.input.shape, batch, form.input, form.inputLast),
+      ...behind?.inputs ?? [],
     ],
-    output: graph.outputs.map((name, index) =>
-      valueInfo(around.outputs[index], shapes.get(name)!, batch, form.output, form.outputLast)
-    ),
+    output: behind === undefined
+      ? graph.outputs.map((name, index) =>
+        valueInfo(around.outputs[index], shapes.get(name)!, batch, form.output, form.outputLast)
+      )
+      : [...behind.outputs],
     valueInfo: between.map((name) => valueInfo(name, context.shapes.get(name)!, batch, type)),
   });
 }
 
-function encode(graph: Graph, options: ExportOptions, weights: Weights): Uint8Array {
-  const { opset = DEFAULT_OPSET, batch = "N", metadata = {}, version = "" } = options;
+/** What lies behind a graph decides for which operators and images its file is. */
+function settled(options: ExportOptions): ExportOptions {
+  const tail = options.form?.tail;
+  if (tail === undefined || tail.nodes.length === 0) return options;
+  return { ...options, opset: tail.opset, batch: tail.batch };
+}
+
+function encode(graph: Graph, asked: ExportOptions, weights: Weights): Uint8Array {
+  const options = settled(asked);
+  const { opset = DEFAULT_OPSET, batch = "N", form } = options;
   requireWritable(opset, batch);
-  const model = create(ModelProtoSchema, {
+  const written = graphProto(graph, options, weights);
+  return toBinary(ModelProtoSchema, modelProto(written, opset, form?.tail?.domains, options));
+}
+
+/**
+ * The tail of a graph's file as a model of its own, from the graph's outputs and, where it reads them,
+ * the file's pictures; values keep the names they have in the graph.
+ */
+export function encodeTail(graph: Graph, form: FileForm & { readonly tail: Tail }): Uint8Array {
+  const { tail } = form;
+  const shapes = shapesOf(graph);
+  const fresh = valueNames(shapes.keys(), tail);
+  const { nodes, initializers, inputs, outputs } = tailProtos(tail, graph, fresh);
+  const read = new Set([
+    ...nodes.flatMap(({ input }) => input),
+    ...outputs.map(({ name }) => name),
+  ]);
+  const type = form.half === true ? "f16" : "f32";
+  const ends = graph.outputs.filter((name) => read.has(name))
+    .map((name) => valueInfo(name, shapes.get(name)!, tail.batch, type));
+  const pictures = read.has(graph.input.name)
+    ? [valueInfo(graph.input.name, graph.input.shape, tail.batch, form.input, form.inputLast)]
+    : [];
+  const proto = create(GraphProtoSchema, {
+    name: `${graph.name} behind its body`,
+    node: [...nodes],
+    initializer: [...initializers],
+    input: [...ends, ...pictures, ...inputs],
+    output: [...outputs],
+  });
+  return toBinary(ModelProtoSchema, modelProto(proto, tail.opset, tail.domains));
+}
+
+/** A model of a graph; `metadata` is stored beside it. */
+function modelProto(
+  graph: GraphProto,
+  opset: number,
+  domains: ReadonlyMap<string, number> = new Map(),
+  { version = "", metadata = {} }: ExportOptions = {},
+): ModelProto {
+  return create(ModelProtoSchema, {
     irVersion: BigInt(irVersionOf(opset)),
     producerName: "secateur",
     producerVersion: version,
-    opsetImport: [{ domain: "", version: BigInt(opset) }],
-    graph: graphProto(graph, options, weights),
+    opsetImport: [
+      { domain: "", version: BigInt(opset) },
+      ...[...domains].map(([domain, version]) => ({ domain, version: BigInt(version) })),
+    ],
+    graph,
     metadataProps: Object.entries(metadata).map(([key, value]) => ({ key, value })),
   });
-  return toBinary(ModelProtoSchema, model);
 }
 
 /**

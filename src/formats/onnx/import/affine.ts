@@ -251,7 +251,7 @@ export function emitAffine(
   const writer = affine.alone ? importer.writer(base.name) : undefined;
   const layer = writer && absorbed(importer, node, writer, affine, channels);
   if (layer !== undefined) {
-    importer.replace(layer);
+    importer.replace(layer, node);
     return base;
   }
   if (importer.shapeOf(base.name).length === 3) {

@@ -182,6 +182,9 @@ export function importSoftmax(importer: Importer, node: OnnxNode): void {
   if (!isOverChannels(importer, x, axisOf(named, x.shape.length))) {
     throw new Refusal(`is not over channels or classes (it reads ${shown(x.shape.slice(1))})`);
   }
+  if (node.op === "LogSoftmax" && !importer.readsLogarithms) {
+    throw new Refusal("is not the end of a classifier");
+  }
   importer.emitLike(node, x, { op: "softmax", inputs: [x.name] });
   if (node.op === "LogSoftmax") importer.logarithms.set(importer.nodes.at(-1)!.name, node);
 }

@@ -2,7 +2,9 @@
 
 import { basename } from "node:path";
 import { SecateurError } from "../../../errors.ts";
+import { prunableGroups } from "../../../graph/channels.ts";
 import type { Graph, Node } from "../../../graph/graph.ts";
+import { elementCount } from "../../../tensor.ts";
 import { quoted } from "../../bytes.ts";
 import type { FileForm } from "../file_form.ts";
 import { allocator } from "../fold/folding.ts";
@@ -11,16 +13,26 @@ import type { TensorProto } from "../proto/onnx_pb.ts";
 import { type HostArray, Refusal } from "../read/array.ts";
 import type { OnnxModel } from "../read/reader.ts";
 import { arrayOf } from "../read/tensor.ts";
+import { finishBody } from "../tail/finish.ts";
 import { endingOf } from "./ending.ts";
 import type { FeatureValue } from "./features.ts";
 import { Importer, OPEN_BATCH } from "./importer.ts";
 import { formOf, type ImportOptions, inputOf, type ModelInput } from "./input.ts";
 import { lowered } from "./lower.ts";
-import { giveConstants, importNodes, requireSupported } from "./nodes.ts";
+import { giveConstants, importNodes, type NodesRefused, requireSupported } from "./nodes.ts";
 import { composeNeighbours, neededLayers, neededParameters } from "./simplify.ts";
 import { importAlone } from "./table.ts";
 
 export type { ImportOptions } from "./input.ts";
+
+/** Of what lies behind the body. */
+export interface BehindNotes {
+  readonly nodes: number;
+  /** Of its nodes, each once. */
+  readonly operators: readonly string[];
+  /** Nodes that could not be read, with the reason; none where only the layout is in the way. */
+  readonly inTheWay: readonly string[];
+}
 
 /** What a file said beside its graph. */
 export interface ImportNotes {
@@ -37,7 +49,9 @@ export interface ImportNotes {
   readonly form: FileForm;
   /** A softmax or sigmoid whose probabilities the answer is put together from: it has no logits. */
   readonly mixedProbabilities?: string;
-  /** Nodes that the output does not need, left out. */
+  /** What lies behind the part that is read as a graph, and is kept as it is. */
+  readonly behind?: BehindNotes;
+  /** Nodes that no output needs, left out. */
   readonly unusedNodes: number;
   /** Whether the file was exported in training mode; the graph is the model at inference. */
   readonly trainingMode: boolean;
@@ -50,13 +64,19 @@ export interface Imported {
 
 /** The answer's value; a model whose answer does not depend on its input is refused. */
 function answerOf(importer: Importer): FeatureValue {
-  const { source, output } = importer.model;
+  const { outputs: [output] } = importer.model;
   const answer = importer.values.get(output.name);
   if (answer?.kind === "feature" && importer.nodes.length > 0) return answer;
-  throw new SecateurError(
+  throw independent(importer.model);
+}
+
+function independent({ source, outputs: [{ name }] }: OnnxModel): SecateurError {
+  return new SecateurError(
     "graph-invalid",
-    `${source}: expected the output ${quoted(output.name)} to be computed from the input, but it ` +
-      "does not depend on any layer; export the model again.",
+    `${source}: expected the output ${
+      quoted(name)
+    } to be computed from the input, but it does not ` +
+      "depend on any layer; export the model again.",
   );
 }
 
@@ -95,19 +115,19 @@ function renameAnswer(nodes: readonly Node[], answer: string, wanted: string): N
 /** The graph, and what was understood of its end. */
 type Finished =
   & Pick<Imported, "graph">
-  & Pick<ImportNotes, "mixedProbabilities">
-  & Pick<FileForm, "activation" | "outputLast">;
+  & Pick<ImportNotes, "mixedProbabilities" | "behind">
+  & Pick<FileForm, "activation" | "outputLast" | "tail">;
 
 /**
  * Layers that the answer needs, with the answer under the name that the file gives it; that of a
  * final softmax or sigmoid is left free for it.
  */
-function finish(importer: Importer, input: FeatureValue): Finished {
+function finish(importer: Importer, input: FeatureValue): Finished | undefined {
   const { model } = importer;
   const { name: answer, view } = answerOf(importer);
   const composed = composeNeighbours(
-    neededLayers(importer.ordered(), answer),
-    answer,
+    neededLayers(importer.ordered(), [answer]),
+    [answer],
     (value) => importer.shapeOf(value),
   );
   const ending = endingOf(
@@ -119,7 +139,7 @@ function finish(importer: Importer, input: FeatureValue): Finished {
   const { activation, mixed } = ending;
   let { nodes, output } = ending;
   const taken = new Set([input.name, ...nodes.map((node) => node.output)]);
-  const wanted = storable(model.output.name);
+  const wanted = storable(model.outputs[0].name);
   const rename = (to: string) => {
     nodes = renameAnswer(nodes, output, to);
     output = to;
@@ -128,7 +148,7 @@ function finish(importer: Importer, input: FeatureValue): Finished {
   if (activation !== undefined && output === wanted) {
     rename(new FreshNames(taken).take(`${wanted}/logits`));
   }
-  requireFinalLogarithms(importer, nodes);
+  if (holdsLogarithm(importer, nodes)) return undefined;
   return {
     graph: {
       name: graphName(model),
@@ -145,23 +165,73 @@ function finish(importer: Importer, input: FeatureValue): Finished {
   };
 }
 
-/** Throws where a LogSoftmax stays in the graph, which has no such layer. */
-function requireFinalLogarithms({ model, logarithms }: Importer, nodes: readonly Node[]): void {
-  const left = nodes.flatMap(({ name }) => logarithms.get(name) ?? []);
-  const reason = "which is not the end of a classifier";
-  requireSupported(
-    model.source,
-    left.map(({ name }) => `${quoted(name)} (LogSoftmax, ${reason})`),
-  );
+/** Whether a LogSoftmax stays in the graph, which has no such layer. */
+const holdsLogarithm = ({ logarithms }: Importer, nodes: readonly Node[]): boolean =>
+  nodes.some(({ name }) => logarithms.has(name));
+
+/** Whether a model ends in one value that lies in the file as graphs have it, or in its channels' turn. */
+function endsPlainly(importer: Importer): boolean {
+  const { model, values } = importer;
+  const [output, ...others] = model.outputs;
+  const answer = values.get(output.name);
+  if (others.length > 0 || answer?.kind !== "feature") return false;
+  const { view, name } = answer;
+  const shape = importer.shapeOf(name);
+  return view === undefined || view === "channels_last" || elementCount(shape) === shape[0];
 }
 
-/** As importModel, with shapes for so many images. */
-function importFor(model: OnnxModel, options: ImportOptions, given: ModelInput): Imported {
+/**
+ * What of a model is a graph. Throws "graph-unsupported" naming what is in the way where that is not
+ * all and nothing of it can be pruned.
+ */
+function bodyOf(
+  importer: Importer,
+  { input, batch }: ModelInput,
+  feature: FeatureValue,
+  { unsupported, inTheWay }: NodesRefused,
+): Finished {
+  const { model } = importer;
+  const body = finishBody(importer, { file: input.name, feature }, batch);
+  if (body === undefined) {
+    requireSupported(model.source, unsupported);
+    throw independent(model);
+  }
+  const graph = { name: graphName(model), ...body.graph };
+  const { tail } = body;
+  if (unsupported.length > 0 && prunableGroups(graph, "all").length === 0) {
+    requireSupported(model.source, unsupported);
+  }
+  const operators = tail.nodes.map(({ opType }) => opType);
+  const known = new Set(tail.nodes.flatMap(({ output }) => output));
+  const needed = model.nodes.filter(({ outputs }) => outputs.some((name) => known.has(name)));
+  const named = new Set(needed.map(({ name }) => quoted(name)));
+  return {
+    graph,
+    tail,
+    behind: {
+      operators: [...new Set(operators)],
+      nodes: operators.length,
+      inTheWay: inTheWay.filter((sentence) => named.has(sentence.slice(0, sentence.indexOf(" (")))),
+    },
+  };
+}
+
+/**
+ * As importModel, with shapes for so many images. `logarithms`: whether a LogSoftmax is read, as the end
+ * of a classifier.
+ */
+function importFor(
+  model: OnnxModel,
+  options: ImportOptions,
+  given: ModelInput,
+  logarithms = true,
+): Imported {
   const { input, shape, batch, inputLast } = given;
   const importer = new Importer(
     model,
     shape[0],
     (owner, value) => lowered(owner, value, importAlone),
+    logarithms,
   );
   // What is computed here is computed in f32.
   const decode = (tensor: TensorProto): HostArray => {
@@ -170,6 +240,11 @@ function importFor(model: OnnxModel, options: ImportOptions, given: ModelInput):
   };
   const refused = giveConstants(importer, options, decode);
   let stored = 0;
+  for (const { name } of model.inputs) {
+    if (name !== input.name && !options.constants?.has(name)) {
+      importer.values.set(name, { kind: "unknown", constant: false });
+    }
+  }
   for (const value of importer.values.values()) {
     if (value.kind === "constant") stored += value.array.data.length;
   }
@@ -185,8 +260,16 @@ function importFor(model: OnnxModel, options: ImportOptions, given: ModelInput):
         "export the model for smaller pictures.",
     );
   }
-  requireSupported(model.source, [...refused, ...importNodes(importer, folder)]);
-  const { graph, mixedProbabilities, ...end } = finish(importer, start);
+  const nodes = importNodes(importer, folder);
+  const all = { ...nodes, unsupported: [...refused, ...nodes.unsupported] };
+  const whole = all.unsupported.length === 0 && endsPlainly(importer)
+    ? finish(importer, start)
+    : undefined;
+  const finished = whole ?? bodyOf(importer, given, start, all);
+  if (logarithms && holdsLogarithm(importer, finished.graph.nodes)) {
+    return importFor(model, options, given, false);
+  }
+  const { graph, mixedProbabilities, behind, ...end } = finished;
   const { opset, irVersion, producer, metadata, unusedNodes } = model;
   return {
     graph,
@@ -199,6 +282,7 @@ function importFor(model: OnnxModel, options: ImportOptions, given: ModelInput):
       foldedBatchNorm: foldedConvolutions(graph.nodes, graph.outputs),
       form: { ...formOf(model, input, importer.half), ...(inputLast ? { inputLast } : {}), ...end },
       ...(mixedProbabilities === undefined ? {} : { mixedProbabilities }),
+      ...(behind === undefined || behind.nodes === 0 ? {} : { behind }),
       unusedNodes,
       trainingMode: importer.trainingMode,
     },

@@ -53,6 +53,8 @@ export class Importer {
   trainingMode = false;
   /** Layers of the graph that stand for a LogSoftmax, which only the end of a model may have. */
   readonly logarithms = new Map<string, OnnxNode>();
+  /** Whether they are read at all. */
+  readonly readsLogarithms: boolean;
   readonly #layerNames = new FreshNames();
   readonly #valueNames = new FreshNames();
   readonly #parameterNames = new FreshNames();
@@ -70,11 +72,14 @@ export class Importer {
   readonly #lower: Lower;
   readonly #shapes = new Map<string, Shape>();
   readonly #writers = new Map<string, number>();
+  /** Position in the file of the node from which on a value is what a changed layer writes. */
+  readonly #since = new Map<string, number>();
   #channels = 0;
   #copied = 0;
   #stored = 0;
 
-  constructor(model: OnnxModel, batch: number, lower: Lower) {
+  constructor(model: OnnxModel, batch: number, lower: Lower, readsLogarithms = true) {
+    this.readsLogarithms = readsLogarithms;
     this.model = model;
     this.opset = model.opset;
     this.batch = batch;
@@ -86,7 +91,12 @@ export class Importer {
     );
     const count = (counts: Map<string, number>, name: string) =>
       counts.set(name, (counts.get(name) ?? 0) + 1);
-    for (const { op, inputs } of [{ op: "", inputs: [model.output.name] }, ...model.nodes]) {
+    for (
+      const { op, inputs } of [
+        { op: "", inputs: model.outputs.map(({ name }) => name) },
+        ...model.nodes,
+      ]
+    ) {
       for (const name of inputs) {
         count(this.#uses, name);
         if (op !== "Shape") count(this.#readers, name);
@@ -94,7 +104,7 @@ export class Importer {
     }
   }
 
-  /** How many nodes read a value; being the model's output counts as one. */
+  /** How many nodes read a value; being an output of the model counts as one. */
   uses(value: string): number {
     return this.#uses.get(value) ?? 0;
   }
@@ -331,11 +341,21 @@ export class Importer {
     return index === undefined ? undefined : this.nodes[index];
   }
 
-  /** Puts another layer in the place of the one that writes the same value. */
-  replace(layer: Node): void {
+  /**
+   * Puts another layer in the place of the one that writes the same value, which then is what `node`
+   * writes, and no longer what the nodes before it do.
+   */
+  replace(layer: Node, node: OnnxNode): void {
+    this.#since.set(layer.output, this.#order.get(node.outputs[0]) ?? 0);
     const index = this.#writers.get(layer.output)!;
     this.#positions.set(layer, this.#positions.get(this.nodes[index])!);
     this.nodes[index] = layer;
+  }
+
+  /** Whether a value of the graph is what the file calls `onnxName`, and lies as it does. */
+  stands({ name, view }: FeatureValue, onnxName: string): boolean {
+    const position = this.#order.get(onnxName) ?? -1;
+    return view === undefined && position >= (this.#since.get(name) ?? -1);
   }
 
   #checked(value: FeatureValue): FeatureValue {

@@ -55,14 +55,24 @@ function takesChannelsLast(
   return false;
 }
 
-/** The model's one input with its extents; the batch is OPEN_BATCH where it is left open. */
+const isPicture = ({ elementType, shape }: OnnxValue): boolean => {
+  const type = dtypeOf(elementType);
+  return shape?.length === 4 && (type === "f32" || type === "f16" || type === "u8");
+};
+
+/** The model's one input of pictures with its extents; the batch is OPEN_BATCH where it is left open. */
 export function inputOf(model: OnnxModel, options: ImportOptions): ModelInput {
-  const inputs = model.inputs.filter(({ name }) => !options.constants?.has(name));
+  const given = model.inputs.filter(({ name }) => !options.constants?.has(name));
+  // Beside pictures, files take sizes and scales, which what lies behind the body reads.
+  const pictures = given.filter(isPicture);
+  const inputs = pictures.length === 1 ? pictures : given;
   const refuse = (finding: string, todo: string) =>
     new SecateurError("graph-unsupported", `${model.source}: ${finding}; ${todo}.`);
   if (inputs.length !== 1) {
     throw refuse(
-      `expected a model with one input, but it has ${inputs.length}`,
+      `expected a model with one input of pictures, but it has ${inputs.length}${
+        pictures.length === 0 ? ", none of which is one" : ""
+      }`,
       "export it with the pictures alone",
     );
   }
@@ -113,11 +123,12 @@ export function inputOf(model: OnnxModel, options: ImportOptions): ModelInput {
 }
 
 /** The types of a file's input, output and weights, where they are not f32. */
-export function formOf({ output }: OnnxModel, input: OnnxValue, half: boolean): FileForm {
+export function formOf({ outputs }: OnnxModel, input: OnnxValue, half: boolean): FileForm {
   const type = dtypeOf(input.elementType);
+  const [output, ...others] = outputs;
   return {
     ...(type === "f16" || type === "u8" ? { input: type } : {}),
-    ...(dtypeOf(output.elementType) === "f16" ? { output: "f16" } : {}),
+    ...(others.length === 0 && dtypeOf(output.elementType) === "f16" ? { output: "f16" } : {}),
     ...(half || type === "f16" ? { half: true } : {}),
   };
 }

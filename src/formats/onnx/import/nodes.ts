@@ -106,8 +106,16 @@ class Unsupported {
   }
 }
 
-/** Imports all nodes; returns those that are not supported, each by name and operator. */
-export function importNodes(importer: Importer, folder: Folder): string[] {
+/** Nodes that are not supported, each by name and operator, with the reason. */
+export interface NodesRefused {
+  readonly unsupported: readonly string[];
+  /** Those of them that nothing before them keeps from being computed. */
+  readonly inTheWay: readonly string[];
+}
+
+/** Imports all nodes. */
+export function importNodes(importer: Importer, folder: Folder): NodesRefused {
+  const blocked = new Set<string>();
   const unsupported = new Unsupported(importer.batch === OPEN_BATCH);
   for (const node of importer.model.nodes) {
     if (unsupported.sentences.size >= MOST_COUNTED) break;
@@ -117,6 +125,7 @@ export function importNodes(importer: Importer, folder: Folder): string[] {
     );
     // What a refused node would have written cannot be judged further.
     const behind = inputs.some(({ kind }) => kind === "unknown");
+    if (behind) blocked.add(node.name);
     const known = isImported(node.op) || ((constant || behind) && folds(node.op));
     unsupported.try(node, () => {
       if (!known) throw new Refusal("");
@@ -131,22 +140,31 @@ export function importNodes(importer: Importer, folder: Folder): string[] {
       unsupported.try(value.node, () => importer.force(value));
     }
   }
-  const answer = importer.values.get(importer.model.output.name);
-  if (answer?.kind === "pending") unsupported.try(answer.node, () => importer.force(answer));
+  for (const { name } of importer.model.outputs) {
+    const answer = importer.values.get(name);
+    if (answer?.kind === "pending") unsupported.try(answer.node, () => importer.force(answer));
+  }
   requirePlain(importer, unsupported);
-  return [...unsupported.sentences.values()];
+  const all = [...unsupported.sentences];
+  return {
+    unsupported: all.map(([, sentence]) => sentence),
+    inTheWay: all.flatMap(([name, sentence]) => blocked.has(name) ? [] : [sentence]),
+  };
 }
 
-/** Refuses an answer whose elements no value of the graph has in that order and shape. */
+/** Refuses answers whose elements no value of the graph has in that order and shape. */
 function requirePlain(importer: Importer, unsupported: Unsupported): void {
-  const { nodes, output: { name } } = importer.model;
-  const answer = importer.values.get(name);
-  const writer = nodes.find(({ outputs }) => outputs.includes(name));
-  if (writer === undefined || answer?.kind !== "feature") return;
-  if (answer.view !== "arranged" && answer.view !== "rows") return;
-  unsupported.try(writer, () => {
-    throw new Refusal(`ends in ${importer.described(answer)}, which is no picture or vector`);
-  });
+  const { nodes, outputs } = importer.model;
+  const names = new Set(outputs.map(({ name }) => name));
+  for (const node of nodes) {
+    const name = node.outputs.find((output) => names.has(output));
+    const answer = name === undefined ? undefined : importer.values.get(name);
+    if (answer?.kind !== "feature") continue;
+    if (answer.view !== "arranged" && answer.view !== "rows") continue;
+    unsupported.try(node, () => {
+      throw new Refusal(`ends in ${importer.described(answer)}, which is no picture or vector`);
+    });
+  }
 }
 
 const MOST_LISTED = 200;

@@ -48,10 +48,10 @@ function composed(first: Node, second: Node, between: Shape): Node | undefined {
  */
 export function composeNeighbours(
   nodes: readonly Node[],
-  output: string,
+  outputs: readonly string[],
   shapeOf: (value: string) => Shape,
 ): Node[] {
-  const readers = new Map<string, number>([[output, 1]]);
+  const readers = new Map(outputs.map((output) => [output, 1]));
   for (const name of nodes.flatMap(({ inputs }) => inputs)) {
     readers.set(name, (readers.get(name) ?? 0) + 1);
   }
@@ -69,9 +69,9 @@ export function composeNeighbours(
   return [...written.values()].filter((node) => !gone.has(node));
 }
 
-/** The layers that the output needs. */
-export function neededLayers(nodes: readonly Node[], output: string): Node[] {
-  const needed = new Set([output]);
+/** The layers that the outputs need. */
+export function neededLayers(nodes: readonly Node[], outputs: readonly string[]): Node[] {
+  const needed = new Set(outputs);
   return [...nodes].reverse().filter((node) => {
     if (!needed.has(node.output)) return false;
     for (const input of node.inputs) needed.add(input);

@@ -17,6 +17,7 @@ export const OLDEST_OPSET = 7;
 export const NEWEST_OPSET = 28;
 
 const MOST_NODES = 100_000;
+const MOST_OUTPUTS = 1_000;
 
 export interface OnnxNode {
   /** As in the file, or made from its first output. */
@@ -26,6 +27,8 @@ export interface OnnxNode {
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];
   readonly attributes: Attributes;
+  /** As the file has it. */
+  readonly proto: NodeProto;
 }
 
 /** Input or output of a model; an extent is a number or the name of one chosen at run time. */
@@ -35,7 +38,7 @@ export interface OnnxValue {
   readonly shape?: readonly (number | string)[];
 }
 
-/** A model as the file has it, restricted to what its output needs. */
+/** A model as the file has it, restricted to what its outputs need. */
 export interface OnnxModel {
   /** The file, for sentences. */
   readonly source: string;
@@ -46,11 +49,16 @@ export interface OnnxModel {
   readonly metadata: ReadonlyMap<string, string>;
   /** Inputs without the initializers that old files list among them. */
   readonly inputs: readonly OnnxValue[];
-  readonly output: OnnxValue;
+  /** At least one. */
+  readonly outputs: readonly OnnxValue[];
   /** In topological order. */
   readonly nodes: readonly OnnxNode[];
-  /** Nodes that the output does not need. */
+  /** Nodes that no output needs. */
   readonly unusedNodes: number;
+  /** Inputs and outputs as the file has them, by name. */
+  readonly declared: ReadonlyMap<string, ValueInfoProto>;
+  /** Versions of operators that are not ONNX's own, by domain. */
+  readonly domains: ReadonlyMap<string, bigint>;
   readonly initializers: ReadonlyMap<string, TensorProto>;
   readonly external: ExternalData;
 }
@@ -91,6 +99,7 @@ function nodeOf(proto: NodeProto): OnnxNode {
     inputs: input,
     outputs: output,
     attributes: new Attributes(proto.attribute),
+    proto,
   };
 }
 
@@ -125,23 +134,27 @@ function writersOf(
 }
 
 /**
- * Indices of the nodes that `output` needs, each after those it reads (depth first, without
+ * Indices of the nodes that `outputs` need, each after those it reads (depth first, without
  * recursion, which a long chain would exhaust).
  */
 function neededNodes(
   nodes: readonly OnnxNode[],
   writers: ReadonlyMap<string, number>,
   given: ReadonlySet<string>,
-  output: string,
+  outputs: readonly string[],
   source: string,
 ): number[] {
   const state = new Uint8Array(nodes.length); // 1: its inputs are being visited, 2: done
   const order: number[] = [];
-  const last = writers.get(output);
-  if (last === undefined) return order;
-  const stack = [{ node: last, next: 0 }];
-  state[last] = 1;
-  while (stack.length > 0) {
+  const stack: { node: number; next: number }[] = [];
+  const waiting = outputs.flatMap((output) => writers.get(output) ?? []).reverse();
+  while (stack.length > 0 || waiting.length > 0) {
+    if (stack.length === 0) {
+      const last = waiting.pop()!;
+      if (state[last] !== 0) continue;
+      stack.push({ node: last, next: 0 });
+      state[last] = 1;
+    }
     const top = stack[stack.length - 1];
     const { name, inputs } = nodes[top.node];
     if (top.next === inputs.length) {
@@ -228,13 +241,17 @@ function inputsOf(
   return graph.input.filter(({ name }) => !initializers.has(name)).map(valueOf);
 }
 
-function outputOf(graph: GraphProto, source: string): OnnxValue {
-  if (graph.output.length === 1) return valueOf(graph.output[0]);
-  const names = graph.output.slice(0, 5).map(({ name }) => quoted(name)).join(", ");
+function outputsOf(graph: GraphProto, source: string): OnnxValue[] {
+  const outputs = graph.output.map(valueOf);
+  const [twice] = outputs.filter(({ name }, at) =>
+    outputs.findIndex((other) => other.name === name) !== at
+  );
+  if (twice !== undefined) throw invalid(source, `two outputs are named ${quoted(twice.name)}`);
+  if (outputs.length > 0 && outputs.length <= MOST_OUTPUTS) return outputs;
   throw new SecateurError(
     "graph-unsupported",
-    `${source}: expected a model with one output, but it has ${graph.output.length}` +
-      `${names === "" ? "" : ` (${names})`}; export it with the logits alone.`,
+    `${source}: expected a model with 1 to ${MOST_OUTPUTS} outputs, but it has ${outputs.length}; ` +
+      "export it with its answers alone.",
   );
 }
 
@@ -255,14 +272,16 @@ export function modelOf(
   }
   const initializers = initializersOf(graph, source);
   const inputs = inputsOf(graph, initializers, source);
-  const output = outputOf(graph, source);
+  const outputs = outputsOf(graph, source);
   const nodes = graph.node.map(nodeOf);
   const given = new Set([...initializers.keys(), ...inputs.map(({ name }) => name)]);
   const writers = writersOf(graph, nodes, given, source);
-  if (!writers.has(output.name)) {
-    throw invalid(source, `nothing writes the output ${quoted(output.name)}`);
+  const names = outputs.map(({ name }) => name);
+  const unwritten = names.find((name) => !writers.has(name));
+  if (unwritten !== undefined) {
+    throw invalid(source, `nothing writes the output ${quoted(unwritten)}`);
   }
-  const needed = neededNodes(nodes, writers, given, output.name, source);
+  const needed = neededNodes(nodes, writers, given, names, source);
   return {
     source,
     name: graph.name,
@@ -271,10 +290,15 @@ export function modelOf(
     producer: `${proto.producerName} ${proto.producerVersion}`.trim(),
     metadata: new Map(proto.metadataProps.map(({ key, value }) => [key, value])),
     inputs,
-    output,
+    outputs,
     nodes: inFileOrder(needed, nodes, writers).map((index) => nodes[index]),
     unusedNodes: nodes.length - needed.length,
     initializers,
     external,
+    declared: new Map([...graph.input, ...graph.output].map((value) => [value.name, value])),
+    domains: new Map(
+      proto.opsetImport.filter(({ domain }) => !isStandard(domain))
+        .map(({ domain, version }) => [domain, version]),
+    ),
   };
 }
