@@ -27,6 +27,7 @@ KernelPointer average_pool_backward_kernel(const Call&);         // pool/pool.cu
 KernelPointer gather_kernel(const Call&);                        // channels/gather.cu
 KernelPointer gather_backward_kernel(const Call&);               // channels/gather.cu
 KernelPointer softmax_cross_entropy_kernel(const Call&);         // training/loss.cu
+KernelPointer squared_error_kernel(const Call&);                 // training/squared_error.cu
 KernelPointer fold_batch_norm_kernel(const Call&);               // training/update.cu
 KernelPointer sgd_kernel(const Call&);                           // training/update.cu
 KernelPointer adamw_kernel(const Call&);                         // training/update.cu

@@ -35,6 +35,7 @@ const std::unordered_map<Op, Factory>& factories() {
       KERNEL(gather),
       KERNEL(gather_backward),
       KERNEL(softmax_cross_entropy),
+      KERNEL(squared_error),
       KERNEL(fold_batch_norm),
       KERNEL(sgd),
       KERNEL(adamw),

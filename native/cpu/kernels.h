@@ -32,6 +32,7 @@ KernelPointer average_pool_backward_kernel(const Call&);         // pool.cpp
 KernelPointer gather_kernel(const Call&);                        // gather.cpp
 KernelPointer gather_backward_kernel(const Call&);               // gather.cpp
 KernelPointer softmax_cross_entropy_kernel(const Call&);         // loss.cpp
+KernelPointer squared_error_kernel(const Call&);                 // squared_error.cpp
 KernelPointer rank_kernel(const Call&);                          // rank.cpp
 KernelPointer normal_equations_kernel(const Call&);              // normal_equations.cpp
 KernelPointer sgd_kernel(const Call&);                           // update.cpp

@@ -45,6 +45,8 @@ Role role_of(std::string_view argument) {
       {"gram", Role::accumulator},     {"cross", Role::accumulator},
       {"squares", Role::accumulator},  {"total", Role::accumulator},
       {"other_labels", Role::image_i32}, {"label_shares", Role::image_f32},
+      {"output", Role::image_f32},     {"wanted", Role::image_f32},
+      {"previous", Role::image_f32},
   };
   const auto name = bare(argument);
   for (const auto& [known, role] : kRoles) {
@@ -83,7 +85,7 @@ const char* dtype_name(DType dtype) {
 // Where the operation says that its image values may differ in type.
 bool may_mix_types(Op op) {
   return op == Op::convolution || op == Op::convolution_backward_weights || op == Op::cast ||
-         op == Op::softmax_cross_entropy || op == Op::normal_equations;
+         op == Op::softmax_cross_entropy || op == Op::squared_error || op == Op::normal_equations;
 }
 
 // Kernels of these operations read each element before they write the same element.

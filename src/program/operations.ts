@@ -111,6 +111,13 @@ export const OPERATIONS = {
     "",
     "smoothing distill temperature gradient_scale",
   ),
+  squared_error: operation(
+    "image",
+    "output wanted previous?",
+    "loss dx?",
+    "",
+    "scale gradient_scale",
+  ),
   gate: operation("image", "x gates", "y"),
   rank: operation("image", "x", "ranks"),
   normal_equations: operation("reduction", "x target", "gram cross", CONVOLUTION + " accumulate"),

@@ -153,6 +153,20 @@ const softmaxCrossEntropy: Oracle = (input, output, _ints, floats) => {
   }
 };
 
+const squaredError: Oracle = ({ output, wanted, previous }, result, _ints, floats) => {
+  const { scale, gradient_scale } = floats;
+  const elements = output.data.length / output.images;
+  for (let image = 0; image < output.images; image++) {
+    let sum = 0;
+    for (let i = image * elements; i < (image + 1) * elements; i++) {
+      const difference = output.data[i] - wanted.data[i];
+      sum += difference ** 2;
+      if (result.dx) result.dx.data[i] = 2 * scale * difference * gradient_scale;
+    }
+    result.loss.data[image] = (previous?.data[image] ?? 0) + scale * sum;
+  }
+};
+
 const gate: Oracle = ({ x, gates }, { y }) => {
   const each = elementsOf(y), channels = channelsOf(x);
   const imagesPerRow = y.images / (gates.data.length / channels);
@@ -270,6 +284,7 @@ const ORACLES: Readonly<Record<OperationName, Oracle>> = {
   gather_backward: (i, o, ints) => gatherBackward(ints, i.dy, i.map, o.dx),
   cast: ({ x }, { y }) => y.data.set(x.data),
   softmax_cross_entropy: softmaxCrossEntropy,
+  squared_error: squaredError,
   gate,
   rank,
   normal_equations: (i, o, ints) => normalEquations(ints, i.x, i.target, o.gram, o.cross),

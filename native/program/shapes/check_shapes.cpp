@@ -181,6 +181,14 @@ void softmax_cross_entropy(const Call& call) {
   }
 }
 
+void squared_error(const Call& call) {
+  const Shape& shape = call.input(0)->shape;
+  call.require_input(1, shape);
+  call.require_input(2, {1});
+  call.require_output(0, {1});
+  call.require_output(1, shape);
+}
+
 void gate(const Call& call) {
   const Extents extents = call.input_extents(0);
   call.require_output(0, shape_of(extents));

@@ -136,6 +136,26 @@ function lossExamples(dtype: Activation): NamedExample[] {
   ];
 }
 
+function squaredErrorExamples(dtype: Activation): NamedExample[] {
+  const shape = [3, 5, 4], make = new Arguments("squared error", FIVE.images, dtype);
+  const output = make.pictures(shape, "f32"), wanted = make.pictures(shape, "f32");
+  const loss = make.result([1], "f32"), dx = make.result(shape);
+  const op = "squared_error" as const;
+  const floats = { scale: 0.3, gradient_scale: 0.25 };
+  const inputs = { output, wanted };
+  return [
+    { ...FIVE, name: `${op} alone, ${dtype}`, op, floats, inputs, outputs: { loss } },
+    {
+      ...FIVE,
+      name: `${op} behind another, ${dtype}`,
+      op,
+      floats,
+      inputs: { ...inputs, previous: make.pictures([1], "f32") },
+      outputs: { loss, dx },
+    },
+  ];
+}
+
 /** Maps of known ranks: outer products plus a diagonal, far from the tolerance. */
 function rankExample(dtype: Activation): NamedExample {
   const [height, width, channels] = [6, 5, 4];
@@ -276,6 +296,7 @@ export function allOtherExamples(dtype: Activation): NamedExample[] {
   return [
     ...GATHERS.flatMap((each) => gatherExamples(each, dtype)),
     ...lossExamples(dtype),
+    ...squaredErrorExamples(dtype),
     rankExample(dtype),
     ...(dtype === "f32" ? weightExamples() : []),
   ];
