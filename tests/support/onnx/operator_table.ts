@@ -30,6 +30,8 @@ const REASONS: readonly (readonly [string, RegExp])[] = [
     /but it has \d+ axes/,
   ],
   ["a log-softmax that no classifier ends in", /^LogSoftmax, which/],
+  ["a layer norm that is not over the channels", /^LayerNormalization, which normalises/],
+  ["an output that no layer has", /, which has its output "[^"]*" used$/],
   ["resizing that is neither nearest nor linear", /^Resize, which/],
   ["an input that is no tensor", /^(tensor|has) "" of /],
   ["a constant that does not fit a layer", /^(Gemm|MatMul), which/],
