@@ -12,6 +12,7 @@ import { CACHE_OPTIONS } from "./commands/options/cache.ts";
 import { EVALUATE_OPTIONS, INSPECT_OPTIONS, PROFILE_OPTIONS } from "./commands/options/model.ts";
 import { PRUNE_OPTIONS } from "./commands/options/prune.ts";
 import { JSON_OPTION } from "./commands/options/shared.ts";
+import { REPORT_OPTIONS } from "./commands/options/report.ts";
 import { TRAIN_OPTIONS } from "./commands/options/train.ts";
 import { reasonOf, SecateurError } from "./errors.ts";
 import { outliveFileSizeLimit } from "./formats/atomic.ts";
@@ -67,6 +68,12 @@ const ACTIONS: Readonly<
     about: "time a model's layers at every width, for budgets in time",
     table: PROFILE_OPTIONS,
     load: async () => (await import("./commands/profile.ts")).runProfile,
+  },
+  report: {
+    about: "many runs on one page, with CSV and JSON beside it",
+    table: REPORT_OPTIONS,
+    operands: "[folder...]",
+    load: async () => (await import("./commands/report.ts")).runReport,
   },
   cache: {
     about: "finished stages that runs share: list, verify, prune",

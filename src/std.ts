@@ -4,6 +4,7 @@
  */
 
 import { pooledMap as untypedPooledMap } from "@std/async/pool.js";
+import { stringify as untypedCsv } from "@std/csv/stringify.js";
 import { format as untypedBytes } from "@std/fmt/bytes.js";
 import { format as untypedDuration } from "@std/fmt/duration.js";
 import { escape as untypedEscape } from "@std/html/entities.js";
@@ -17,6 +18,12 @@ export const pooledMap: <T, R>(
   items: Iterable<T>,
   work: (item: T) => Promise<R>,
 ) => AsyncIterableIterator<R> = untypedPooledMap;
+
+/** Rows with a heading as CSV (RFC 4180), columns in the order given. */
+export const stringifyCsv: (
+  rows: readonly Readonly<Record<string, string | number>>[],
+  options: { columns: readonly string[] },
+) => string = untypedCsv;
 
 /** "1.34 MB". */
 export const formatBytes: (bytes: number) => string = untypedBytes;

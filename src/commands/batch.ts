@@ -1,6 +1,7 @@
 /** `batch`: the pruning runs of a job file, several at a time, each once. */
 
 import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join, relative, resolve } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -18,6 +19,8 @@ import { writeFileAtomic } from "../formats/atomic.ts";
 import { loadAddon } from "../native/binding.ts";
 import { columns, count, figures, percent, words } from "../report/columns.ts";
 import { stageName } from "../report/tables.ts";
+import { parseRun } from "../report/runs/read.ts";
+import { RUNS_FILES, writeRuns } from "../report/runs/write.ts";
 import { BATCH_OPTIONS } from "./options/batch.ts";
 import { parseOptions } from "./options/parse.ts";
 import { type Console, openConsole } from "./terminal/console.ts";
@@ -160,7 +163,19 @@ async function runJobs(
   } finally {
     board.close();
   }
-  return finish(rows(), out, (performance.now() - started) / 1000, console, signal);
+  const seconds = (performance.now() - started) / 1000;
+  await writePage(rows(), out);
+  return finish(rows(), out, seconds, console, signal);
+}
+
+/** One page over all jobs that are done. */
+async function writePage(rows: readonly LedgerRow[], out: string): Promise<void> {
+  const done = rows.filter(({ state }) => state === "done");
+  const runs = await Promise.all(done.map(async ({ folder }) => {
+    const place = join(out, folder);
+    return parseRun(place, await readFile(join(place, "report.json"), "utf8"));
+  }));
+  if (runs.length > 0) await writeRuns(out, runs);
 }
 
 /** A path as people would type it here. */
@@ -206,7 +221,8 @@ function finish(
   console.text(
     "",
     `${done.length} of ${rows.length} jobs done in ${duration(seconds)}; each has its report in ` +
-      `${join(shown(out), "JOB", "report.html")}.`,
+      `${join(shown(out), "JOB", "report.html")}` +
+      `${done.length > 0 ? `, and ${join(shown(out), RUNS_FILES.page)} shows all` : ""}.`,
   );
   return failed.length > 0 ? 1 : 0;
 }

@@ -91,6 +91,20 @@ describe.skipIf(missing)("a batch", () => {
     expect(again.code).toBe(1);
   });
 
+  it("has a page over all its runs, which report writes as well", async () => {
+    const page = () => readFileSync(join(folder, "swept", "runs.html"), "utf8");
+    for (const name of NAMES) expect(page()).toContain(`href="${name}/report.html"`);
+    rmSync(join(folder, "swept", "runs.html"));
+    const { code, out } = await run("report swept", "cache");
+    expect(out).toMatch(/^resnet8 +flops 30\.0% +\w+, global +1 /m);
+    expect([code, page().match(/<svg/g)?.length]).toEqual([0, 3]);
+    const none = await run("report killed.yaml", "cache");
+    expect([none.code, none.err]).toEqual([
+      1,
+      expect.stringMatching(/^killed\.yaml: expected a folder/),
+    ]);
+  });
+
   it("that is killed at any moment ends as one that was not", async () => {
     writeFileSync(join(folder, "killed.yaml"), SWEEP);
     const args = ["batch", "killed.yaml", "--json"];
