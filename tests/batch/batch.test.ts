@@ -12,6 +12,9 @@ const folder = mkdtempSync(join(tmpdir(), "secateur-batch-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const missing = denoProgram() === undefined;
 
+/** Milliseconds that commands may take where other work shares the machine. */
+const PATIENCE = 300_000;
+
 const TINY = "epochs: 1, limit: 12, hold-out: 4, batch: 16, pairs: 2, stages: 4, dtype: f32";
 const SWEEP = `
 version: 1
@@ -50,7 +53,7 @@ describe.skipIf(missing)("a batch", () => {
       `${SWEEP}include: [{ name: bad, options: { keep: nothing-is-called-so } }]\n`,
     );
     swept = await run("batch jobs.yaml --out swept", "cache");
-  }, 300_000);
+  }, PATIENCE);
 
   it("runs all jobs but the one that fails, which has a log", () => {
     expect(swept.code).toBe(1);
@@ -71,7 +74,7 @@ describe.skipIf(missing)("a batch", () => {
     );
     expect(single.code).toBe(0);
     expect(left("swept/flops50-l1")).toEqual(left("single"));
-  });
+  }, PATIENCE);
 
   it("makes what jobs share once, as the dry run says", async () => {
     const plan = await run("batch jobs.yaml --dry-run --json", "cache");
@@ -83,13 +86,13 @@ describe.skipIf(missing)("a batch", () => {
       const own = ["moments", "contributions", "curves"].includes(stage) ? 1 : 0;
       expect([stage, found.length]).toEqual([stage, made - own]);
     }
-  });
+  }, PATIENCE);
 
   it("begun again tries what failed, and nothing else", async () => {
     const again = await run("batch jobs.yaml --out swept", "cache");
     expect(again.err).toMatch(/^Taken from before: 4 of 5 jobs\nbad: goes on\nbad: failed: /);
     expect(again.code).toBe(1);
-  });
+  }, PATIENCE);
 
   it("has a page over all its runs, which report writes as well", async () => {
     const page = () => readFileSync(join(folder, "swept", "runs.html"), "utf8");
@@ -103,7 +106,7 @@ describe.skipIf(missing)("a batch", () => {
       1,
       expect.stringMatching(/^killed\.yaml: expected a folder/),
     ]);
-  });
+  }, PATIENCE);
 
   it("that is killed at any moment ends as one that was not", async () => {
     writeFileSync(join(folder, "killed.yaml"), SWEEP);
@@ -136,7 +139,7 @@ describe.skipIf(missing)("a batch", () => {
     }
     const kept = await run("cache --verify", "killed-cache");
     expect([kept.code, kept.out]).toEqual([0, expect.stringContaining("All are as they were")]);
-  }, 600_000);
+  }, 2 * PATIENCE);
 });
 
 describe.skipIf(missing)("batch", () => {
@@ -146,7 +149,7 @@ describe.skipIf(missing)("batch", () => {
     expect(plan.out).toMatch(/^what layers read +11 +3 +73%$/m);
     const again = await run("batch --init begin.yaml", "cache");
     expect([again.code, again.err]).toEqual([1, expect.stringMatching(/there is a file; name /)]);
-  });
+  }, PATIENCE);
 
   it("tells every mistake of a file, and runs nothing", async () => {
     writeFileSync(join(folder, "bad.yaml"), "version: 1\nmatrix: {seed: [-1], epoch: [3]}\n");
@@ -161,5 +164,5 @@ describe.skipIf(missing)("batch", () => {
     expect((await run("batch none.yaml", "cache")).err).toMatch(
       /^none\.yaml: expected a job file, /,
     );
-  });
+  }, PATIENCE);
 });
