@@ -1,5 +1,6 @@
 /** What is measured: the same work, done by secateur and by its peers, in one unit. */
 
+import type { Device } from "../src/native/session.ts";
 import type { PeerInterpreter } from "./peer_process.ts";
 
 /** One way to do the work; opened once and measured many times. */
@@ -60,6 +61,8 @@ export interface Case {
 /** Everything a benchmark may depend on. */
 export interface BenchmarkOptions {
   readonly threads: number;
+  /** What computes our side of inference, steps, games and ranks; the CPU without one. */
+  readonly device?: Device;
   /** Tiny sizes that only show that everything runs. */
   readonly quick: boolean;
   /** Least seconds of work in one measurement of a rate. */

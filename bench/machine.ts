@@ -5,7 +5,7 @@ import { availableParallelism, cpus, loadavg, totalmem } from "node:os";
 import process from "node:process";
 import type { ProductRates } from "../src/native/addon.ts";
 import { loadAddon } from "../src/native/binding.ts";
-import { cpuFeatures } from "../src/native/session.ts";
+import { cpuFeatures, describeDevice, type Device } from "../src/native/session.ts";
 import { ROOT } from "../src/native/setup/sources.ts";
 import { findToolchain, oneDnnVersion } from "../src/native/setup/toolchain.ts";
 
@@ -19,6 +19,8 @@ export interface Machine {
   readonly memoryBytes: number;
   /** Work of others in the minute before: figures taken above a tenth or so are noise. */
   readonly load: number;
+  /** What computed in the processor's place. */
+  readonly gpu?: string;
 }
 
 export interface Provenance {
@@ -34,7 +36,10 @@ function git(...args: string[]): string | null {
   return status === 0 ? stdout.trim() : null;
 }
 
-export function provenance(peerVersions: Readonly<Record<string, string>> = {}): Provenance {
+export function provenance(
+  peerVersions: Readonly<Record<string, string>> = {},
+  device?: Device,
+): Provenance {
   const changes = git("status", "--porcelain", "--untracked-files=no");
   const { oneDnn } = findToolchain();
   const { deno, node } = process.versions;
@@ -50,6 +55,7 @@ export function provenance(peerVersions: Readonly<Record<string, string>> = {}):
       cores: availableParallelism(),
       memoryBytes: totalmem(),
       load: loadavg()[0],
+      ...(device === undefined ? {} : { gpu: describeDevice(device) }),
     },
     versions: {
       ...(deno ? { deno } : { node }),

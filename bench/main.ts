@@ -7,9 +7,11 @@ import { CommanderError } from "commander";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import process from "node:process";
+import { openDevice } from "../src/commands/inputs/device.ts";
 import { enterTypedFolder } from "../src/commands/terminal/folder.ts";
 import { reasonOf, SecateurError } from "../src/errors.ts";
 import { makeFolder, writeFileAtomic } from "../src/formats/atomic.ts";
+import type { Device } from "../src/native/session.ts";
 import { ROOT } from "../src/native/setup/sources.ts";
 import { BENCHMARKS } from "./benchmarks/all.ts";
 import type { Benchmark, BenchmarkOptions } from "./contestant.ts";
@@ -39,10 +41,18 @@ function chosen(names: readonly string[]): Benchmark[] {
   return BENCHMARKS.filter(({ name }) => names.length === 0 || names.includes(name));
 }
 
-/** The interpreter to compare with, if any. Throws "addon-missing" when one is insisted on. */
-function interpreterFor({ peers, installPeers: install }: BenchCommand) {
+/**
+ * The interpreter to compare with, if any: PyTorch computes on the CPU here, so there is none beside a
+ * GPU. Throws "addon-missing" when one is insisted on, "option-invalid" beside a GPU.
+ */
+function interpreterFor({ peers, installPeers: install }: BenchCommand, device?: Device) {
   if (install) installPeers();
   if (peers === false) return undefined;
+  if (device !== undefined) {
+    const reason = "PyTorch is compared with on the CPU alone";
+    if (!peers) return void say(`${reason}; it is left out.`);
+    throw new SecateurError("option-invalid", `${reason}; leave out --peers or --device.`);
+  }
   const found = findPeers();
   if ("interpreter" in found) return found.interpreter;
   if (peers) throw new SecateurError("addon-missing", found.missing);
@@ -74,14 +84,14 @@ async function measureBenchmark(
 async function measureAll(command: BenchCommand, options: BenchmarkOptions): Promise<boolean> {
   const { quick, out = quick ? undefined : RESULTS } = command;
   const benchmarks = chosen(command.names);
-  const interpreter: PeerInterpreter | undefined = interpreterFor(command);
+  const interpreter: PeerInterpreter | undefined = interpreterFor(command, options.device);
   const measuring: MeasureOptions = {
     ...options,
     rounds: command.rounds ?? (quick ? 1 : 7),
     ...(interpreter ? { interpreter } : {}),
   };
   // Once, before anything is measured: later the load would be our own.
-  const origin = provenance(interpreter?.versions);
+  const origin = provenance(interpreter?.versions, options.device);
   const results: BenchmarkResult[] = [];
   let failed = false;
   for (const benchmark of benchmarks) {
@@ -101,7 +111,7 @@ async function measureAll(command: BenchCommand, options: BenchmarkOptions): Pro
 /** Profiles instead of measuring; writes data beside results, and a trace under build/bench. */
 async function profile(command: BenchCommand, options: BenchmarkOptions): Promise<void> {
   const { quick, out = quick ? undefined : RESULTS } = command;
-  const origin = provenance();
+  const origin = provenance({}, options.device);
   const profiles = await profileNetworks(options);
   for (const one of profiles) process.stdout.write(`${profileTable(one)}\n\n`);
   const date = new Date().toISOString();
@@ -132,7 +142,12 @@ async function profile(command: BenchCommand, options: BenchmarkOptions): Promis
 async function run(command: BenchCommand): Promise<void> {
   const { threads, quick, folder } = command;
   await mkdir(folder, { recursive: true });
-  const options = { threads, quick, seconds: command.seconds ?? (quick ? 0.01 : 0.5), folder };
+  const device = openDevice(command, { warn: say });
+  const options: BenchmarkOptions = {
+    ...{ threads, quick, folder },
+    seconds: command.seconds ?? (quick ? 0.01 : 0.5),
+    ...(device === undefined ? {} : { device }),
+  };
   if (command.profile) return await profile(command, options);
   if (!await measureAll(command, options)) process.exitCode = 1;
 }

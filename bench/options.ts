@@ -4,6 +4,7 @@ import { Command, Option } from "commander";
 import { tmpdir } from "node:os";
 import { z } from "zod";
 import { flag, positive, text, whole } from "../src/commands/options/values.ts";
+import { DEVICE_OPTION } from "../src/commands/options/shared.ts";
 import { declareOptions, type OptionValues, parseOptions } from "../src/commands/options/parse.ts";
 import { BENCHMARKS } from "./benchmarks/all.ts";
 
@@ -13,6 +14,7 @@ const OPTIONS = {
     value: "count",
     help: "threads of either side (2)",
   },
+  ...DEVICE_OPTION,
   rows: {
     schema: text("part of a row's name").optional(),
     value: "text",

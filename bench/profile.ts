@@ -1,6 +1,6 @@
 /** Where an entry's time goes, instruction by instruction. */
 
-import { LoadedModel } from "../src/native/loaded_model.ts";
+import { computeOf, LoadedModel } from "../src/native/loaded_model.ts";
 import type { TypedArray } from "../src/native/session.ts";
 import { OPERATIONS } from "../src/program/operations.ts";
 import { bytesOf, type Instruction, type Program } from "../src/program/program.ts";
@@ -85,12 +85,12 @@ export async function profileEntry(
 /** Profiles inference and the training step of a network in a precision. */
 async function profileWork(
   { network, images, precision: { dtype }, large }: Workload,
-  { quick, threads }: BenchmarkOptions,
+  options: BenchmarkOptions,
 ): Promise<EntryProfile[]> {
   const { graph, title } = network;
-  const runs = quick ? 2 : large ? 3 : 10;
+  const runs = options.quick ? 2 : large ? 3 : 10;
   const requests = [{ kind: "forward" as const, name: "forward", images }, stepRequest(images)];
-  using model = LoadedModel.open(graph, requests, { threads, dtype });
+  using model = LoadedModel.open(graph, requests, computeOf({ ...options, dtype }));
   const forward = model.entry("forward").feeds, step = model.entry("step").feeds;
   const pictures = noisePictures(graph, images);
   const name = `${title} ${dtype}, batch ${images}`;

@@ -24,6 +24,7 @@ export type ErrorCode =
   | "option-invalid"
   | "addon-missing"
   | "addon-failed"
+  | "device-missing"
   | "platform-unsupported"
   | "program-invalid"
   | "numeric-failure"

@@ -278,8 +278,8 @@ describe("the works", () => {
 
   it("tell how far a precision's logits are from those in f32", async () => {
     const { graph } = networkOf({ quick: true });
-    expect(await errorOf(graph, 2, "f32", 1)).toBe(0);
-    const error = await errorOf(graph, 2, "bf16", 1);
+    expect(await errorOf(graph, 2, { dtype: "f32", threads: 1 })).toBe(0);
+    const error = await errorOf(graph, 2, { dtype: "bf16", threads: 1 });
     // bf16 has 8 bits; a few layers of it stay within some of its steps.
     expect(error).toBeGreaterThan(1e-5);
     expect(error).toBeLessThan(0.05);

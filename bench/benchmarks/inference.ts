@@ -1,5 +1,5 @@
 import type { Graph } from "../../src/graph/graph.ts";
-import { LoadedModel } from "../../src/native/loaded_model.ts";
+import { computeOf, type ComputeOptions, LoadedModel } from "../../src/native/loaded_model.ts";
 import {
   type Benchmark,
   type BenchmarkOptions,
@@ -10,17 +10,17 @@ import {
 import { openPeer, type Trials } from "../peers.ts";
 import { type Dtype, noisePictures, type Workload, workloads } from "./network.ts";
 
-type Settings = Pick<BenchmarkOptions, "threads" | "seconds">;
+type Settings = Pick<BenchmarkOptions, "threads" | "device" | "seconds">;
 
 /** Pictures from JavaScript to logits in JavaScript; peers keep theirs in their own memory. */
 export function openInference(
   graph: Graph,
   images: number,
   dtype: Dtype,
-  { threads, seconds }: Settings,
+  settings: Settings,
 ): Contestant {
   const requests = [{ kind: "forward" as const, name: "forward", images }];
-  const model = LoadedModel.open(graph, requests, { dtype, threads });
+  const model = LoadedModel.open(graph, requests, computeOf({ ...settings, dtype }));
   const { feeds, logits } = model.entry("forward");
   const pictures = noisePictures(graph, images);
   const run = async () => {
@@ -28,14 +28,14 @@ export function openInference(
   };
   return {
     about: "compiled, pictures copied in and logits out",
-    measure: async () => images / await secondsPerRun(run, seconds),
+    measure: async () => images / await secondsPerRun(run, settings.seconds),
     close: () => model.dispose(),
   };
 }
 
-async function logitsOf(graph: Graph, images: number, dtype: Dtype, threads: number) {
+async function logitsOf(graph: Graph, images: number, compute: ComputeOptions) {
   const requests = [{ kind: "forward" as const, name: "forward", images }];
-  using model = LoadedModel.open(graph, requests, { dtype, threads });
+  using model = LoadedModel.open(graph, requests, compute);
   const { feeds, logits } = model.entry("forward");
   const pictures = { [feeds.images!]: noisePictures(graph, images) };
   return (await model.run("forward", { feeds: pictures, fetch: [logits!] }))[logits!];
@@ -45,11 +45,10 @@ async function logitsOf(graph: Graph, images: number, dtype: Dtype, threads: num
 export async function errorOf(
   graph: Graph,
   images: number,
-  dtype: Dtype,
-  threads: number,
+  compute: ComputeOptions,
 ): Promise<number> {
-  const exact = await logitsOf(graph, images, "f32", threads);
-  const found = await logitsOf(graph, images, dtype, threads);
+  const exact = await logitsOf(graph, images, { ...compute, dtype: "f32" });
+  const found = await logitsOf(graph, images, compute);
   let difference = 0, largest = 0;
   exact.forEach((logit, i) => {
     difference = Math.max(difference, Math.abs(found[i] - logit));
@@ -67,7 +66,8 @@ async function openCompared(
 ): Promise<Contestant> {
   const contestant = openInference(graph, images, dtype, options);
   if (dtype === "f32") return contestant;
-  const error = await errorOf(graph, Math.min(images, COMPARED), dtype, options.threads);
+  const compute = computeOf({ ...options, dtype });
+  const error = await errorOf(graph, Math.min(images, COMPARED), compute);
   return { ...contestant, details: { largestDifferenceOfLogits: error } };
 }
 

@@ -91,9 +91,9 @@ export interface Precision {
 }
 
 /** f32 always, exact and fast; bf16 where its arithmetic or its half-sized traffic can pay. */
-export function precisions(): Precision[] {
+export function precisions({ device }: Pick<BenchmarkOptions, "device"> = {}): Precision[] {
   const { amxBf16, bf16Dot, avx512, avx512Bf16: bf16 } = cpuFeatures();
-  const dtypes: Dtype[] = ["f32", "f32-fast", ...(avx512 ? ["bf16" as const] : [])];
+  const dtypes: Dtype[] = ["f32", "f32-fast", ...(avx512 || device ? ["bf16" as const] : [])];
   return dtypes.map((dtype) => ({ dtype, fast: amxBf16 || bf16Dot, bf16 }));
 }
 
@@ -115,11 +115,11 @@ export interface Workload {
  * ResNet-50 in one alone: its weights take seconds to load.
  */
 export function workloads(
-  options: Pick<BenchmarkOptions, "quick">,
+  options: Pick<BenchmarkOptions, "quick" | "device">,
   targets: { readonly small: Targets; readonly large: Targets },
 ): Workload[] {
   const { quick } = options;
-  const all = precisions();
+  const all = precisions(options);
   const work = (large: boolean, images: number, precision: Precision): Workload => ({
     network: large ? largeNetworkOf(options) : networkOf(options),
     images,

@@ -48,8 +48,11 @@ function rectifiedNoise(length: number): Float32Array {
 }
 
 function openOurs(side: number, images: number, options: BenchmarkOptions): Contestant {
-  const { threads, seconds } = options;
-  const session = Session.open(rankProgram(side, images), { threads });
+  const { threads, device, seconds } = options;
+  const session = Session.open(rankProgram(side, images), {
+    threads,
+    ...(device === undefined ? {} : { device }),
+  });
   session.write("maps", rectifiedNoise(images * side * side * CHANNELS));
   const run = async () => {
     await session.run("ranks", { fetch: ["ranks"] });

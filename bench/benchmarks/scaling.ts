@@ -2,7 +2,7 @@ import { costOf } from "../../src/graph/cost.ts";
 import { prunableGroups } from "../../src/graph/channels.ts";
 import type { Graph } from "../../src/graph/graph.ts";
 import { cifarResNet } from "../../src/models/resnet.ts";
-import { LoadedModel } from "../../src/native/loaded_model.ts";
+import { computeOf, LoadedModel } from "../../src/native/loaded_model.ts";
 import { gameRequest, NetworkGame } from "../../src/shapley/game.ts";
 import {
   type Benchmark,
@@ -85,12 +85,12 @@ function sizes(quick: boolean): Size[][] {
   ];
 }
 
-/** All threads against one. */
+/** All threads against one; another device has its own. */
 function threadCases(dtype: Dtype, options: BenchmarkOptions): Case[] {
   const { graph, title } = networkOf(options);
   const images = options.quick ? 8 : 128;
-  const { threads } = options;
-  if (threads === 1) return [];
+  const { threads, device } = options;
+  if (threads === 1 || device !== undefined) return [];
   const one = { ...options, threads: 1 };
   const ways = { inference: openInference, "training step": openStep };
   return Object.entries(ways).map(([what, open]) => ({
@@ -113,12 +113,13 @@ function openGame(
   graph: Graph,
   coalitions: number,
   dtype: Dtype,
-  { threads, seconds, quick }: BenchmarkOptions,
+  options: BenchmarkOptions,
 ): Contestant {
   const groups = prunableGroups(graph, "inner");
   const group = groups[Math.floor(groups.length / 2)];
-  const images = quick ? 2 : 64;
-  const model = LoadedModel.open(graph, [gameRequest(graph, group, images)], { threads, dtype });
+  const images = options.quick ? 2 : 64;
+  const compute = computeOf({ ...options, dtype });
+  const model = LoadedModel.open(graph, [gameRequest(graph, group, images)], compute);
   const batch = { images: noisePictures(graph, images), labels: labelsInTurn(images) };
   const game = new NetworkGame(model, group, [batch]);
   const asked = coalitionsOf(group.players.length, coalitions);
@@ -127,7 +128,7 @@ function openGame(
   };
   return {
     about: `${dtype}, ${group.name}`,
-    measure: async () => coalitions / await secondsPerRun(run, seconds),
+    measure: async () => coalitions / await secondsPerRun(run, options.seconds),
     close: () => model.dispose(),
   };
 }
@@ -153,9 +154,9 @@ export const scaling: Benchmark = {
   name: "scaling",
   about: "cost against batch, channels, resolution, coalitions and threads",
   cases: (options) => {
-    const { dtype } = precisions().at(-1)!;
+    const { dtype } = precisions(options).at(-1)!;
     return [
-      ...precisions().flatMap(({ dtype }) => threadCases(dtype, options)),
+      ...precisions(options).flatMap(({ dtype }) => threadCases(dtype, options)),
       ...sizes(options.quick).flatMap((one) => sweep(one, dtype, options)),
       ...coalitionCases(dtype, options),
     ];

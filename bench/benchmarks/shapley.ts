@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { type ChannelGroup, prunableGroups } from "../../src/graph/channels.ts";
-import { LoadedModel } from "../../src/native/loaded_model.ts";
+import { computeOf, LoadedModel } from "../../src/native/loaded_model.ts";
 import { RandomStream } from "../../src/random.ts";
 import type { Coalition } from "../../src/shapley/estimate.ts";
 import { gameRequest, NetworkGame } from "../../src/shapley/game.ts";
@@ -89,12 +89,12 @@ function openOurs(
   { graph }: Network,
   samples: readonly Sample[],
   { images, evaluations }: Setting,
-  { threads }: BenchmarkOptions,
+  options: BenchmarkOptions,
   dtype: Dtype,
   saved: number,
 ): Contestant {
   const requests = samples.map(({ group }) => gameRequest(graph, group, images));
-  const model = LoadedModel.open(graph, requests, { threads, dtype });
+  const model = LoadedModel.open(graph, requests, computeOf({ ...options, dtype }));
   const batch = { images: noisePictures(graph, images), labels: labelsInTurn(images) };
   const games = samples.map(({ group, perPermutation }) => ({
     game: new NetworkGame(model, group, [batch]),
@@ -125,7 +125,7 @@ function caseOf(network: Network, options: BenchmarkOptions): Case {
   const groups = prunableGroups(network.graph, "inner");
   const samples = sampledLayers(groups, setting.every);
   const evaluations = groups.reduce((sum, { players }) => sum + players.length - 1, 0);
-  const precision = precisions().at(-1)!;
+  const precision = precisions(options).at(-1)!;
   const { dtype } = precision;
   const saved = savedSampling();
   const peer = (cached: boolean, count: number) => ({

@@ -1,5 +1,5 @@
 import type { Graph } from "../../src/graph/graph.ts";
-import { LoadedModel } from "../../src/native/loaded_model.ts";
+import { computeOf, LoadedModel } from "../../src/native/loaded_model.ts";
 import type { StepRequest } from "../../src/program/requests.ts";
 import {
   type Benchmark,
@@ -30,9 +30,9 @@ export function openStep(
   graph: Graph,
   images: number,
   dtype: Dtype,
-  { threads, seconds }: Pick<BenchmarkOptions, "threads" | "seconds">,
+  options: Pick<BenchmarkOptions, "threads" | "device" | "seconds">,
 ): Contestant {
-  const model = LoadedModel.open(graph, [stepRequest(images)], { dtype, threads });
+  const model = LoadedModel.open(graph, [stepRequest(images)], computeOf({ ...options, dtype }));
   const { feeds, loss } = model.entry("step");
   const batch = {
     [feeds.images!]: noisePictures(graph, images),
@@ -44,7 +44,7 @@ export function openStep(
   };
   return {
     about: "compiled, pictures copied in and losses out",
-    measure: async () => images / await secondsPerRun(run, seconds),
+    measure: async () => images / await secondsPerRun(run, options.seconds),
     close: () => model.dispose(),
   };
 }

@@ -156,10 +156,7 @@ function bf16Products(addon: Addon | undefined): Finding {
   return { name, found, note };
 }
 
-/**
- * GPUs and their driver, and whether programs run on them. Commands compute on the CPU so far; the
- * reason is always shown.
- */
+/** GPUs and their driver, and whether programs run on them, or the reason why they do not. */
 function gpu(addon: Addon | undefined): Finding {
   const name = "GPU";
   const served = "the CPU is used";
@@ -168,7 +165,8 @@ function gpu(addon: Addon | undefined): Finding {
     return {
       name,
       found: found.description,
-      note: `programs run on it, but no command asks for that yet; ${served}`,
+      note:
+        `--device cuda computes on it; without that ${served}, as nothing has been measured on GPUs`,
     };
   }
   const reason = found?.reason ?? "there is no native addon to ask";

@@ -3,11 +3,12 @@
 import { normalisationOf } from "../data/contract.ts";
 import type { PictureSet } from "../data/dataset.ts";
 import { SecateurError } from "../errors.ts";
-import { loadAddon } from "../native/binding.ts";
+import { computeOf } from "../native/loaded_model.ts";
 import type { RunOptions } from "../progress.ts";
 import { count, percent } from "../report/columns.ts";
 import { evaluate } from "../training/evaluate.ts";
 import { type Console, openConsole } from "./terminal/console.ts";
+import { openDevice } from "./inputs/device.ts";
 import { EVALUATE_OPTIONS } from "./options/model.ts";
 import { fitOf, graphOf, readSource } from "./inputs/model.ts";
 import { type OptionValues, parseOptions } from "./options/parse.ts";
@@ -42,28 +43,28 @@ export async function runEvaluate(
 ): Promise<void> {
   const values = parseOptions(EVALUATE_OPTIONS, raw);
   isEmbedded(values);
-  loadAddon();
   const console: Console = openConsole(values.json);
   const options = { signal, onProgress: console.progress.bind(console) };
   try {
+    const compute = computeOf({ ...values, device: openDevice(values, console) });
     const source = await readSource(values, console);
     const plan = await planInput(values, source, console);
     const pictures = await openSplit(values, plan, console, options);
     const graph = graphOf(source, fitOf(pictures, plan.contract));
-    const { batch, dtype, threads } = values;
     const found = await evaluate(graph, pictures, {
       ...options,
       normalisation: normalisationOf(plan.contract),
-      batch,
-      dtype,
-      threads,
+      batch: values.batch,
+      ...compute,
       stage: "evaluate",
     });
     console.result(found);
     console.text(
       `${graph.name} on ${pictures.name}: ${count(found.correct)} of ${count(found.total)} right ` +
         `(top-1 ${percent(found.top1)}, top-5 ${percent(found.top5)}), loss ` +
-        `${found.loss.toFixed(4)}; ${found.dtype} on the ${found.device.toUpperCase()}, ` +
+        `${found.loss.toFixed(4)}; ${found.dtype} on the ${
+          found.device === "cpu" ? "CPU" : `GPU (${found.device})`
+        }, ` +
         `${found.seconds.toFixed(1)} s.`,
     );
   } finally {

@@ -11,7 +11,7 @@ import { makeFolder, writeFileAtomic } from "../formats/atomic.ts";
 import { writeModel } from "../formats/model_file.ts";
 import { formMetadata } from "../formats/onnx/form_metadata.ts";
 import type { Graph } from "../graph/graph.ts";
-import { loadAddon } from "../native/binding.ts";
+import { computeOf } from "../native/loaded_model.ts";
 import type { RunOptions } from "../progress.ts";
 import { withOwnAnswer } from "../pruning/answer.ts";
 import { constrainedGroups } from "../pruning/constraints.ts";
@@ -39,10 +39,11 @@ import { fitOf, graphOf, type ModelSource, readSource } from "./inputs/model.ts"
 import { type OptionValues, parseOptions } from "./options/parse.ts";
 import { isJob, tellMemory } from "./terminal/starter.ts";
 import { OutputFolder, warnOfNothing } from "./terminal/output.ts";
+import { openDevice } from "./inputs/device.ts";
 import { planInput } from "./inputs/input_plan.ts";
 import { contractOf, isEmbedded, openParts, specOf } from "./inputs/pictures.ts";
 import { CACHE_OPTION, EXPORT_OPTIONS, FORCE_OPTION, pruneOptions } from "./options/prune.ts";
-import { DATA_OPTIONS, JSON_OPTION, MODEL_OPTIONS } from "./options/shared.ts";
+import { DATA_OPTIONS, DEVICE_OPTION, JSON_OPTION, MODEL_OPTIONS } from "./options/shared.ts";
 
 const SOURCE_TABLE = {
   ...MODEL_OPTIONS,
@@ -65,15 +66,16 @@ export async function runPrune(
   const started = new Date().toISOString();
   const values = parseOptions(SOURCE_TABLE, raw);
   const embedded = isEmbedded(values);
-  const options = pruneOptions(raw, embedded);
-  // What would fail in the middle fails here, before anything is written.
-  loadAddon();
-  // The job of a batch that was killed may still be stopping there.
-  await using _folder = await OutputFolder.claim(options.out, isJob() ? STOPPING : 0);
-  tellMemory();
+  const asked = pruneOptions(raw, embedded);
   const console = openConsole(values.json);
   const run = { signal, onProgress: console.progress.bind(console) };
   try {
+    // What would fail in the middle fails here, before anything is written.
+    const device = openDevice(parseOptions(DEVICE_OPTION, raw), console);
+    const options: PruneOptions = { ...asked, ...(device === undefined ? {} : { device }) };
+    // The job of a batch that was killed may still be stopping there.
+    await using _folder = await OutputFolder.claim(options.out, isJob() ? STOPPING : 0);
+    tellMemory();
     const { input, source, contract, skipped } = await load(values, options, console, run);
     await requirePossible(input.graph, options);
     if (options.resume) warnOfNothing(join(options.out, "run", "run.json"), console);
@@ -88,8 +90,10 @@ export async function runPrune(
     });
     console.stage("latency");
     const timed = performance.now();
-    const { dtype, threads } = options;
-    const latency = await measureLatency(input.graph, pruned.graph, { ...run, dtype, threads });
+    const latency = await measureLatency(input.graph, pruned.graph, {
+      ...run,
+      ...computeOf(options),
+    });
     const report = buildReport(pruned, {
       options,
       command: process.argv.slice(2),
@@ -196,13 +200,13 @@ async function latencyBudget(graph: Graph, asked: AskedLatency): Promise<Budget 
 /** Throws "check-failed" for a model that does no better than guessing, unless `force`. */
 async function requirePlausible(
   { graph, training, normalisation }: PruneInput,
-  { seed, dtype, threads }: PruneOptions,
+  options: PruneOptions,
   force: boolean,
   console: Console,
   run: RunOptions,
 ): Promise<void> {
-  const compute = { dtype, ...(threads === undefined ? {} : { threads }) };
-  using check = await Plausibility.open(graph, training, seed, { ...run, ...compute });
+  const { seed } = options;
+  using check = await Plausibility.open(graph, training, seed, { ...run, ...computeOf(options) });
   const found = await check.try(normalisation);
   if (!found.nearChance) return;
   if (!force) {

@@ -7,7 +7,7 @@ import { writeModel } from "../formats/model_file.ts";
 import { formMetadata } from "../formats/onnx/form_metadata.ts";
 import type { Graph } from "../graph/graph.ts";
 import { createModel } from "../models/models.ts";
-import { loadAddon } from "../native/binding.ts";
+import { computeOf } from "../native/loaded_model.ts";
 import type { RunOptions } from "../progress.ts";
 import { columns, count, percent } from "../report/columns.ts";
 import { epochName, epochText, scored, trainingSentences } from "../report/training.ts";
@@ -30,6 +30,7 @@ import { type OptionValues, parseOptions } from "./options/parse.ts";
 import { OutputFolder, warnOfNothing } from "./terminal/output.ts";
 import { type InputPlan, planInput } from "./inputs/input_plan.ts";
 import { contractOf, openParts, type Pictures } from "./inputs/pictures.ts";
+import { openDevice } from "./inputs/device.ts";
 import { distillationOf, readTeacher } from "./inputs/teacher.ts";
 import { TRAIN_OPTIONS } from "./options/train.ts";
 
@@ -49,11 +50,11 @@ export async function runTrain(
   signal: AbortSignal,
 ): Promise<void> {
   const values = parseOptions(TRAIN_OPTIONS, raw);
-  loadAddon();
-  await using _folder = await OutputFolder.claim(values.out);
   const console = openConsole(values.json);
   const options = { signal, onProgress: console.progress.bind(console) };
   try {
+    const compute = computeOf({ ...values, device: openDevice(values, console) });
+    await using _folder = await OutputFolder.claim(values.out);
     const loaded = await load(values, console, options);
     const { graph, source, plan, training, test } = loaded;
     await makeFolder(values.out);
@@ -63,6 +64,7 @@ export async function runTrain(
     console.stage("train", `${graph.name}; ${epochs}`);
     const trained = await train(graph, {
       ...options,
+      ...compute,
       ...trainingOptions(values, loaded),
       checkpoint,
       onNote: (sentence) => console.warn(sentence),
@@ -71,10 +73,9 @@ export async function runTrain(
         console.stage(`epoch ${record.epoch} of ${values.epochs}`, epochText(record)),
     });
     console.stage("evaluate", `${count(test.count)} test pictures`);
-    const { dtype, threads } = values;
     const normalisation = normalisationOf(plan.contract);
     const tested = async (tried: Graph) =>
-      await evaluate(tried, test, { ...options, normalisation, dtype, threads });
+      await evaluate(tried, test, { ...options, normalisation, ...compute });
     const best = await tested(trained.best);
     const last = trained.last.parameters === trained.best.parameters
       ? best
@@ -94,7 +95,7 @@ function trainingOptions(
   { training, heldOut, plan, distillation }: Loaded,
 ): TrainOptions {
   const { epochs, batch, optimizer, lr, warmup, smoothing, augment, seed, resume } = values;
-  const { weightDecay, clip, ema, dtype, threads } = values;
+  const { weightDecay, clip, ema } = values;
   return {
     data: training,
     ...(heldOut ? { validation: heldOut } : {}),
@@ -113,8 +114,6 @@ function trainingOptions(
     augment,
     seed,
     resume,
-    dtype,
-    threads,
   };
 }
 

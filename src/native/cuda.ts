@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
-import { reasonOf } from "../errors.ts";
+import { reasonOf, SecateurError } from "../errors.ts";
 import type { Addon } from "./addon.ts";
 import { ROOT } from "./setup/sources.ts";
 import type { Device } from "./session.ts";
@@ -31,4 +31,38 @@ export function findGpu(addon: Addon, index = 0): FoundGpu {
   } catch (thrown) {
     return { reason: reasonOf(thrown).replace(/\.$/, "") };
   }
+}
+
+/** Where to compute: on the CPU without a device; `note` says to people what was chosen and why. */
+export interface ChosenDevice {
+  readonly device?: Device;
+  readonly note?: string;
+}
+
+/**
+ * What "auto", "cpu", "cuda" or "cuda:1" means here. "auto" is the CPU until kernels have been measured
+ * on a GPU, and says why; where nobody asked (undefined) or built the plugin, there is nothing to say.
+ * Throws "device-missing" for a GPU that cannot be used.
+ */
+export function chooseDevice(addon: Addon, asked: string | undefined): ChosenDevice {
+  if (asked === "cpu") return {};
+  if (asked === undefined || asked === "auto") {
+    if (asked === undefined && !existsSync(cudaPluginPath())) return {};
+    const found = findGpu(addon);
+    return {
+      note: "reason" in found
+        ? `Computing on the CPU: ${found.reason}.`
+        : `Computing on the CPU, because nothing has been measured on GPUs yet; --device cuda ` +
+          `computes on ${found.description}.`,
+    };
+  }
+  const found = findGpu(addon, Number(asked.split(":")[1] ?? 0));
+  if ("device" in found) {
+    return { device: found.device, note: `Computing on ${asked}: ${found.description}.` };
+  }
+  throw new SecateurError(
+    "device-missing",
+    `Expected a GPU for --device ${asked}, but there is none to use (${found.reason}); leave ` +
+      `--device out to compute on the CPU.`,
+  );
 }

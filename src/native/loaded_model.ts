@@ -9,9 +9,16 @@ import {
 import type { Precision } from "../program/precision.ts";
 import type { Tensor } from "../tensor.ts";
 import type { Engine } from "./addon.ts";
-import { cpuFeatures, type Device, packedBytes, Session, type TypedArray } from "./session.ts";
+import {
+  cpuFeatures,
+  type Device,
+  deviceName,
+  packedBytes,
+  Session,
+  type TypedArray,
+} from "./session.ts";
 
-/** "auto" is bf16 where the engine is faster in it: with AMX or AVX-512. */
+/** "auto" is bf16 where the engine is faster in it: on GPUs, and with AMX or AVX-512. */
 export type DTypeChoice = "auto" | Precision;
 
 /** How to compute; results do not depend on `threads`. */
@@ -25,9 +32,19 @@ export interface ComputeOptions {
   readonly device?: Device;
 }
 
-/** The precision that a choice means on this machine. */
-export function resolveDtype(choice: DTypeChoice = "auto"): Precision {
+/** Of the options of something larger, those that say how to compute. */
+export function computeOf({ dtype, threads, device }: ComputeOptions): ComputeOptions {
+  return {
+    ...(dtype === undefined ? {} : { dtype }),
+    ...(threads === undefined ? {} : { threads }),
+    ...(device === undefined ? {} : { device }),
+  };
+}
+
+/** The precision that a choice means on this machine, on its CPU unless a device is given. */
+export function resolveDtype(choice: DTypeChoice = "auto", device?: Device): Precision {
   if (choice !== "auto") return choice;
+  if (device !== undefined) return "bf16";
   const { amxBf16, avx512 } = cpuFeatures();
   return amxBf16 || avx512 ? "bf16" : "f32";
 }
@@ -56,6 +73,8 @@ export interface RunRequest {
 export class LoadedModel {
   readonly graph: Graph;
   readonly dtype: Precision;
+  /** What executes: "cpu", "cuda:0". */
+  readonly device: string;
   readonly session: Session;
   readonly #compiled: Compiled;
   /** Entries that leave other weights behind than they found. */
@@ -65,12 +84,14 @@ export class LoadedModel {
   private constructor(
     graph: Graph,
     dtype: Precision,
+    device: string,
     compiled: Compiled,
     session: Session,
     updating: ReadonlySet<string>,
   ) {
     this.graph = graph;
     this.dtype = dtype;
+    this.device = device;
     this.session = session;
     this.#compiled = compiled;
     this.#updating = updating;
@@ -82,8 +103,8 @@ export class LoadedModel {
     requests: readonly EntryRequest[],
     options: ComputeOptions = {},
   ): LoadedModel {
-    const dtype = resolveDtype(options.dtype);
     const { engine = "automatic", threads, device } = options;
+    const dtype = resolveDtype(options.dtype, device);
     // Caches are the CPU's reason for slices; a GPU wants all the work at once.
     const slice = options.slice ?? (device === undefined ? undefined : Infinity);
     const compiled = compile(graph, requests, {
@@ -99,7 +120,8 @@ export class LoadedModel {
     const updating = requests
       .filter(({ kind }) => kind === "step" || kind === "statistics")
       .map(({ name }) => name);
-    const model = new LoadedModel(graph, dtype, compiled, session, new Set(updating));
+    const name = deviceName(device);
+    const model = new LoadedModel(graph, dtype, name, compiled, session, new Set(updating));
     for (const [name, data] of compiled.constants) session.write(name, data);
     model.write(graph.parameters);
     return model;

@@ -27,6 +27,18 @@ export interface Device {
   readonly index: number;
 }
 
+/** What people call an executor: "cpu", "cuda:0". */
+export function deviceName(device: Device | undefined): string {
+  return device === undefined ? "cpu" : `cuda:${device.index}`;
+}
+
+/** Which device computes, where results may depend on it: "cpu", or what its plugin says of it. */
+export function describeDevice(device: Device | undefined): string {
+  if (device === undefined) return "cpu";
+  const { plugin, index } = device;
+  return coded(() => loadAddon().describePlugin(plugin, index));
+}
+
 export interface EntryOptions {
   /** Values written before the entry runs, by name. */
   readonly feeds?: Readonly<Record<string, TypedArray>>;

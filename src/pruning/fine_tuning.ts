@@ -2,6 +2,7 @@
 
 import type { Normalisation, PictureSet } from "../data/dataset.ts";
 import type { Graph } from "../graph/graph.ts";
+import { computeOf } from "../native/loaded_model.ts";
 import type { RunOptions } from "../progress.ts";
 import type { EpochRecord } from "../training/checkpoint_position.ts";
 import { identityOf } from "../training/identity.ts";
@@ -28,10 +29,9 @@ export interface FineTuningRun extends RunOptions {
 
 /** The run's recipe. */
 function recipe(input: FineTuningInput, options: PruneOptions): TrainOptions {
-  const { distill, temperature, threads } = options;
+  const { distill, temperature } = options;
   return {
-    dtype: options.dtype,
-    ...(threads === undefined ? {} : { threads }),
+    ...computeOf(options),
     data: input.training,
     validation: input.heldOut,
     normalisation: input.normalisation,

@@ -4,6 +4,7 @@ import type { CountedBudget } from "../ratios/budget.ts";
 import type { Scope } from "../graph/channels.ts";
 import type { Worth } from "../shapley/worth.ts";
 import type { DTypeChoice } from "../native/loaded_model.ts";
+import type { Device } from "../native/session.ts";
 
 /**
  * What decides how many channels of each group go: `global` weighs the groups' own curves in one
@@ -93,4 +94,6 @@ export interface PruneOptions {
   readonly out: string;
   readonly dtype: DTypeChoice;
   readonly threads?: number;
+  /** What executes the network's programs; the CPU by default. */
+  readonly device?: Device;
 }

@@ -268,7 +268,7 @@ export async function prune(
   options: PruneOptions,
   run: PruneRunOptions = {},
 ): Promise<Pruned> {
-  const inputs = commonInputs(input, options.dtype);
+  const inputs = commonInputs(input, options);
   const shared = run.artefacts && { artefacts: run.artefacts, about: input.graph.name };
   const store = await StageStore.open(`${options.out}/run`, inputs, options.resume, shared);
   return await new PruningRun(new Stages(input, options, run, store)).run();

@@ -6,13 +6,17 @@ import type { ChannelGroup } from "../graph/channels.ts";
 import { digestOfGraph } from "../graph/digest.ts";
 import type { Graph } from "../graph/graph.ts";
 import { loadAddon } from "../native/binding.ts";
-import { type DTypeChoice, resolveDtype } from "../native/loaded_model.ts";
-import { cpuFeatures } from "../native/session.ts";
+import { resolveDtype } from "../native/loaded_model.ts";
+import { cpuFeatures, describeDevice } from "../native/session.ts";
 import type { PruneOptions } from "./options.ts";
 
-/** What decides results: not threads, not where they go, not what is trained beside them. */
+/**
+ * What decides results: not threads, not where they go, not what is trained beside them. The device is
+ * among what every stage depends on.
+ */
 export function decidingOptions(options: PruneOptions): Partial<PruneOptions> {
-  const { threads: _threads, out: _out, resume: _resume, control: _control, ...deciding } = options;
+  const { threads: _threads, device: _device, out: _out, resume: _resume, ...rest } = options;
+  const { control: _control, ...deciding } = rest;
   return deciding;
 }
 
@@ -39,14 +43,15 @@ export function commonInputs(
     readonly training: PictureSet;
     readonly normalisation: Normalisation;
   },
-  dtype: DTypeChoice,
+  { dtype, device }: Pick<PruneOptions, "dtype" | "device">,
 ) {
   const { sourceHash } = loadAddon();
   return {
     layout: 1,
     addon: sourceHash,
     instructions: cpuFeatures(),
-    type: resolveDtype(dtype),
+    type: resolveDtype(dtype, device),
+    device: describeDevice(device),
     model: digestOfGraph(graph),
     training: digestOfPictures(training),
     normalisation,

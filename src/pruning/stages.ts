@@ -3,7 +3,7 @@
 import { calibrationSet } from "../data/batches/calibration.ts";
 import { type Dataset, loaded, type Normalisation, type PictureSet } from "../data/dataset.ts";
 import type { Graph } from "../graph/graph.ts";
-import type { ComputeOptions } from "../native/loaded_model.ts";
+import { computeOf, type ComputeOptions } from "../native/loaded_model.ts";
 import { type RunOptions, stopIfAsked } from "../progress.ts";
 import type { EpochRecord } from "../training/checkpoint_position.ts";
 import type { Artefacts } from "./artefacts.ts";
@@ -72,8 +72,7 @@ export class Stages {
     this.run = run;
     this.store = store;
     this.everything = store.with(decidingOptions(options));
-    const { dtype, threads } = options;
-    this.compute = { dtype, ...(threads === undefined ? {} : { threads }) };
+    this.compute = computeOf(options);
   }
 
   /**

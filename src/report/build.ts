@@ -11,6 +11,7 @@ import type { Graph } from "../graph/graph.ts";
 import { shapesOf } from "../graph/shapes.ts";
 import { loadAddon } from "../native/binding.ts";
 import { resolveDtype } from "../native/loaded_model.ts";
+import { describeDevice, deviceName } from "../native/session.ts";
 import type { PruneOptions } from "../pruning/options.ts";
 import type { Measured, Pruned } from "../pruning/pipeline.ts";
 import type { Estimate } from "../shapley/estimate.ts";
@@ -61,13 +62,14 @@ function provenanceOf({ options, command, started }: ReportContext): Provenance 
     command,
     started,
     seed: options.seed,
-    options: { ...options },
+    options: { ...options, device: deviceName(options.device) },
     versions: { runtime: deno ? `Deno ${deno}` : `Node ${node}`, addon: addon.sourceHash },
     machine: {
       cpu: cpus()[0]?.model.trim() ?? "unknown",
       instructionSets: Object.entries(addon.cpuFeatures())
         .filter(([, present]) => present).map(([name]) => name),
       threads: options.threads ?? availableParallelism(),
+      ...(options.device === undefined ? {} : { gpu: describeDevice(options.device) }),
     },
   };
 }
@@ -220,7 +222,7 @@ export function buildReport(pruned: Pruned, context: ReportContext): Report {
     },
     input: context.input,
     data: context.data,
-    dtype: resolveDtype(context.options.dtype),
+    dtype: resolveDtype(context.options.dtype, context.options.device),
     results: resultsOf(pruned, context),
   };
 }

@@ -233,6 +233,7 @@ function provenanceSection({ provenance, model, input, data, dtype }: Report): H
       "processor",
       `${machine.cpu}, ${machine.threads} threads, ${machine.instructionSets.join(" ")}`,
     ],
+    ...(machine.gpu === undefined ? [] : [["GPU", machine.gpu] as const]),
     ["computed in", dtype],
     [
       "model",

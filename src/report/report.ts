@@ -32,6 +32,8 @@ export interface Provenance {
     readonly cpu: string;
     readonly instructionSets: readonly string[];
     readonly threads: number;
+    /** What computed in place of the processor. */
+    readonly gpu?: string;
   };
 }
 

@@ -21,7 +21,8 @@ export interface Evaluation {
 
 /** An evaluation and how it was computed. */
 export interface TimedEvaluation extends Evaluation {
-  readonly device: "cpu";
+  /** "cpu", "cuda:0". */
+  readonly device: string;
   readonly dtype: Precision;
   readonly seconds: number;
 }
@@ -158,7 +159,7 @@ export async function evaluateLoaded(
     top5: within5 / total,
     correct,
     total,
-    device: "cpu",
+    device: model.device,
     dtype: model.dtype,
     seconds: (performance.now() - started) / 1000,
   };

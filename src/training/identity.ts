@@ -5,6 +5,7 @@ import { digestOfPictures } from "../data/digest.ts";
 import { digestOfGraph } from "../graph/digest.ts";
 import type { Graph } from "../graph/graph.ts";
 import { resolveDtype } from "../native/loaded_model.ts";
+import { describeDevice } from "../native/session.ts";
 import type { TrainOptions } from "./options.ts";
 
 /**
@@ -39,7 +40,8 @@ export function identityOf(graph: Graph, options: TrainOptions): Identity {
     augmentation: options.augment ?? false,
     shuffling: options.shuffle ?? true,
     seed: options.seed,
-    type: resolveDtype(options.dtype),
+    type: resolveDtype(options.dtype, options.device),
+    ...(options.device ? { device: describeDevice(options.device) } : {}),
     slice: options.slice ?? "chosen",
   };
 }
@@ -54,11 +56,12 @@ const isDigest = (value: unknown) => typeof value === "string" && /^[0-9a-f]{64}
 
 /** What is another, in words: "another seed (3, now 4), other training pictures". */
 export function differences(before: Identity, now: Identity): string {
-  return Object.keys(now).filter((name) => before[name] !== now[name]).map((name) => {
+  const names = Object.keys({ ...before, ...now });
+  return names.filter((name) => before[name] !== now[name]).map((name) => {
     const figures =
       isDigest(before[name]) || isDigest(now[name]) || name === "preparation of pictures"
         ? ""
-        : ` (${before[name]}, now ${now[name]})`;
+        : ` (${before[name] ?? "none"}, now ${now[name] ?? "none"})`;
     return `${name.endsWith("s") ? "other" : "another"} ${name}${figures}`;
   }).join(", ");
 }

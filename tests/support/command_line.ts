@@ -64,6 +64,8 @@ export function startCommand(
       ...process.env,
       NO_COLOR: "1",
       SECATEUR_CACHE: `${options.cwd}/.cache`,
+      // Nor has a plugin that was built here anything to say in them.
+      SECATEUR_CUDA_PLUGIN: `${options.cwd}/no-plugin.so`,
       ...options.env,
     },
   });

@@ -50,7 +50,7 @@ export function sharingOf(
 ): Sharing {
   const { dtype, holdOut, scope, keep, seed, criterion, worth, ratios, exponent } = prune;
   const { base } = parseCriterion(criterion);
-  const source = [sourceOf(options), dtype, holdOut];
+  const source = [sourceOf(options), dtype, options.device, holdOut];
   const groups = [source, scope, keep];
   const network = base === "shapley" && worth !== "compensated";
   const ranked = {

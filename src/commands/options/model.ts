@@ -5,6 +5,7 @@ import { oneOf, side, text, whole } from "./values.ts";
 import {
   COMPUTE_OPTIONS,
   DATA_OPTIONS,
+  DEVICE_OPTION,
   HOLD_OUT_OPTION,
   JSON_OPTION,
   MODEL_OPTIONS,
@@ -27,6 +28,7 @@ export const EVALUATE_OPTIONS = {
     help: "pictures per pass (default 256)",
   },
   ...COMPUTE_OPTIONS,
+  ...DEVICE_OPTION,
   ...JSON_OPTION,
 } as const;
 

@@ -287,17 +287,16 @@ function budgetOf(raw: Readonly<Record<string, unknown>>): AskedBudget {
 }
 
 /**
- * The options of a run from the command line's text. `embedded` says that model and data are the
+ * The options of a run from the command line's text, but for the device, which has to be looked for.
+ * `embedded` says that model and data are the
  * embedded default, which takes smaller samples and fewer epochs. Throws "option-invalid".
  */
 export function pruneOptions(
   raw: Readonly<Record<string, unknown>>,
   embedded: boolean,
-): PruneOptions {
-  const { lr, pairs, calibration, warmup, exponent, stages, ...method } = parseOptions(
-    METHOD_TABLE,
-    raw,
-  );
+): Omit<PruneOptions, "device"> {
+  const { lr, pairs, calibration, warmup, exponent, stages, device: _device, ...method } =
+    parseOptions(METHOD_TABLE, raw);
   const defaults = embedded ? DEFAULTS.embedded : DEFAULTS.own;
   const epochs = method.epochs ?? defaults.epochs;
   return {

@@ -3,6 +3,7 @@
 import { availableParallelism } from "node:os";
 import {
   between,
+  deviceChoice,
   flag,
   oneOf,
   oneOfInstead,
@@ -120,6 +121,15 @@ export const COMPUTE_OPTIONS = {
   },
 } as const;
 
+export const DEVICE_OPTION = {
+  device: {
+    schema: deviceChoice().optional(),
+    value: "device",
+    help: "what computes: cpu; cuda or cuda:N, an NVIDIA GPU through the plugin that " +
+      "`deno task build --cuda` makes; or auto, the CPU as long as GPUs are not measured (default)",
+  },
+} as const;
+
 export const JSON_OPTION = {
   json: { schema: flag(), help: "write JSON lines to standard output and nothing else there" },
 } as const;
@@ -138,6 +148,7 @@ export const RUN_OPTIONS = {
     help: "where everything is written (default out)",
   },
   ...COMPUTE_OPTIONS,
+  ...DEVICE_OPTION,
 } as const;
 
 export const HOLD_OUT_OPTION = {

@@ -31,6 +31,12 @@ export function pictureShape() {
     .transform((text) => text.split("x").map(Number));
 }
 
+/** Where to compute. */
+export function deviceChoice() {
+  const message = "auto, cpu, cuda or cuda:NUMBER";
+  return z.string(message).regex(/^(auto|cpu|cuda(:\d{1,3})?)$/, message);
+}
+
 /** A number within bounds. */
 export function between(least: number, most: number) {
   return numeric(`a number from ${least} to ${most}`, (value) => value >= least && value <= most);
