@@ -1,9 +1,8 @@
-// Convolutions and their gradients of the data in exact f32, as matrix products whose left side is
-// gathered while it is loaded (implicit GEMM): result pixels x result channels, summed over taps and
-// source channels in that order, whatever the grid.
+// Convolutions and their gradients of the data: on tensor cores where bf16 or fast f32 was asked for, in
+// exact f32 otherwise, as matrix products whose left side is gathered while it is loaded (implicit GEMM):
+// result pixels x result channels, summed over taps and source channels in that order, whatever the grid.
 
-#include "convolution/geometry.h"
-#include "convolution/pack.h"
+#include "convolution/forward.h"
 #include "convolution/tile.h"
 #include "device/block.h"
 #include "device/launch.h"
@@ -14,26 +13,20 @@ namespace secateur::cuda {
 
 namespace forward {
 
-struct Arguments {
-  Geometry geometry;
-  int64_t pixels;  // of all images
-  const void* source;
-  const float* packed;
-  const float* bias;     // or nullptr
-  const void* residual;  // or nullptr
-  void* result;
-  bool relu;
-};
-
-// relu?(sum + bias + residual), where the residual has the result's type.
-template <class R>
-__device__ __forceinline__ void finish(const Arguments& a, int64_t pixel, int channel, float sum) {
-  const int64_t at = pixel * a.geometry.result_channels + channel;
-  if (a.bias != nullptr) sum += a.bias[channel];
-  if (a.residual != nullptr) sum += to_float(static_cast<const R*>(a.residual)[at]);
-  // A NaN stays one.
-  if (a.relu && sum < 0) sum = 0;
-  static_cast<R*>(a.result)[at] = stored<R>(sum);
+// Weights of either form for a product of which only bf16 was asked and sources are f32.
+__device__ __forceinline__ float weight_at(const Arguments& a, PackedForm::Kind kind, int group,
+                                           int row, int channel) {
+  const Geometry& g = a.geometry;
+  const int sources = g.group_sources(), results = g.group_results();
+  if (kind == PackedForm::Kind::exact) {
+    const int64_t at = static_cast<int64_t>(group) * g.taps() * sources + row;
+    return static_cast<const float*>(a.packed)[at * results + channel];
+  }
+  constexpr int kEach = 8;
+  const int padded = (sources + kEach - 1) / kEach * kEach;
+  const int64_t at = static_cast<int64_t>(group) * results + channel;
+  return to_float(static_cast<const bfloat16*>(
+      a.packed)[(at * g.taps() + row / sources) * padded + row % sources]);
 }
 
 // Loads rows [first, first + kTileDepth) of the product: `pixel` is this thread's, of all images.
@@ -63,8 +56,8 @@ __device__ __forceinline__ void load_sources(const Arguments& a, Tiles& tiles, i
   }
 }
 
-__device__ __forceinline__ void load_weights(const Arguments& a, Tiles& tiles, int first,
-                                             int channel, int group) {
+__device__ __forceinline__ void load_weights(const Arguments& a, PackedForm::Kind kind,
+                                             Tiles& tiles, int first, int channel, int group) {
   const Geometry& g = a.geometry;
   const int rows = g.taps() * g.group_sources(), results = g.group_results();
   const int column = static_cast<int>(threadIdx.x) % kTileColumns;
@@ -72,14 +65,13 @@ __device__ __forceinline__ void load_weights(const Arguments& a, Tiles& tiles, i
        depth += kTileThreads / kTileColumns) {
     const int row = first + depth;
     const bool inside = row < rows && channel + column < results;
-    const int64_t at = (static_cast<int64_t>(group) * rows + row) * results + channel + column;
-    tiles.right[depth][column] = inside ? a.packed[at] : 0;
+    tiles.right[depth][column] = inside ? weight_at(a, kind, group, row, channel + column) : 0;
   }
 }
 
 // blocks: tiles of pixels, tiles of channels, groups.
 template <class S, class R>
-__global__ void __launch_bounds__(kTileThreads) tiled_kernel(Arguments a) {
+__global__ void __launch_bounds__(kTileThreads) tiled_kernel(Arguments a, PackedForm::Kind kind) {
   Tiles& tiles = shared<Tiles>();
   const Geometry& g = a.geometry;
   const int group = static_cast<int>(blockIdx.z);
@@ -90,7 +82,7 @@ __global__ void __launch_bounds__(kTileThreads) tiled_kernel(Arguments a) {
   const int rows = g.taps() * g.group_sources();
   for (int first = 0; first < rows; first += kTileDepth) {
     load_sources<S>(a, tiles, first_pixel + thread % kTileRows, first, group);
-    load_weights(a, tiles, first, first_channel, group);
+    load_weights(a, kind, tiles, first, first_channel, group);
     __syncthreads();
     sums.add_products(tiles);
     __syncthreads();
@@ -118,7 +110,8 @@ struct Direct {
     const int within = static_cast<int>(pixel % g.result_pixels());
     const int sources = g.group_sources(), results = g.group_results();
     const int group = channel / results;
-    const float* weight = a.packed + static_cast<int64_t>(group) * g.taps() * sources * results +
+    const float* weight = static_cast<const float*>(a.packed) +
+                          static_cast<int64_t>(group) * g.taps() * sources * results +
                           channel % results;
     float sum = 0;
     for (int tap = 0; tap < g.taps(); ++tap, weight += static_cast<int64_t>(sources) * results) {
@@ -135,65 +128,76 @@ struct Direct {
   }
 };
 
-// Fewer result channels a group than this leave most of a tile idle.
-constexpr int kLeastTiled = 8;
-
 template <class S, class R>
-void run(cudaStream_t stream, const Arguments& a) {
+void run(cudaStream_t stream, const Arguments& a, PackedForm::Kind kind) {
   const Geometry& g = a.geometry;
-  if (a.pixels == 0) return;
-  if (g.groups > 1 && g.group_results() < kLeastTiled) {
+  if (few_results(g.groups, g.group_results())) {
     for_each(stream, a.pixels * g.result_channels, Direct<S, R>{a});
     return;
   }
   const dim3 blocks(blocks_for(a.pixels, kTileRows),
                     blocks_for(g.group_results(), kTileColumns, 65535),
                     blocks_for(g.groups, 1, 65535));
-  launch(stream, {blocks, {kTileThreads}, sizeof(Tiles)}, tiled_kernel<S, R>, a);
+  launch(stream, {blocks, {kTileThreads}, sizeof(Tiles)}, tiled_kernel<S, R>, a, kind);
 }
 
-void run(const Slice& slice, Arguments a, bool source_bf16, bool result_bf16) {
+// Tensor cores take sources of the form's own type.
+bool suits_tensor_cores(const Arguments& a, PackedForm::Kind kind) {
+  return kind != PackedForm::Kind::exact && a.source_bf16 == (kind == PackedForm::Kind::bf16);
+}
+
+void run(const Slice& slice, Arguments a, PackedForm::Kind kind) {
   a.pixels = slice.images * a.geometry.result_pixels();
   a.source = slice.inputs[0];
-  a.packed = as<float>(slice.inputs[1]);
+  a.packed = slice.inputs[1];
   a.result = slice.outputs[0];
-  with_number(source_bf16, [&](auto source) {
-    with_number(result_bf16, [&](auto result) {
-      run<decltype(source), decltype(result)>(slice.stream, a);
+  if (a.pixels == 0) return;
+  if (suits_tensor_cores(a, kind)) return run_on_tensor_cores(slice.stream, a, kind);
+  with_number(a.source_bf16, [&](auto source) {
+    with_number(a.result_bf16, [&](auto result) {
+      run<decltype(source), decltype(result)>(slice.stream, a, kind);
     });
   });
+}
+
+// What a call says beside its values' places.
+Arguments arguments_of(const Call& call, const ConvolutionShape& shape, bool backward,
+                       PackedForm::Kind kind) {
+  Arguments a{};
+  a.geometry = Geometry::of(shape, backward);
+  a.source_bf16 = is_bf16(*call.input(0));
+  a.result_bf16 = is_bf16(*call.output(0));
+  if (kind == PackedForm::Kind::tf32 && a.source_bf16) {
+    call.refuse("expected an f32 picture for weights that are packed for f32, found another.");
+  }
+  return a;
 }
 
 }  // namespace forward
 
 KernelPointer convolution_kernel(const Call& call) {
   const auto shape = ConvolutionShape::parse(call.instruction.ints);
-  call.require_input(1, {PackedForm(shape, false).bytes()});
+  const PackedForm::Kind kind = PackedForm::of(call, shape, false).kind;
   const Value& y = *call.output(0);
   if (const Value* residual = call.input(3); residual != nullptr && residual->dtype != y.dtype) {
     call.refuse("expected the residual '" + residual->name +
                 "' to have the type of y, found another.");
   }
-  forward::Arguments a{};
-  a.geometry = Geometry::of(shape, false);
+  forward::Arguments a = forward::arguments_of(call, shape, false, kind);
   a.relu = call.integer(ConvolutionShape::kInts) == 1;
-  const bool source_bf16 = is_bf16(*call.input(0)), result_bf16 = is_bf16(y);
   return simple_kernel([=](const Slice& slice) {
     forward::Arguments own = a;
     own.bias = as<float>(slice.inputs[2]);
     own.residual = slice.inputs[3];
-    forward::run(slice, own, source_bf16, result_bf16);
+    forward::run(slice, own, kind);
   });
 }
 
 KernelPointer convolution_backward_data_kernel(const Call& call) {
   const auto shape = ConvolutionShape::parse(call.instruction.ints);
-  call.require_input(1, {PackedForm(shape, true).bytes()});
-  forward::Arguments a{};
-  a.geometry = Geometry::of(shape, true);
-  const bool source_bf16 = is_bf16(*call.input(0)), result_bf16 = is_bf16(*call.output(0));
-  return simple_kernel(
-      [=](const Slice& slice) { forward::run(slice, a, source_bf16, result_bf16); });
+  const PackedForm::Kind kind = PackedForm::of(call, shape, true).kind;
+  const forward::Arguments a = forward::arguments_of(call, shape, true, kind);
+  return simple_kernel([=](const Slice& slice) { forward::run(slice, a, kind); });
 }
 
 }  // namespace secateur::cuda

@@ -40,10 +40,13 @@ struct Geometry {
   // The source pixel, within its image, that result pixel (row, column) reads through a tap; -1
   // where there is none.
   __device__ __forceinline__ int64_t source_pixel(int row, int column, int tap) const {
-    const int i = axis(row, tap / kernel_width, stride_height, pad_top, dilation_height,
-                       source_height);
-    const int j = axis(column, tap % kernel_width, stride_width, pad_left, dilation_width,
-                       source_width);
+    return source_pixel(row, column, tap / kernel_width, tap % kernel_width);
+  }
+
+  __device__ __forceinline__ int64_t source_pixel(int row, int column, int tap_row,
+                                                  int tap_column) const {
+    const int i = axis(row, tap_row, stride_height, pad_top, dilation_height, source_height);
+    const int j = axis(column, tap_column, stride_width, pad_left, dilation_width, source_width);
     return i < 0 || j < 0 ? -1 : static_cast<int64_t>(i) * source_width + j;
   }
 

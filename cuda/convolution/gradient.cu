@@ -1,15 +1,18 @@
-// Gradients of convolution weights in exact f32: per chunk of result pixels, products of gathered
-// sources and dy, kept as [group][tap and source channel][output] f32; chunks add up in f64. The
-// size of a chunk follows from the shape, so results do not depend on the grid.
+// Gradients of convolution weights: per chunk of result pixels, products of gathered sources and dy, on
+// tensor cores where bf16 or fast f32 was asked for, kept as [group][tap and source channel][output] f32;
+// chunks add up in f64. The size of a chunk follows from the shape, so results do not depend on the grid.
 
 #include <algorithm>
+#include <type_traits>
 
-#include "convolution/geometry.h"
+#include "convolution/gradient.h"
+#include "convolution/pack.h"
 #include "convolution/tile.h"
 #include "device/block.h"
 #include "device/launch.h"
 #include "device/number.h"
 #include "kernels.h"
+#include "program/precision.h"
 
 namespace secateur::cuda {
 
@@ -18,14 +21,6 @@ namespace gradient {
 constexpr int64_t kLeastChunk = 256;  // pixels
 // What the chunks of a slice leave, beyond which chunks grow instead.
 constexpr int64_t kMostPartialBytes = 32 << 20;
-
-struct Arguments {
-  Geometry geometry;  // forward
-  int64_t pixels;     // of the slice
-  int64_t chunk;      // pixels
-  const void *x, *dy;
-  float* partial;  // [chunk][group][row][output]
-};
 
 // x of `row`, a tap and a source channel of the group, as result pixel `pixel` reads it.
 template <class X>
@@ -161,14 +156,11 @@ struct CombineBias {
   }
 };
 
-// As in forward.cu.
-constexpr int kLeastTiled = 8;
-
 template <class X, class Y>
 class WeightsGradient final : public Kernel {
  public:
-  WeightsGradient(const ConvolutionShape& shape, int64_t slice, bool bias)
-      : geometry_(Geometry::of(shape, false)), bias_(bias),
+  WeightsGradient(const ConvolutionShape& shape, int64_t slice, bool bias, bool tensor_cores)
+      : geometry_(Geometry::of(shape, false)), bias_(bias), tensor_cores_(tensor_cores),
         weights_(shape.groups * shape.taps() * shape.group_in() * shape.group_out()),
         rows_(shape.taps() * shape.group_in()) {
     const int64_t pixels = slice * geometry_.result_pixels();
@@ -187,8 +179,10 @@ class WeightsGradient final : public Kernel {
     auto* const partial = static_cast<std::byte*>(slice.partial);
     const Arguments a{g, slice.images * g.result_pixels(), chunk_, slice.inputs[0],
                       slice.inputs[1], reinterpret_cast<float*>(partial)};
-    if (g.groups > 1 && g.group_results() < kLeastTiled) {
+    if (few_results(g.groups, g.group_results())) {
       for_each(slice.stream, chunks_ * weights_, Direct<X, Y>{a});
+    } else if (tensor_cores_) {
+      run_on_tensor_cores(slice.stream, a, chunks_, std::is_same_v<X, bfloat16>);
     } else {
       const int64_t tiles = ceiling(rows_, kTileRows) * ceiling(g.group_results(), kTileColumns);
       const dim3 blocks(blocks_for(tiles, 1), blocks_for(chunks_, 1, 65535),
@@ -216,7 +210,7 @@ class WeightsGradient final : public Kernel {
   int64_t bias_offset() const { return ceiling(chunks_ * weights_ * 4, 256) * 256; }
 
   const Geometry geometry_;
-  const bool bias_;
+  const bool bias_, tensor_cores_;
   const int64_t weights_, rows_;
   int64_t chunk_, chunks_;  // pixels of a chunk; chunks of a whole slice
 };
@@ -225,10 +219,15 @@ class WeightsGradient final : public Kernel {
 
 KernelPointer convolution_backward_weights_kernel(const Call& call) {
   const auto shape = ConvolutionShape::parse(call.instruction.ints);
+  const Precision precision = parse_precision(call.integer(ConvolutionShape::kInts));
   return with_number(is_bf16(*call.input(0)), [&](auto x) {
     return with_number(is_bf16(*call.input(1)), [&](auto y) -> KernelPointer {
-      return std::make_unique<gradient::WeightsGradient<decltype(x), decltype(y)>>(
-          shape, call.entry.slice, call.output(1) != nullptr);
+      using X = decltype(x);
+      using Y = decltype(y);
+      const Precision own = std::is_same_v<X, bfloat16> ? Precision::bf16 : Precision::f32_fast;
+      return std::make_unique<gradient::WeightsGradient<X, Y>>(
+          shape, call.entry.slice, call.output(1) != nullptr,
+          std::is_same_v<X, Y> && precision == own);
     });
   });
 }

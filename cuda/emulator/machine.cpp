@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -25,6 +27,13 @@ constexpr size_t kMostSharedBytes = 227 << 10;  // of a block on sm_90
 
 enum class State { ready, at_block, at_warp, ended };
 
+struct Copy {
+  void* to;
+  const void* from;
+  size_t bytes;
+  unsigned group;
+};
+
 struct Thread {
   std::unique_ptr<Fiber> fiber;
   State state;
@@ -32,6 +41,8 @@ struct Thread {
   unsigned mask;  // at_warp: whom it waits for
   void* argument;
   Complete complete;
+  std::vector<Copy> copies;  // that have not arrived
+  unsigned groups;           // of copies, closed
 };
 
 // Turns of blocks and threads; see SECATEUR_EMULATOR_ORDER.
@@ -78,6 +89,10 @@ class Machine {
   void wait_for_block();
   void together(unsigned mask, void* argument, Complete complete);
   void shuffle(unsigned mask, ShuffleArgument& argument);
+  void queue_copy(const Copy& copy);
+  void close_copies() { ++running_->groups; }
+  void wait_for_copies(unsigned pending);
+  void require_aligned(const void* address, size_t bytes);
 
   void* allocate(size_t bytes);
   bool release(void* data);
@@ -165,6 +180,8 @@ bool Machine::run_block(unsigned count, const std::function<void()>& kernel) {
   for (const unsigned turn : turns_) {
     Thread& thread = threads_[turn];
     thread.index = unfold(turn, where.threads);
+    thread.copies.clear();
+    thread.groups = 0;
     if (!free.empty() && !thread.fiber) {
       thread.fiber = std::move(free.back());
       free.pop_back();
@@ -278,6 +295,32 @@ void Machine::shuffle(unsigned mask, ShuffleArgument& argument) {
   });
 }
 
+void Machine::queue_copy(const Copy& copy) {
+  require_aligned(copy.to, copy.bytes);
+  require_aligned(copy.from, copy.bytes);
+  std::memset(copy.to, kPoison, copy.bytes);
+  running_->copies.push_back(copy);
+  running_->copies.back().group = running_->groups;
+}
+
+void Machine::wait_for_copies(unsigned pending) {
+  std::erase_if(running_->copies, [&](const Copy& copy) {
+    if (copy.group + pending >= running_->groups) return false;
+    if (copy.from == nullptr) {
+      std::memset(copy.to, 0, copy.bytes);
+    } else {
+      std::memcpy(copy.to, copy.from, copy.bytes);
+    }
+    return true;
+  });
+}
+
+void Machine::require_aligned(const void* address, size_t bytes) {
+  if (std::bit_cast<uintptr_t>(address) % bytes != 0) {
+    give_up("a kernel used an address that is not aligned for the access");
+  }
+}
+
 void* Machine::shared(size_t bytes) {
   if (bytes > shared_->bytes()) give_up("a kernel uses more shared memory than it was given");
   return shared_->data();
@@ -321,6 +364,17 @@ void together(unsigned mask, void* argument, Complete complete) {
 }
 void shuffle_lanes(unsigned mask, ShuffleArgument& argument) {
   machine().shuffle(mask, argument);
+}
+
+void queue_copy(void* to, const void* from, size_t bytes) {
+  machine().queue_copy({to, from, bytes, 0});
+}
+void close_copies() { machine().close_copies(); }
+void wait_for_copies(int pending) {
+  machine().wait_for_copies(static_cast<unsigned>(pending));
+}
+void require_aligned(const void* address, size_t bytes) {
+  machine().require_aligned(address, bytes);
 }
 
 unsigned ballot(unsigned mask, bool predicate) {

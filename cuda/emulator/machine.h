@@ -5,6 +5,7 @@
 // - shared memory and fresh device memory hold NaNs, and so do the zones around them;
 // - what lies around them must be unchanged after a grid (under AddressSanitizer it may not even be
 //   read);
+// - copies into shared memory arrive as late as they may, and addresses that suit no access end the grid;
 // - threads that wait for others that never come end the grid with a reason;
 // - the environment variable SECATEUR_EMULATOR_ORDER (forward | backward | random) says in which
 //   order blocks and threads take turns: results that depend on it lack a barrier.
@@ -65,6 +66,16 @@ T shuffle(Shuffle kind, unsigned mask, T value, int selector, int width) {
 }
 
 unsigned ballot(unsigned mask, bool predicate);
+
+// Copies of the running thread into shared memory: queued, closed into groups, and waited for until all
+// groups but the latest `pending` are there. Until then the target holds poison, and the source is read
+// as late as a GPU may read it. Without a source, zeros arrive.
+void queue_copy(void* to, const void* from, size_t bytes);
+void close_copies();
+void wait_for_copies(int pending);
+
+// Ends the grid where an address does not suit the access.
+void require_aligned(const void* address, size_t bytes);
 
 // Device memory, with zones around it. nullptr where there is none left.
 void* allocate(size_t bytes);

@@ -14,8 +14,6 @@ namespace secateur::emulator {
 namespace {
 
 constexpr size_t kZone = 1024;
-// A NaN in f32, f64 and bf16, and an index that is out of every range.
-constexpr int kPoison = 0xff;
 
 bool poisoned(const std::byte* from, size_t bytes) {
   return std::all_of(from, from + bytes, [](std::byte each) { return each == std::byte{kPoison}; });

@@ -5,6 +5,9 @@
 
 namespace secateur::emulator {
 
+// A NaN in f32, f64 and bf16, and an index that is out of every range.
+constexpr int kPoison = 0xff;
+
 class GuardedMemory {
  public:
   // All of it holds NaNs. Throws std::bad_alloc.
