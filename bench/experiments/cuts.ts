@@ -17,7 +17,7 @@
  */
 
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -166,9 +166,10 @@ async function chosen(arm: string, seed: number): Promise<readonly Removal[]> {
   return (await choose(graph, groups, caps, options, stagesOf(groups, options))).removals;
 }
 
-/** Fine-tunes and tests after every epoch. */
-async function trained(network: Graph, seed: number): Promise<Figures[]> {
+/** Fine-tunes and tests after every epoch; a stopped run goes on from its checkpoint. */
+async function trained(network: Graph, arm: string, seed: number): Promise<Figures[]> {
   const share = Number(args.distill);
+  const checkpoint = `${setting.out}.${arm.replaceAll(/\W/g, "-")}.${seed}.checkpoint`;
   const { history } = await train(network, {
     data: training,
     // Read after every epoch and never chosen by: what counts are the last weights.
@@ -186,7 +187,15 @@ async function trained(network: Graph, seed: number): Promise<Figures[]> {
     augment: true,
     seed,
     dtype: args.dtype as "auto" | "f32",
+    checkpoint,
+    resume: true,
+    onEpoch: ({ epoch, loss, validation, seconds }) =>
+      console.error(
+        `${arm} seed ${seed} epoch ${epoch}: loss ${loss.toFixed(4)}, test ` +
+          `${percent(validation!.top1)}, ${seconds.toFixed(0)} s`,
+      ),
   });
+  await rm(checkpoint, { force: true });
   return history.map(({ validation }) => ({ loss: validation!.loss, top1: validation!.top1 }));
 }
 
@@ -208,9 +217,11 @@ async function rowOf(arm: string, seed: number): Promise<Row> {
     seconds: { rank: rankedAt - started, compensate: compensatedAt - rankedAt },
     afterCut: await both(cut),
     compensated: await both(better),
-    ...(epochs > 0 ? { epochs: await trained(better, seed) } : {}),
+    ...(epochs > 0 ? { epochs: await trained(better, armName(arm), seed) } : {}),
   };
 }
+
+const percent = (figure: number) => `${(100 * figure).toFixed(2)}%`;
 
 /** A plan's file without its folder; other arms as they were asked for. */
 const armName = (arm: string) => arm.endsWith(".json") ? arm.split("/").at(-1)! : arm;
@@ -227,7 +238,6 @@ for (let seed = first; seed < first + Number(args.seeds); seed++) {
     const row = await rowOf(arm, seed);
     rows.push(row);
     const { compensated, epochs: after } = row;
-    const percent = (figure: number) => `${(100 * figure).toFixed(2)}%`;
     console.log(
       `${row.arm} seed ${seed}: held out ${percent(compensated!.heldOut.top1)}, test ` +
         `${percent(compensated!.test.top1)}` +
