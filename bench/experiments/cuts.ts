@@ -46,7 +46,7 @@ const { values: args } = parseArgs({
     ...SETTING_OPTIONS,
     arms: {
       type: "string",
-      default: "random/uniform/inner,l1/uniform/inner,shapley/sensitivity/inner",
+      default: "random/uniform/inner,l1/uniform/inner,shapley/global/inner",
     },
     seeds: { type: "string", default: "3" },
     "first-seed": { type: "string", default: "0" },
@@ -107,7 +107,7 @@ function once<T>(made: Map<string, Promise<T>>, key: string, make: () => Promise
 
 /** An arm's words as the options of `prune` that they stand for. */
 function optionsOf(arm: string, seed: number): PruneOptions {
-  const [criterion, ratios = "sensitivity", scope = "inner", ...rest] = arm.split("/");
+  const [criterion, ratios = "global", scope = "inner", ...rest] = arm.split("/");
   const more = Object.fromEntries(rest.map((option) => option.split("=")));
   const budget = { cutFlops: args["cut-flops"], cutParams: args["cut-params"] };
   return pruneOptions({ criterion, ratios, scope, ...budget, ...more, seed: `${seed}` }, false);

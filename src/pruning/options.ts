@@ -10,7 +10,7 @@ import type { Device } from "../native/session.ts";
  * What decides how many channels of each group go: `global` weighs the groups' own curves in one
  * knapsack, `sensitivity` the same curves by what they do to the outputs; the others share by a figure.
  */
-export type RatioRule = "sensitivity" | "global" | "concentration" | "uniform";
+export type RatioRule = "global" | "sensitivity" | "concentration" | "uniform";
 
 /** Whether a rule weighs curves of what groups lose. */
 export const weighsCurves = (rule: RatioRule): boolean =>

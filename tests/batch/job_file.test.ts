@@ -245,7 +245,6 @@ describe("what jobs share", () => {
       moments: "1 of 10",
       contributions: "1 of 10",
       curves: "1 of 10",
-      sensitivities: "1 of 10",
       control: "1 of 10",
     });
   });
@@ -259,7 +258,6 @@ describe("what jobs share", () => {
         moments: "2 of 8",
         contributions: "4 of 8",
         curves: "4 of 8",
-        sensitivities: "4 of 8",
       });
   });
 

@@ -32,9 +32,20 @@ describe("stages that runs share", () => {
     const first = await smallRun(input, options(), { artefacts });
     expect(first.taken).toEqual([]);
     const second = await smallRun(input, options(half), { artefacts });
-    expect(second.taken).toEqual(["baseline", "contributions", "curves", "sensitivities"]);
+    expect(second.taken).toEqual(["baseline", "contributions", "curves"]);
     expect(second.ran).not.toContain("moments");
     expectSameRun(second, await smallRun(input, options(half)));
+  });
+
+  it("are what outputs lose, where widths go by that", async () => {
+    const artefacts = new Artefacts(fresh());
+    const sensitivity = { epochs: 0, ratios: "sensitivity" } as const;
+    const first = await smallRun(input, options(sensitivity), { artefacts });
+    expect(first.ran).toContain("sensitivities");
+    const second = await smallRun(input, options({ ...sensitivity, ...half }), { artefacts });
+    expect(second.taken).toEqual(["baseline", "contributions", "curves", "sensitivities"]);
+    expect(second.ran).not.toContain("moments");
+    expectSameRun(second, await smallRun(input, options({ ...sensitivity, ...half })));
   });
 
   it("are moments too, for another criterion", async () => {

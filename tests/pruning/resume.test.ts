@@ -80,14 +80,14 @@ describe("--resume", () => {
       "evaluation lastEpoch",
       ...(on.ran.includes("evaluation bestEpoch") ? ["evaluation bestEpoch"] : []),
     ]);
-    expect(on.taken.slice(0, 5))
-      .toEqual(["baseline", "contributions", "curves", "sensitivities", "surgery"]);
+    expect(on.taken.slice(0, 4))
+      .toEqual(["baseline", "contributions", "curves", "surgery"]);
     expectSameRun(on, scratch);
   });
 
   it("with another budget keeps everything before widths are solved", async () => {
     const { on, scratch } = await both({ budget: { kind: "flops", cut: 0.5 } });
-    expect(on.taken).toEqual(["baseline", "contributions", "curves", "sensitivities"]);
+    expect(on.taken).toEqual(["baseline", "contributions", "curves"]);
     expect(on.ran[0]).toBe("surgery");
     expectSameRun(on, scratch);
   });
@@ -114,7 +114,7 @@ describe("--resume", () => {
     cpSync(join(folder, "first"), out, { recursive: true });
     const other = { ...input, test: smallPictures(40, 9) };
     const on = await smallRun(other, { ...OPTIONS, out, resume: true });
-    expect(on.taken).toEqual(["contributions", "curves", "sensitivities", "surgery"]);
+    expect(on.taken).toEqual(["contributions", "curves", "surgery"]);
     expect(weightsOf(on.pruned.graph)).toEqual(weightsOf(first.pruned.graph));
     expect(on.pruned.measured.get("original")!.test)
       .not.toEqual(first.pruned.measured.get("original")!.test);

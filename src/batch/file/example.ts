@@ -32,7 +32,7 @@ matrix:
   # data: [cifar10:cifar]        # or imagefolder:FOLDER_OR_TAR, or a template
   budget: [flops 30%, flops 45.5%, flops 60%]   # params 35%, latency 30%
   criterion: [shapley, l1]
-  ratios: [sensitivity]
+  ratios: [global]
   seed: [0, 1]
 
 # Combinations that are left out: a value or a list of them on some of the axes.

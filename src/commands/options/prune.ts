@@ -102,11 +102,12 @@ const RATIO_TABLE = {
     help: "keep multiples of this many channels (default 1)",
   },
   ratios: {
-    schema: oneOf("sensitivity", "global", "concentration", "uniform").default("sensitivity"),
+    schema: oneOf("global", "sensitivity", "concentration", "uniform").default("global"),
     value: "rule",
-    help: "how many channels go where: sensitivity, by what each group's cut does to the outputs " +
-      "for what it saves (default), global, by what it does to the layers behind, concentration " +
-      "or uniform",
+    help:
+      "how many channels go where: global, by what each group's cut does to the layers behind " +
+      "for what it saves (default), sensitivity, by what it does to the outputs, concentration or " +
+      "uniform",
   },
   fusion: {
     schema: oneOf(...FUSIONS as [Fusion, ...Fusion[]]).default("geometric"),
@@ -122,7 +123,7 @@ const RATIO_TABLE = {
     schema: between(0, 8).optional(),
     value: "power",
     help:
-      "power of the concentration: of shares (default 1); with sensitivity and global, of its " +
+      "power of the concentration: of shares (default 1); with global and sensitivity, of its " +
       "weight on what a group loses (default 0: left out)",
   },
   rankImages: {
