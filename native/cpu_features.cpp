@@ -42,16 +42,18 @@ CpuFeatures detect() {
   const bool amx = bit(d, 24) && bit(d, 22);
   found.avx2 = vectors && fma && bit(b, 5);
   found.avx512 = found.avx2 && masks && bit(b, 16) && bit(b, 17) && bit(b, 30) && bit(b, 31);
+  found.avx512_vnni = found.avx512 && bit(c, 11);
   unsigned a1 = 0;
   if (__get_cpuid_count(7, 1, &a1, &b, &c, &d)) found.avx512_bf16 = found.avx512 && bit(a1, 5);
   found.amx_bf16 = found.avx512_bf16 && amx && tiles && request_tiles();
   return found;
 }
 
-bool bf16_dot_is_faster() {
-  const ProductRates& rates = product_rates();
-  return rates.bf16 > rates.f32;
-}
+// Converting to int16 and back takes up to a quarter of the time of its products.
+constexpr double kWorthConverting = 1.5;
+
+bool bf16_is_faster() { return product_rates().bf16 > product_rates().f32; }
+bool int16_is_faster() { return product_rates().int16 > kWorthConverting * product_rates().f32; }
 
 }  // namespace
 
@@ -64,15 +66,20 @@ CpuFeatures cpu_features() {
   const CpuFeatures& hardware = hardware_features();
   const char* const variable = std::getenv("SECATEUR_ISA");
   const std::string limit = variable == nullptr ? "amx" : variable;
-  const bool amx = limit == "amx", dot = limit == "avx512-bf16";
-  const bool avx512 = amx || dot || limit == "avx512", avx2 = avx512 || limit == "avx2";
+  const bool amx = limit == "amx", bf16 = limit == "avx512-bf16", vnni = limit == "avx512-vnni";
+  const bool avx512 = amx || bf16 || vnni || limit == "avx512", avx2 = avx512 || limit == "avx2";
   if (!avx2 && limit != "portable") {
-    throw Error("option-invalid", "Expected SECATEUR_ISA to be portable, avx2, avx512, avx512-bf16 "
-                                  "or amx, found " + limit + ".");
+    throw Error("option-invalid", "Expected SECATEUR_ISA to be portable, avx2, avx512, avx512-vnni, "
+                                  "avx512-bf16 or amx, found " + limit + ".");
   }
-  CpuFeatures allowed{hardware.avx2 && avx2, hardware.avx512 && avx512,
-                      hardware.avx512_bf16 && avx512, false, hardware.amx_bf16 && amx};
-  if (allowed.avx512_bf16) allowed.bf16_dot = dot || (amx && bf16_dot_is_faster());
+  CpuFeatures allowed = hardware;
+  allowed.avx2 &= avx2;
+  allowed.avx512 &= avx512;
+  allowed.avx512_bf16 &= avx512;
+  allowed.avx512_vnni &= avx512;
+  allowed.amx_bf16 &= amx;
+  if (allowed.avx512_bf16) allowed.bf16_dot = bf16 || (amx && bf16_is_faster());
+  if (allowed.avx512_vnni) allowed.int16_dot = vnni || (amx && int16_is_faster());
   return allowed;
 }
 

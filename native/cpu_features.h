@@ -7,18 +7,20 @@ struct CpuFeatures {
   bool avx2 = false;         // with FMA
   bool avx512 = false;       // F, BW, VL, DQ
   bool avx512_bf16 = false;  // conversions
-  bool bf16_dot = false;     // its dot product, where that multiplies faster than f32 FMA
-  bool amx_bf16 = false;     // tiles, with the kernel's permission to use them
+  bool avx512_vnni = false;
+  bool bf16_dot = false;   // AVX512_BF16's dot product, where that multiplies faster than f32 FMA
+  bool int16_dot = false;  // AVX512_VNNI's, where that does so by more than converting to int16 costs
+  bool amx_bf16 = false;   // tiles, with the kernel's permission to use them
 };
 
-// What may be used: the hardware's features up to the environment variable SECATEUR_ISA
-// (portable | avx2 | avx512 | avx512-bf16 | amx). The dot product is used where it was measured to
-// be the faster (see product_rates.h), never under avx512, and always under avx512-bf16. Ask when
+// What may be used: the hardware's features up to the environment variable SECATEUR_ISA (portable |
+// avx2 | avx512 | avx512-vnni | avx512-bf16 | amx). Dot products are used where they were measured to
+// be faster (see product_rates.h), but never under avx512, and the one that is named always. Ask when
 // building kernels, not when running them. Throws Error("option-invalid") when the variable says
 // anything else.
 CpuFeatures cpu_features();
 
-// The hardware's features, bf16_dot left open.
+// The hardware's features, dot products left open.
 const CpuFeatures& hardware_features();
 
 // Denormals count as zero on this thread from here on, as on every thread that computes: they are

@@ -19,7 +19,8 @@ constexpr int kChains = 16, kLinks = 512, kAttempts = 16;
 // Zeros: no operand is slower than another, and none becomes a denormal.
 #define SECATEUR_CLEAR(n) asm volatile("vpxord %%zmm" #n ", %%zmm" #n ", %%zmm" #n ::: "xmm" #n);
 #define SECATEUR_FMA(n) asm volatile("vfmadd231ps %%zmm16, %%zmm17, %%zmm" #n ::: "xmm" #n);
-#define SECATEUR_DOT(n) asm volatile("vdpbf16ps %%zmm16, %%zmm17, %%zmm" #n ::: "xmm" #n);
+#define SECATEUR_BF16(n) asm volatile("vdpbf16ps %%zmm16, %%zmm17, %%zmm" #n ::: "xmm" #n);
+#define SECATEUR_INT16(n) asm volatile("vpdpwssd %%zmm16, %%zmm17, %%zmm" #n ::: "xmm" #n);
 
 [[gnu::target("avx512f")]] void clear() {
   SECATEUR_EACH_CHAIN(SECATEUR_CLEAR)
@@ -37,31 +38,46 @@ constexpr int kChains = 16, kLinks = 512, kAttempts = 16;
 [[gnu::target("avx512f")]] void multiply_bf16() {
   clear();
   for (int i = 0; i < kLinks; ++i) {
-    SECATEUR_EACH_CHAIN(SECATEUR_DOT)
+    SECATEUR_EACH_CHAIN(SECATEUR_BF16)
   }
 }
 
-#undef SECATEUR_DOT
+[[gnu::target("avx512f")]] void multiply_int16() {
+  clear();
+  for (int i = 0; i < kLinks; ++i) {
+    SECATEUR_EACH_CHAIN(SECATEUR_INT16)
+  }
+}
+
+#undef SECATEUR_INT16
+#undef SECATEUR_BF16
 #undef SECATEUR_FMA
 #undef SECATEUR_CLEAR
 #undef SECATEUR_EACH_CHAIN
 
-double seconds_of(void (*work)()) {
-  const auto started = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-}
+// The fastest of several attempts: interruptions only add.
+struct Fastest {
+  double seconds = std::numeric_limits<double>::infinity();
 
-// In turns, so that the clock's changes meet both; the fastest of each, for interruptions only add.
-ProductRates measure(const CpuFeatures& hardware) {
-  if (!hardware.avx512) return {};
-  constexpr double kInstructions = double{kChains} * kLinks;
-  double f32 = std::numeric_limits<double>::infinity(), bf16 = f32;
-  for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    f32 = std::min(f32, seconds_of(multiply_f32));
-    if (hardware.avx512_bf16) bf16 = std::min(bf16, seconds_of(multiply_bf16));
+  void time(bool present, void (*work)()) {
+    if (!present) return;
+    const auto started = std::chrono::steady_clock::now();
+    work();
+    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - started;
+    seconds = std::min(seconds, spent.count());
   }
-  return {16 * kInstructions / f32, 32 * kInstructions / bf16};
+  double rate(double lanes) const { return lanes * kChains * kLinks / seconds; }
+};
+
+// In turns, so that changes of the clock meet all of them.
+ProductRates measure(const CpuFeatures& hardware) {
+  Fastest f32, bf16, int16;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    f32.time(hardware.avx512, multiply_f32);
+    bf16.time(hardware.avx512_bf16, multiply_bf16);
+    int16.time(hardware.avx512_vnni, multiply_int16);
+  }
+  return {f32.rate(16), bf16.rate(32), int16.rate(32)};
 }
 
 }  // namespace

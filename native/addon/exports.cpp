@@ -41,7 +41,7 @@ Napi::Value describe_plugin(const Napi::CallbackInfo& info) {
   });
 }
 
-// (): { avx2, avx512, avx512Bf16, bf16Dot, amxBf16 }
+// (): { avx2, avx512, avx512Bf16, avx512Vnni, bf16Dot, int16Dot, amxBf16 }
 Napi::Value cpu_features(const Napi::CallbackInfo& info) {
   const secateur::CpuFeatures found =
       guarded(info.Env(), [] { return secateur::cpu_features(); });
@@ -49,17 +49,20 @@ Napi::Value cpu_features(const Napi::CallbackInfo& info) {
   result.Set("avx2", found.avx2);
   result.Set("avx512", found.avx512);
   result.Set("avx512Bf16", found.avx512_bf16);
+  result.Set("avx512Vnni", found.avx512_vnni);
   result.Set("bf16Dot", found.bf16_dot);
+  result.Set("int16Dot", found.int16_dot);
   result.Set("amxBf16", found.amx_bf16);
   return result;
 }
 
-// (): { f32, bf16 }
+// (): { f32, bf16, int16 }
 Napi::Value product_rates(const Napi::CallbackInfo& info) {
   const secateur::ProductRates& measured = secateur::product_rates();
   auto result = Napi::Object::New(info.Env());
   result.Set("f32", measured.f32);
   result.Set("bf16", measured.bf16);
+  result.Set("int16", measured.int16);
   return result;
 }
 

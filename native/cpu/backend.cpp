@@ -5,6 +5,7 @@
 #include <array>
 
 #include "cpu/convolution/pack.h"
+#include "cpu/convolution/pairs/convolution.h"
 #include "cpu/convolution/winograd/forward.h"
 #include "cpu/kernels.h"
 #include "error.h"
@@ -47,8 +48,9 @@ class CpuBackend final : public Backend {
   int64_t packed_bytes(std::span<const int64_t> ints) const override {
     PackAttributes::parse(ints);  // whoever serves it
     if (engine_ == Engine::automatic) {
-      const int64_t bytes = winograd_packed_bytes(ints);
-      if (bytes >= 0) return bytes;
+      for (const int64_t bytes : {winograd_packed_bytes(ints), pair_packed_bytes(ints)}) {
+        if (bytes >= 0) return bytes;
+      }
     }
 #ifdef SECATEUR_WITH_ONEDNN
     if (engine_ != Engine::portable) {
@@ -65,6 +67,7 @@ class CpuBackend final : public Backend {
   KernelPointer fast_convolution(const Call& call) const {
     if (engine_ == Engine::automatic) {
       if (auto kernel = winograd_kernel(call)) return kernel;
+      if (auto kernel = pair_kernel(call)) return kernel;
     }
 #ifdef SECATEUR_WITH_ONEDNN
     if (engine_ != Engine::portable) return onednn_kernel(call);

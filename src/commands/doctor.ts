@@ -146,13 +146,18 @@ function instructionSets(addon: Addon | undefined): Finding {
 function bf16Products(addon: Addon | undefined): Finding {
   const name = "bf16 products";
   if (addon === undefined) return { name, found: undefined, note: "measured by the addon" };
-  const { amxBf16, bf16Dot } = addon.cpuFeatures();
-  const found = amxBf16 ? "tiles (AMX)" : bf16Dot ? "dot products (AVX512_BF16)" : "as in f32";
-  const rates = addon.productRates();
-  if (rates.bf16 === 0) return { name, found };
-  const billions = (rate: number) => (rate / 1e9).toFixed(0);
-  const note = `a core multiplies ${billions(rates.f32)} billion times a second in f32, ` +
-    `${billions(rates.bf16)} by dot products of bf16`;
+  const { amxBf16, bf16Dot, int16Dot } = addon.cpuFeatures();
+  const found = amxBf16
+    ? "tiles (AMX)"
+    : bf16Dot
+    ? "dot products of bf16 (AVX512_BF16)"
+    : int16Dot
+    ? "dot products of int16 (AVX512_VNNI)"
+    : "as in f32";
+  const rates = Object.entries(addon.productRates()).filter(([, rate]) => rate > 0)
+    .map(([type, rate]) => `${(rate / 1e9).toFixed(0)} in ${type}`);
+  if (rates.length === 0) return { name, found };
+  const note = `a core does ${rates.join(", ")}, billions a second`;
   return { name, found, note };
 }
 

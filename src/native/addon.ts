@@ -15,8 +15,11 @@ export interface CpuFeatures {
   readonly avx2: boolean;
   readonly avx512: boolean;
   readonly avx512Bf16: boolean;
-  /** Its dot product, where that was measured to multiply faster than f32 does. */
+  readonly avx512Vnni: boolean;
+  /** Its dot product of bf16, where that was measured to multiply faster than f32 does. */
   readonly bf16Dot: boolean;
+  /** Its dot product of int16, where that was measured to be worth converting to. */
+  readonly int16Dot: boolean;
   readonly amxBf16: boolean;
 }
 
@@ -24,6 +27,7 @@ export interface CpuFeatures {
 export interface ProductRates {
   readonly f32: number;
   readonly bf16: number;
+  readonly int16: number;
 }
 
 /** Bytes of the values asked for, and nanoseconds per instruction (empty unless profiled). */

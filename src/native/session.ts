@@ -202,7 +202,7 @@ export function packedBytes(
 
 /**
  * Instruction sets that sessions opened now would use. Throws "option-invalid" when SECATEUR_ISA
- * is none of portable, avx2, avx512, avx512-bf16 and amx.
+ * is none of portable, avx2, avx512, avx512-vnni, avx512-bf16 and amx.
  */
 export function cpuFeatures(): CpuFeatures {
   const addon = loadAddon();

@@ -292,7 +292,9 @@ describe("instruction sets", () => {
       avx2: false,
       avx512: false,
       avx512Bf16: false,
+      avx512Vnni: false,
       bf16Dot: false,
+      int16Dot: false,
       amxBf16: false,
     });
     process.env.SECATEUR_ISA = "avx2";
@@ -301,7 +303,9 @@ describe("instruction sets", () => {
 
   it("are refused by unknown names", () => {
     process.env.SECATEUR_ISA = "mmx";
-    expect(() => cpuFeatures()).toThrow(/portable, avx2, avx512, avx512-bf16 or amx, found mmx/);
+    expect(() => cpuFeatures()).toThrow(
+      /portable, avx2, avx512, avx512-vnni, avx512-bf16 or amx, found mmx/,
+    );
     expect(() => Session.open(reluProgram(4, 4))).toThrow(SecateurError);
   });
 });

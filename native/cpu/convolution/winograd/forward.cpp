@@ -4,6 +4,7 @@
 #include <array>
 #include <optional>
 
+#include "cpu/convolution/packed.h"
 #include "cpu/convolution/winograd/gradient.h"
 #include "cpu/convolution/winograd/shape.h"
 #include "cpu/parts.h"
@@ -154,14 +155,6 @@ int64_t packed_floats(const Tiling& c) {
   return kElements * c.source_channels * padded_channels(c.result_channels);
 }
 
-// The pack_convolution whose output this instruction reads; nullptr where there is none.
-const Instruction* packed_by(const Program& program, const Instruction& instruction) {
-  const auto found = std::ranges::find_if(program.instructions, [&](const Instruction& other) {
-    return other.op == Op::pack_convolution && other.outputs[0] == instruction.inputs[1];
-  });
-  return found == program.instructions.end() ? nullptr : &*found;
-}
-
 bool is_bf16(const Value* value) { return value != nullptr && value->dtype == DType::bf16; }
 
 std::unique_ptr<Kernel> pack(const Call& call) {
@@ -173,7 +166,7 @@ std::unique_ptr<Kernel> pack(const Call& call) {
 }
 
 std::unique_ptr<Kernel> convolution(const Call& call, bool backward) {
-  const Instruction* const pack = packed_by(call.program, call.instruction);
+  const Instruction* const pack = packed_by(call);
   if (pack == nullptr) return nullptr;
   const auto tiling = packed(pack->ints);
   if (!tiling) return nullptr;
