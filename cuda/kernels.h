@@ -48,6 +48,9 @@ KernelPointer concat_kernel(const Call&);                        // channels/con
 KernelPointer layer_norm_kernel(const Call&);                    // normalisation/layer_norm.cu
 KernelPointer layer_norm_backward_kernel(const Call&);           // normalisation/layer_norm.cu
 KernelPointer layer_norm_backward_parameters_kernel(const Call&);  // normalisation/layer_norm.cu
+KernelPointer group_norm_kernel(const Call&);                    // normalisation/group_norm.cu
+KernelPointer group_norm_backward_kernel(const Call&);           // normalisation/group_norm.cu
+KernelPointer group_norm_backward_parameters_kernel(const Call&);  // normalisation/group_norm.cu
 KernelPointer local_response_norm_kernel(const Call&);   // normalisation/local_response_norm.cu
 KernelPointer local_response_norm_backward_kernel(const Call&);  // normalisation/local_response_norm.cu
 KernelPointer resize_kernel(const Call&);                        // pool/resize.cu

@@ -50,6 +50,9 @@ KernelPointer resize_backward_kernel(const Call&);               // resize.cpp
 KernelPointer layer_norm_kernel(const Call&);                    // layer_norm.cpp
 KernelPointer layer_norm_backward_kernel(const Call&);           // layer_norm.cpp
 KernelPointer layer_norm_backward_parameters_kernel(const Call&);  // layer_norm.cpp
+KernelPointer group_norm_kernel(const Call&);                    // group_norm.cpp
+KernelPointer group_norm_backward_kernel(const Call&);           // group_norm.cpp
+KernelPointer group_norm_backward_parameters_kernel(const Call&);  // group_norm.cpp
 KernelPointer local_response_norm_kernel(const Call&);           // local_response_norm.cpp
 KernelPointer local_response_norm_backward_kernel(const Call&);  // local_response_norm.cpp
 KernelPointer softmax_kernel(const Call&);                       // softmax.cpp

@@ -167,6 +167,15 @@ const node = z.discriminatedUnion("op", [
   }),
   z.strictObject({
     ...layer,
+    op: z.literal("group_norm"),
+    inputs: one,
+    groups: extent,
+    scale: name,
+    offset: name,
+    epsilon: z.number().positive().max(1),
+  }),
+  z.strictObject({
+    ...layer,
     op: z.literal("local_response_norm"),
     inputs: one,
     size: extent,

@@ -221,6 +221,18 @@ export interface LayerNormNode extends NodeBase {
   readonly epsilon: number;
 }
 
+/**
+ * Over all pixels and the channels of a group, of so many groups of neighbouring channels, with biased
+ * variance; scale and offset [channels]. As many groups as channels are instance norm.
+ */
+export interface GroupNormNode extends NodeBase {
+  readonly op: "group_norm";
+  readonly groups: number;
+  readonly scale: string;
+  readonly offset: string;
+  readonly epsilon: number;
+}
+
 /** x / (bias + alpha / size * sum of the squares of `size` channels around)^beta. */
 export interface LocalResponseNormNode extends NodeBase {
   readonly op: "local_response_norm";
@@ -257,6 +269,7 @@ export type Node =
   | ResizeNode
   | DepthToSpaceNode
   | LayerNormNode
+  | GroupNormNode
   | LocalResponseNormNode
   | SoftmaxNode;
 

@@ -44,7 +44,7 @@ export function filled(graph: Graph): Graph {
     graph.nodes.flatMap((node) =>
       node.op === "batch_norm"
         ? [node.scale, node.variance]
-        : node.op === "layer_norm"
+        : node.op === "layer_norm" || node.op === "group_norm"
         ? [node.scale]
         : []
     ),

@@ -163,6 +163,18 @@ export class GraphBuilder {
     });
   }
 
+  groupNorm(name: string, value: string, groups: number, epsilon = 1e-5): string {
+    const channels = this.shape(value)[0];
+    return this.#append({
+      op: "group_norm",
+      ...layer(name, value),
+      groups,
+      scale: this.#constant(`${name}.weight`, channels, 1),
+      offset: this.#constant(`${name}.bias`, channels, 0),
+      epsilon,
+    });
+  }
+
   localResponseNorm(
     name: string,
     value: string,

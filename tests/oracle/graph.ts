@@ -8,6 +8,7 @@ import { activationParameters } from "../../src/graph/operators/activation.ts";
 import { shapesOf } from "../../src/graph/shapes.ts";
 import { ACTIVATIONS } from "./activations.ts";
 import {
+  groupNorm,
   pixelwise,
   resize,
   responses,
@@ -242,6 +243,14 @@ function compute(node: Node, context: Context): Float64Array {
             value * scale.data[c] + offset.data[c]
           ),
       );
+    }
+    case "group_norm": {
+      const [scale, offset] = [node.scale, node.offset].map((name) => context.weights.get(name)!);
+      const area = size(out) / out[0];
+      return groupNorm(inputs[0], node.groups, node.epsilon).map((value, i) => {
+        const c = Math.floor(i / area);
+        return value * scale.data[c] + offset.data[c];
+      });
     }
     case "local_response_norm":
       return pixelwise(inputs[0], out, (pixel) => responses(pixel, node));

@@ -24,6 +24,7 @@ import {
 } from "./pool_instructions.ts";
 import { ACTIVATION_KINDS } from "../../src/graph/graph.ts";
 import { ACTIVATIONS, SLOPES } from "./activations.ts";
+import * as groups from "./group_instructions.ts";
 import * as pixel from "./pixel_instructions.ts";
 import { rankOf, singularValues } from "./svd.ts";
 
@@ -305,6 +306,11 @@ const ORACLES: Readonly<Record<OperationName, Oracle>> = {
     pixel.layerNormBackward(i.dy, i.x, i.scale, o.dx, floats),
   layer_norm_backward_parameters: (i, o, _ints, floats) =>
     pixel.layerNormBackwardParameters(i.dy, i.x, o.dscale, o.doffset, floats),
+  group_norm: (i, o, ints, floats) => groups.groupNorm(i.x, i.scale, i.offset, o.y, ints, floats),
+  group_norm_backward: (i, o, ints, floats) =>
+    groups.groupNormBackward(i.dy, i.x, i.scale, o.dx, ints, floats),
+  group_norm_backward_parameters: (i, o, ints, floats) =>
+    groups.groupNormBackwardParameters(i.dy, i.x, o.dscale, o.doffset, ints, floats),
   local_response_norm: (i, o, ints, floats) => pixel.localResponseNorm(i.x, o.y, ints, floats),
   local_response_norm_backward: (i, o, ints, floats) =>
     pixel.localResponseNormBackward(i.dy, i.x, o.dx, ints, floats),

@@ -112,6 +112,20 @@ export function standardised(pixel: readonly number[], epsilon: number): number[
   return pixel.map((value) => (value - mean) / Math.sqrt(squares / pixel.length + epsilon));
 }
 
+/** Group norm, channels first: every group of every image by its own mean and deviation. */
+export function groupNorm(
+  x: Float64Array,
+  groups: number,
+  epsilon: number,
+): Float64Array {
+  const cells = x.length / groups, y = new Float64Array(x.length);
+  for (let group = 0; group < groups; group++) {
+    const own = Array.from(x.subarray(group * cells, (group + 1) * cells));
+    y.set(standardised(own, epsilon), group * cells);
+  }
+  return y;
+}
+
 export function responses(
   pixel: readonly number[],
   { size, alpha, beta, bias }: Readonly<Record<"size" | "alpha" | "beta" | "bias", number>>,

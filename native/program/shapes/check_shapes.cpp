@@ -314,6 +314,30 @@ void layer_norm_backward(const Call& call) {
 
 void layer_norm_backward_parameters(const Call& call) { require_channel_sums(call); }
 
+void require_groups(const Call& call) {
+  const int64_t channels = call.input_extents(0).channels;
+  call.require_integer(0, 1, channels);
+  if (channels % call.integer(0) != 0) {
+    call.refuse("expected groups that divide " + std::to_string(channels) + " channels, found " +
+                std::to_string(call.integer(0)) + ".");
+  }
+}
+
+void group_norm(const Call& call) {
+  layer_norm(call);
+  require_groups(call);
+}
+
+void group_norm_backward(const Call& call) {
+  layer_norm_backward(call);
+  require_groups(call);
+}
+
+void group_norm_backward_parameters(const Call& call) {
+  layer_norm_backward_parameters(call);
+  require_groups(call);
+}
+
 void local_response_norm(const Call& call) {
   require_pixel_map(call, false);
   call.require_integer(0, 1, 1 << 20);

@@ -6,6 +6,7 @@ import { convolution } from "./convolution.ts";
 import { depthToSpace } from "./depth_to_space.ts";
 import { add, relu } from "./elementwise.ts";
 import { flatten, linear } from "./linear.ts";
+import { groupNorm } from "./group_norm.ts";
 import { multiply } from "./multiply.ts";
 import { layerNorm, localResponseNorm, softmax } from "./normalise.ts";
 import type { NodeOf, Operator } from "./operator.ts";
@@ -36,6 +37,7 @@ const OPERATORS: { readonly [Name in OperatorName]: Operator<NodeOf<Name>> } = {
   resize,
   depth_to_space: depthToSpace,
   layer_norm: layerNorm,
+  group_norm: groupNorm,
   local_response_norm: localResponseNorm,
   softmax,
 };

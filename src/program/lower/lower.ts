@@ -257,6 +257,7 @@ function lowerNode(lowering: Lowering, node: Node): void {
       return lowerFlatten(lowering, node);
     case "prelu":
     case "layer_norm":
+    case "group_norm":
     case "local_response_norm":
     case "softmax":
       return lowerNormalisation(lowering, node);

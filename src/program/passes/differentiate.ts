@@ -303,19 +303,23 @@ function preluRule(pass: Differentiation, forward: DraftInstruction, dy: string)
   pass.contribute(forward, x, dx);
 }
 
-function layerNormRule(pass: Differentiation, forward: DraftInstruction, dy: string): void {
+/** Of layer and group norm. */
+function normRule(pass: Differentiation, forward: DraftInstruction, dy: string): void {
   const { x, scale, offset } = forward.inputs;
   const { attributes } = forward;
+  const [ofInput, ofParameters] = forward.op === "group_norm"
+    ? ["group_norm_backward", "group_norm_backward_parameters"] as const
+    : ["layer_norm_backward", "layer_norm_backward_parameters"] as const;
   if (pass.wants(scale) || pass.wants(offset)) {
     const outputs = {
       dscale: pass.parameterGradient(scale),
       doffset: pass.parameterGradient(offset),
     };
-    pass.emit(forward, "layer_norm_backward_parameters", { dy, x }, outputs, attributes);
+    pass.emit(forward, ofParameters, { dy, x }, outputs, attributes);
   }
   if (!pass.wants(x)) return;
   const dx = pass.gradientLike(x);
-  pass.emit(forward, "layer_norm_backward", { dy, x, scale }, { dx }, attributes);
+  pass.emit(forward, ofInput, { dy, x, scale }, { dx }, attributes);
   pass.contribute(forward, x, dx);
 }
 
@@ -334,7 +338,8 @@ const RULES: Partial<Record<DraftInstruction["op"], Rule>> = {
   concat: concatRule,
   convolution_backward_data: transposedRule,
   prelu: preluRule,
-  layer_norm: layerNormRule,
+  layer_norm: normRule,
+  group_norm: normRule,
   local_response_norm: unaryRule("local_response_norm_backward", ({ inputs }) => ({ x: inputs.x })),
   softmax: unaryRule("softmax_backward", ({ outputs }) => ({ y: outputs.y })),
   resize: unaryRule("resize_backward", ({ inputs }) => {

@@ -118,6 +118,39 @@ function pixelExamples(shape: readonly number[], dtype: Activation): NamedExampl
   ];
 }
 
+function groupNormExamples(
+  shape: readonly number[],
+  groups: number,
+  dtype: Activation,
+): NamedExample[] {
+  const make = new Arguments(`groups ${shape}`, FIVE.images, dtype);
+  const one = [shape[shape.length - 1]];
+  const x = make.pictures(shape), dy = make.pictures(shape), result = make.result(shape);
+  const scale = make.numbers(one), offset = make.numbers(one);
+  const sums = () => make.result(one, "f32", 0);
+  const example = (op: OperationName, inputs: Named, outputs: Named) => ({
+    ...FIVE,
+    name: `${op} of ${groups}, [${shape}], ${dtype}`,
+    op,
+    inputs,
+    outputs,
+    ints: { groups },
+    floats: { epsilon: 1e-5 },
+  });
+  return [
+    example("group_norm", { x, scale, offset }, { y: result }),
+    example("group_norm_backward", { dy, x, scale }, { dx: result }),
+    example("group_norm_backward_parameters", { dy, x }, { dscale: sums(), doffset: sums() }),
+  ];
+}
+
+const GROUPS: readonly (readonly [readonly number[], number])[] = [
+  [[3, 4, 13], 13],
+  [[7, 5, 12], 3],
+  [[2, 2, 64], 1],
+  [[38], 2],
+];
+
 function resizeExamples(taps: number, dtype: Activation): NamedExample[] {
   const make = new Arguments(`resize ${taps}`, FIVE.images, dtype);
   const ints = { in_height: 4, in_width: 3, channels: 13, out_height: 7, out_width: 5, taps };
@@ -169,6 +202,7 @@ export function allOperatorExamples(dtype: Activation): NamedExample[] {
     ),
     ...shapes.flatMap((shape) => multiplyExamples(shape, dtype)),
     ...shapes.flatMap((shape) => pixelExamples(shape, dtype)),
+    ...GROUPS.flatMap(([shape, groups]) => groupNormExamples(shape, groups, dtype)),
     ...[1, 2].flatMap((taps) => resizeExamples(taps, dtype)),
     ...(dtype === "f32" ? [gradientExample()] : []),
     ...[[3, 1], [16, 5, 64], [1, 2, 3, 4, 5, 6, 7, 8]].map((each) => concatExample(each, dtype)),

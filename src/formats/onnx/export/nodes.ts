@@ -2,6 +2,7 @@
 
 import type { Node } from "../../../graph/graph.ts";
 import { exportActivation, exportMultiply } from "./elementwise.ts";
+import { exportGroupNorm } from "./group_norm.ts";
 import { exportLayerNorm } from "./layer_norm.ts";
 import {
   exportDepthToSpace,
@@ -140,6 +141,8 @@ export function exportNode(node: Node, context: ExportContext): NodeProto[] {
       return [exportResize(node, context)];
     case "layer_norm":
       return exportLayerNorm(node, context);
+    case "group_norm":
+      return exportGroupNorm(node, context);
     case "local_response_norm":
       return [exportResponseNorm(node)];
     case "softmax":

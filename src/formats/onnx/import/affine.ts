@@ -182,6 +182,7 @@ function absorbed(
       return { ...layer, weight, bias };
     }
     case "batch_norm":
+    case "group_norm":
     case "layer_norm": {
       const plain = (name: string, value: number) =>
         importer.parameters.get(name)!.data.every((each) => each === value);

@@ -5,6 +5,7 @@ import { ELEMENTWISE_OPERATORS } from "./expressions.ts";
 import { shapeOf } from "../fold/fold.ts";
 import * as activations from "./activations.ts";
 import * as elementwise from "./elementwise.ts";
+import * as groups from "./group_norm.ts";
 import * as joins from "./joins.ts";
 import * as layout from "./layout.ts";
 import * as linear from "./linear.ts";
@@ -36,9 +37,11 @@ const IMPORTS: ReadonlyMap<string, ImportNode> = new Map<string, ImportNode>([
   ["Gemm", linear.importGemm],
   ["GlobalAveragePool", windows.importGlobalAveragePool],
   ["GlobalMaxPool", windows.importGlobalMaxPool],
+  ["GroupNormalization", groups.importGroupNorm],
   ["HardSigmoid", activations.importActivation],
   ["HardSwish", activations.importHardSwish],
   ["Identity", elementwise.importIdentity],
+  ["InstanceNormalization", groups.importInstanceNorm],
   ["LRN", activations.importResponseNorm],
   ["LayerNormalization", activations.importLayerNorm],
   ["LeakyRelu", activations.importActivation],
