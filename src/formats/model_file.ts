@@ -134,6 +134,16 @@ const node = z.discriminatedUnion("op", [
     weight: name,
     bias: name.optional(),
   }),
+  z.strictObject({
+    ...layer,
+    op: z.literal("channel_filter"),
+    inputs: one,
+    weight: name,
+    bias: name.optional(),
+    padding: z.tuple([offset, offset]),
+    extent,
+    positions: channels,
+  }),
   z.strictObject({ ...layer, op: z.literal("prelu"), inputs: one, slope: name }),
   z.strictObject({
     ...layer,

@@ -83,7 +83,10 @@ export interface ActivationNode extends NodeBase {
   readonly beta?: number;
 }
 
-/** Sum of two values of one shape, or of a picture and one of one channel, for all of its channels. */
+/**
+ * Sum of two values of one shape, or of a picture and one of one channel, for all of its channels, or
+ * one number a channel ([channels] or [channels, 1, 1]), for all of its pixels.
+ */
 export interface AddNode extends NodeBase {
   readonly op: "add";
 }
@@ -157,6 +160,20 @@ export interface LinearNode extends NodeBase {
   readonly op: "linear";
   readonly weight: string;
   readonly bias?: string;
+}
+
+/**
+ * One filter along the channels of [channels, 1, 1] or [channels]: weight [1, 1, taps], bias [1]. Channel
+ * k lies at positions[k] of `extent` places, the others of which hold zeros; padding [before, after] adds
+ * as many zeros as there are taps, less one.
+ */
+export interface ChannelFilterNode extends NodeBase {
+  readonly op: "channel_filter";
+  readonly weight: string;
+  readonly bias?: string;
+  readonly padding: Pair;
+  readonly extent: number;
+  readonly positions: readonly number[];
 }
 
 /** slope [channels]: x where x >= 0, else x times the channel's slope. */
@@ -264,6 +281,7 @@ export type Node =
   | ChannelMapNode
   | FlattenNode
   | LinearNode
+  | ChannelFilterNode
   | PreluNode
   | TransposedConvolutionNode
   | ResizeNode

@@ -126,6 +126,20 @@ export class GraphBuilder {
     return this.#append({ op: "activation", ...layer(name, value), kind, ...parameters });
   }
 
+  /** One filter of so many taps, an odd number, along channels of one cell. */
+  channelFilter(name: string, value: string, taps: number, bias = false): string {
+    const [channels] = this.shape(value), around = (taps - 1) / 2;
+    return this.#append({
+      op: "channel_filter",
+      ...layer(name, value),
+      weight: this.#normal(`${name}.weight`, [1, 1, taps]),
+      ...(bias ? { bias: this.#constant(`${name}.bias`, 1, 0) } : {}),
+      padding: [around, around],
+      extent: channels,
+      positions: Array.from({ length: channels }, (_, c) => c),
+    });
+  }
+
   /** Slopes start at 0.25, as in the paper. */
   prelu(name: string, value: string): string {
     const slope = this.#constant(`${name}.weight`, this.shape(value)[0], 0.25);

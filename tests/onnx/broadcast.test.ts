@@ -17,18 +17,29 @@ const tensors = [
   floats("m", [1, 3, 3, 3]),
   integers("area", [2, 3]),
   integers("last", [1, 2]),
+  integers("last2", [2, 3]),
 ];
 const layers = [
   node("Conv", ["x", "w"], "a"),
   node("Conv", ["x", "v"], "b"),
   node("Conv", ["x", "m"], "s"),
 ];
+const pooled = node("GlobalAveragePool", ["b"], "p");
 const turned = (value: string) => node("Transpose", [value], `${value}t`, { perm: [0, 2, 3, 1] });
 const back = node("Transpose", ["t"], "y", { perm: [0, 3, 1, 2] });
 
 const CASES: readonly (readonly [string, readonly BuiltNode[]])[] = [
   ["a product with a map", [node("Mul", ["a", "s"], "y")]],
   ["a product of a map", [node("Mul", ["s", "a"], "y")]],
+  ["a sum with numbers of channels", [pooled, node("Add", ["a", "p"], "y")]],
+  ["a sum of numbers of channels", [pooled, node("Add", ["p", "a"], "y")]],
+  ["a difference from numbers of channels", [pooled, node("Sub", ["p", "a"], "y")]],
+  ["numbers of channels less pictures", [pooled, node("Sub", ["a", "p"], "y")]],
+  ["a sum with features", [
+    node("ReduceMean", ["b"], "f", { axes: [2, 3], keepdims: 0 }),
+    node("Unsqueeze", ["f", "last2"], "p"),
+    node("Add", ["a", "p"], "y"),
+  ]],
   ["a sum with a map", [node("Add", ["a", "s"], "y")]],
   ["a difference", [node("Sub", ["a", "b"], "y")]],
   ["a difference from a map", [node("Sub", ["s", "a"], "y")]],

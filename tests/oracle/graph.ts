@@ -8,6 +8,7 @@ import { activationParameters } from "../../src/graph/operators/activation.ts";
 import { shapesOf } from "../../src/graph/shapes.ts";
 import { ACTIVATIONS } from "./activations.ts";
 import {
+  channelFilter,
   groupNorm,
   pixelwise,
   resize,
@@ -224,6 +225,10 @@ function compute(node: Node, context: Context): Float64Array {
       return inputs[0];
     case "linear":
       return linear(node, context);
+    case "channel_filter": {
+      const bias = node.bias === undefined ? 0 : context.weights.get(node.bias)!.data[0];
+      return channelFilter(node, inputs[0], context.weights.get(node.weight)!.data, bias);
+    }
     case "prelu":
       return prelu(node, context);
     case "transposed_convolution": {

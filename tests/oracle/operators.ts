@@ -92,6 +92,24 @@ export function resize(
   });
 }
 
+/** Places in a row, zero where no channel lies; every answer sums what lies around its place. */
+export function channelFilter(
+  { positions, extent, padding }: NodeOf<"channel_filter">,
+  x: Float64Array,
+  weight: Numbers,
+  bias = 0,
+): Float64Array {
+  const row = new Float64Array(extent);
+  positions.forEach((place, c) => row[place] = x[c]);
+  return Float64Array.from(positions, (place) => {
+    let sum = bias;
+    for (let tap = 0; tap < weight.length; tap++) {
+      sum += weight[tap] * (row[place - padding[0] + tap] ?? 0);
+    }
+    return sum;
+  });
+}
+
 /** Applies f to the channels of each pixel. */
 export function pixelwise(
   x: Float64Array,

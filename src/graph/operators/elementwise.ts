@@ -3,6 +3,7 @@ import {
   coupleOperands,
   mapOfAll,
   type NodeOf,
+  numbersOfChannels,
   type Operator,
 } from "./operator.ts";
 
@@ -22,7 +23,7 @@ export const relu: Operator<NodeOf<"relu">> = {
 
 /**
  * Sum of two values of one shape, whose channels couple, as in a residual stream; or of a picture and
- * a map that is the same for all its channels.
+ * a map that is the same for all its channels, or a number for each of them.
  */
 export const add: Operator<NodeOf<"add">> = {
   trainable: () => [],
@@ -31,6 +32,8 @@ export const add: Operator<NodeOf<"add">> = {
   shape(_node, [a, b]) {
     const map = mapOfAll([a, b]);
     if (map !== undefined) return map === 0 ? b : a;
+    const numbers = numbersOfChannels([a, b]);
+    if (numbers !== undefined) return numbers === 0 ? b : a;
     if (a.length !== b.length || a.some((extent, axis) => extent !== b[axis])) {
       throw new Error(`adds [${a.join(", ")}] and [${b.join(", ")}], which differ`);
     }

@@ -1,7 +1,7 @@
 /** What each operator knows of itself: its shape, its cost and how it couples channels. */
 
 import type { Node, OperatorName, Shape } from "../graph.ts";
-import type { Tensor } from "../../tensor.ts";
+import { elementCount, type Tensor } from "../../tensor.ts";
 
 /** A parameter's index along one axis. */
 export interface ParameterSlice {
@@ -65,6 +65,13 @@ export function mapOfAll([a, b]: readonly Shape[]): 0 | 1 | undefined {
   const area = ([, ...extents]: Shape) => extents.join();
   if (a.length !== 3 || b.length !== 3 || area(a) !== area(b) || a[0] === b[0]) return undefined;
   return a[0] === 1 ? 0 : b[0] === 1 ? 1 : undefined;
+}
+
+/** Which of two operands is one number a channel beside a picture of as many channels, if one is. */
+export function numbersOfChannels([a, b]: readonly Shape[]): 0 | 1 | undefined {
+  if (a[0] !== b[0] || a.join() === b.join()) return undefined;
+  const single = (shape: Shape) => elementCount(shape) === shape[0];
+  return single(b) && a.length === 3 ? 1 : single(a) && b.length === 3 ? 0 : undefined;
 }
 
 /** Channels of both operands go together; a map for all of them stays whatever goes. */

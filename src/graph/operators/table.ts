@@ -1,6 +1,7 @@
 import type { Node, OperatorName } from "../graph.ts";
 import { activation } from "./activation.ts";
 import { batchNorm } from "./batch_norm.ts";
+import { channelFilter } from "./channel_filter.ts";
 import { concat } from "./concat.ts";
 import { convolution } from "./convolution.ts";
 import { depthToSpace } from "./depth_to_space.ts";
@@ -32,6 +33,7 @@ const OPERATORS: { readonly [Name in OperatorName]: Operator<NodeOf<Name>> } = {
   channel_map: channelMap,
   flatten,
   linear,
+  channel_filter: channelFilter,
   prelu,
   transposed_convolution: transposedConvolution,
   resize,

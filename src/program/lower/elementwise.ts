@@ -3,7 +3,7 @@
 import { SecateurError } from "../../errors.ts";
 import { ACTIVATION_KINDS } from "../../graph/graph.ts";
 import { activationParameters } from "../../graph/operators/activation.ts";
-import { mapOfAll, type NodeOf } from "../../graph/operators/operator.ts";
+import { mapOfAll, type NodeOf, numbersOfChannels } from "../../graph/operators/operator.ts";
 import { type LoweredValue, type Lowering, nhwc } from "./lowering.ts";
 
 type Elementwise = NodeOf<"relu"> | NodeOf<"activation"> | NodeOf<"add"> | NodeOf<"multiply">;
@@ -57,15 +57,63 @@ function spread(
   return { ...map, name: y, channels };
 }
 
+/** One number a channel, repeated for all pixels of the other operand. */
+function repeated(
+  lowering: Lowering,
+  node: NodeOf<"add">,
+  numbers: LoweredValue,
+  { height, width }: LoweredValue,
+): LoweredValue {
+  const { draft, options: { entry, images, dtype } } = lowering;
+  const { channels } = numbers;
+  const y = draft.value({
+    name: `${entry}:repeated/${node.output}`,
+    dtype,
+    shape: nhwc(height, width, channels),
+    images,
+    place: "activations",
+  });
+  const rows = draft.constant(`zeros/${height}`, [height, 1], new Int32Array(height));
+  const columns = draft.constant(`zeros/${width}`, [width, 1], new Int32Array(width));
+  const ones = (extent: number) =>
+    draft.constant(`ones/${extent}`, [extent, 1], new Float32Array(extent).fill(1));
+  lowering.instructions.push({
+    op: "resize",
+    inputs: {
+      x: numbers.name,
+      rows,
+      row_shares: ones(height),
+      columns,
+      column_shares: ones(width),
+    },
+    outputs: { y },
+    attributes: {
+      in_height: 1,
+      in_width: 1,
+      channels,
+      out_height: height,
+      out_width: width,
+      taps: 1,
+    },
+    layer: node.name,
+  });
+  return { ...numbers, name: y, height, width };
+}
+
 /** Both operands, of which one may be a map for all channels of the other. */
 function operands(lowering: Lowering, node: NodeOf<"add"> | NodeOf<"multiply">) {
   const a = lowering.input(node), b = lowering.input(node, 1);
-  const map = mapOfAll(node.inputs.map((name) => lowering.shapes.get(name)!));
-  return map === undefined
-    ? [a, b]
-    : map === 0
-    ? [spread(lowering, node, a, b), b]
-    : [a, spread(lowering, node, b, a)];
+  const shapes = node.inputs.map((name) => lowering.shapes.get(name)!);
+  const map = mapOfAll(shapes);
+  if (map !== undefined) {
+    return map === 0 ? [spread(lowering, node, a, b), b] : [a, spread(lowering, node, b, a)];
+  }
+  // The instruction for products has one number a channel on the right by itself.
+  const numbers = node.op === "add" && !a.flattened && !b.flattened
+    ? numbersOfChannels(shapes)
+    : undefined;
+  if (node.op !== "add" || numbers === undefined) return [a, b];
+  return numbers === 0 ? [repeated(lowering, node, a, b), b] : [a, repeated(lowering, node, b, a)];
 }
 
 function lowerBinary(lowering: Lowering, node: NodeOf<"add"> | NodeOf<"multiply">): void {

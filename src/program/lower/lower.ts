@@ -9,6 +9,7 @@ import { SecateurError } from "../../errors.ts";
 import { classesOf } from "../../graph/answer.ts";
 import type { Graph, Node } from "../../graph/graph.ts";
 import type { NodeOf } from "../../graph/operators/operator.ts";
+import { lowerChannelFilter } from "./channel_filter.ts";
 import { convolutionAttributes } from "./convolution_attributes.ts";
 import type { Draft, DraftInstruction } from "../draft.ts";
 import { lowerElementwise } from "./elementwise.ts";
@@ -255,6 +256,8 @@ function lowerNode(lowering: Lowering, node: Node): void {
       return lowerGather(lowering, node);
     case "flatten":
       return lowerFlatten(lowering, node);
+    case "channel_filter":
+      return lowerChannelFilter(lowering, node);
     case "prelu":
     case "layer_norm":
     case "group_norm":

@@ -24,4 +24,24 @@ const grouped: Block = (builder, name, value, random) => {
   });
 };
 
-export const EXPORTED_BLOCKS: readonly Block[] = [padded, grouped];
+/** Gates for channels from the means of their neighbours (efficient channel attention). */
+const attended: Block = (builder, name, value, random) => {
+  const made = layer(builder, `${name}.layer`, value, random, { out: 5, kernel: 3 });
+  const pooled = builder.globalAveragePool(`${name}.pool`, made);
+  const bias = random.integer(2) === 0;
+  const filtered = builder.channelFilter(`${name}.filter`, pooled, 3, bias);
+  const gate = builder.activation(`${name}.gate`, filtered, "sigmoid");
+  return builder.multiply(`${name}.product`, made, gate);
+};
+
+/** What all pixels have in common added to each of them (global context). */
+const contextual: Block = (builder, name, value, random) => {
+  const out = builder.shape(value)[0];
+  const context = builder.globalAveragePool(`${name}.pool`, value);
+  const options = { out, kernel: 1, bias: true };
+  const common = builder.convolution(`${name}.context`, context, options);
+  const sides = random.integer(2) === 0 ? [value, common] : [common, value];
+  return builder.add(`${name}.add`, sides[0], sides[1]);
+};
+
+export const EXPORTED_BLOCKS: readonly Block[] = [padded, grouped, attended, contextual];

@@ -88,7 +88,7 @@ export function exportActivation(node: Activation, context: ExportContext): Node
 }
 
 /** [channels] beside [channels, height, width] gets the two axes it lacks. */
-export function exportMultiply(node: Node & { op: "multiply" }, context: ExportContext) {
+export function exportBinary(node: Node & { op: "multiply" | "add" }, context: ExportContext) {
   const parts = new Parts(node, context);
   const rank = (value: string) => context.shapes.get(value)!.length;
   const most = Math.max(...node.inputs.map(rank));
@@ -97,5 +97,5 @@ export function exportMultiply(node: Node & { op: "multiply" }, context: ExportC
     const axes = context.integers(`${node.name}.axes`, [2, 3]);
     return parts.part("Unsqueeze", `factor${index}`, [value, axes]);
   });
-  return parts.end("Mul", inputs);
+  return parts.end(node.op === "add" ? "Add" : "Mul", inputs);
 }

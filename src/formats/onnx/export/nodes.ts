@@ -1,7 +1,8 @@
 /** One layer of a graph as ONNX nodes. */
 
 import type { Node } from "../../../graph/graph.ts";
-import { exportActivation, exportMultiply } from "./elementwise.ts";
+import { exportChannelFilter } from "./channel_filter.ts";
+import { exportActivation, exportBinary } from "./elementwise.ts";
 import { exportGroupNorm } from "./group_norm.ts";
 import { exportLayerNorm } from "./layer_norm.ts";
 import {
@@ -110,12 +111,11 @@ export function exportNode(node: Node, context: ExportContext): NodeProto[] {
       return [onnxNode("Relu", node)];
     case "activation":
       return exportActivation(node, context);
+    case "add":
     case "multiply":
-      return exportMultiply(node, context);
+      return exportBinary(node, context);
     case "concat":
       return [onnxNode("Concat", node, [int("axis", 1)])];
-    case "add":
-      return [onnxNode("Add", node)];
     case "max_pool":
     case "average_pool":
       return [exportPool(node)];
@@ -131,6 +131,8 @@ export function exportNode(node: Node, context: ExportContext): NodeProto[] {
       return [onnxNode("Flatten", node, [int("axis", 1)])];
     case "linear":
       return [exportLinear(node, context)];
+    case "channel_filter":
+      return exportChannelFilter(node, context);
     case "prelu":
       return exportPrelu(node, context);
     case "transposed_convolution":

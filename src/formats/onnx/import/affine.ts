@@ -44,6 +44,7 @@ function channelAxis(channels: number, { shape, view }: FeatureValue): number | 
 /** A constant as one number, or one for every channel of a value that it is broadcast to. */
 function perChannel(importer: Importer, value: FeatureValue, constant: ConstantValue) {
   const { shape, data, dtype } = constant.array;
+  if (value.view === "expanded") throw new Refusal("combines a repeated number with a constant");
   const channels = channelsOf(importer, value);
   const axis = channelAxis(channels, value);
   const lead = value.shape.length - shape.length;

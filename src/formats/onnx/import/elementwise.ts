@@ -30,6 +30,7 @@ function requireEqual(importer: Importer, a: FeatureValue, b: FeatureValue): voi
 
 /** Whether all extents but the batch's and the channels' are 1. */
 function isPerChannel(importer: Importer, { name, shape, view }: FeatureValue): boolean {
+  if (view === "expanded") return true;
   const axis = view === "channels_last" ? shape.length - 1 : 1;
   return shape.length === 4 && shape[axis] === importer.shapeOf(name)[0] &&
     shape.every((extent, each) => each === 0 || each === axis || extent === 1);
@@ -46,34 +47,33 @@ function pictureWithMap(
   return map === undefined ? undefined : map === 0 ? b : a;
 }
 
-/** Product of two values, one of which may be one number a channel or a pixel. */
-function multiply(importer: Importer, node: OnnxNode): void {
-  const [a, b] = [importer.viewed(node, 0), importer.viewed(node, 1)];
-  const picture = pictureWithMap(importer, a, b);
-  if (picture !== undefined) {
-    importer.emitLike(node, picture, { op: "multiply", inputs: [a.name, b.name] });
-    return;
-  }
+/** The picture, where the other is one number for each of its channels; both lie alike. */
+function pictureWithNumbers(
+  importer: Importer,
+  a: FeatureValue,
+  b: FeatureValue,
+): FeatureValue | undefined {
   const layout = ({ view }: FeatureValue) => view === "channels_last" ? "last" : "first";
   const [large, small] = isPerChannel(importer, a) ? [b, a] : [a, b];
-  const gates = large.shape.length === 4 && isPerChannel(importer, small) &&
+  const fits = large.shape.length === 4 && isPerChannel(importer, small) &&
     layout(large) === layout(small) && large.view !== "arranged" && small.view !== "arranged" &&
     importer.shapeOf(large.name)[0] === importer.shapeOf(small.name)[0];
-  if (!gates && !sameShape(a, b)) {
-    throw new Refusal(`multiplies ${importer.described(a)} and ${importer.described(b)}`);
-  }
-  importer.emitLike(node, large, { op: "multiply", inputs: [a.name, b.name] });
+  return fits ? large : undefined;
 }
 
-function addition(
+/** Sum or product of two values, one of which may be one number a channel or a pixel of the other. */
+function combine(
   importer: Importer,
   node: OnnxNode,
-  left: FeatureValue,
-  right: FeatureValue,
+  op: "add" | "multiply",
+  [a, b]: readonly [FeatureValue, FeatureValue],
 ): void {
-  const picture = pictureWithMap(importer, left, right);
-  if (picture === undefined) requireEqual(importer, left, right);
-  importer.emitLike(node, picture ?? left, { op: "add", inputs: [left.name, right.name] });
+  const picture = pictureWithMap(importer, a, b) ?? pictureWithNumbers(importer, a, b);
+  if (picture === undefined && !sameShape(a, b)) {
+    const does = op === "add" ? "adds" : "multiplies";
+    throw new Refusal(`${does} ${importer.described(a)} and ${importer.described(b)}`);
+  }
+  importer.emitLike(node, picture ?? a, { op, inputs: [a.name, b.name] });
 }
 
 /** Add, Sub, Mul, Div and Neg: of a value and a constant, or of two values. */
@@ -88,13 +88,14 @@ export function importArithmetic(importer: Importer, node: OnnxNode): void {
   if (made !== undefined) {
     importer.alias(node, emitAffine(importer, node, made.base, made.affine));
   } else if (node.op === "Mul" && computed.length === 2) {
-    multiply(importer, node);
+    combine(importer, node, "multiply", [importer.viewed(node, 0), importer.viewed(node, 1)]);
   } else if (node.op === "Add" && computed.length === 2) {
-    addition(importer, node, importer.viewed(node, 0), importer.viewed(node, 1));
+    combine(importer, node, "add", [importer.viewed(node, 0), importer.viewed(node, 1)]);
   } else if (node.op === "Sub" && computed.length === 2) {
     const right = importer.viewed(node, 1);
     const minus = { scale: Float64Array.of(-1), offset: Float64Array.of(0), alone: false };
-    addition(importer, node, importer.viewed(node, 0), emitAffine(importer, node, right, minus));
+    const negative = emitAffine(importer, node, right, minus);
+    combine(importer, node, "add", [importer.viewed(node, 0), negative]);
   } else {
     throw new Refusal("is neither a sum nor a product");
   }

@@ -8,9 +8,17 @@ import type { HostArray } from "../read/array.ts";
  * channels_last [batch, height, width, channels]; flat_last, a picture flattened to [batch, height * width * channels], which the graph has with
  * channels outermost; reshaped, the same elements in the same order under a shape that differs in
  * extents of 1; merged, those of all images in one vector; rows [batch, groups, cells], all cells of
- * as many neighbouring channels in one row; arranged, as the value's arrangement says.
+ * as many neighbouring channels in one row; expanded, one number a channel
+ * repeated over the pixels of a picture; arranged, as the value's arrangement says.
  */
-export type View = "channels_last" | "flat_last" | "reshaped" | "merged" | "rows" | "arranged";
+export type View =
+  | "channels_last"
+  | "flat_last"
+  | "reshaped"
+  | "merged"
+  | "rows"
+  | "arranged"
+  | "expanded";
 
 /** A value computed from the model's input; `shape` is the file's and includes the batch. */
 export interface FeatureValue {

@@ -153,10 +153,24 @@ export class Importer {
   feature(node: OnnxNode, index = 0): FeatureValue {
     const value = this.viewed(node, index);
     if (value.view === undefined) return value;
+    if (value.view === "expanded") return this.#repeated(node, value);
     throw new Refusal(
       `reads ${this.described(value)} where it needs [batch, channels, height, width] or ` +
         "[batch, features]",
     );
+  }
+
+  /** One number a channel as a picture of them. */
+  #repeated(node: OnnxNode, { name, shape: [, , height, width] }: FeatureValue): FeatureValue {
+    return this.emitPart(node, "/expanded", {
+      op: "resize",
+      inputs: [name],
+      mode: "nearest",
+      coordinates: "asymmetric",
+      rounding: "floor",
+      size: [height, width],
+      scales: [height, width],
+    });
   }
 
   /** The layers of a value that was put off; throws a Refusal that names its node. */

@@ -56,8 +56,54 @@ function importRejoined(importer: Importer, node: OnnxNode): boolean {
   return true;
 }
 
+/** Channels of an input, or undefined where it is no constant of zeros beside pictures of this shape. */
+function zerosOf(
+  importer: Importer,
+  node: OnnxNode,
+  index: number,
+  [batch, , ...area]: readonly number[],
+): number | undefined {
+  const value = importer.input(node, index);
+  if (value?.kind !== "constant") return undefined;
+  const { shape: [images, channels, ...own], data } = value.array;
+  const fits = images === batch && own.join() === area.join() && data.every((each) => each === 0);
+  if (fits) return channels;
+  throw new Refusal(`joins constants of the shape ${shown(value.array.shape)} that are not zero`);
+}
+
+/** Pictures and zeros side by side, as some exporters write a shortcut with more channels behind it. */
+function importWithZeros(importer: Importer, node: OnnxNode): void {
+  const values = node.inputs.map((_, index) =>
+    importer.input(node, index)?.kind === "constant" ? undefined : importer.feature(node, index)
+  );
+  const pictures = values.filter((value) => value !== undefined);
+  const [first] = pictures;
+  const axis = axisOf(node.attributes.int("axis"), first.shape.length);
+  if (axis !== 1) throw new Refusal(`joins constants along axis ${axis}, not channels`);
+  let taken = 0;
+  const from = values.flatMap((value, index) => {
+    const zeros = value === undefined ? zerosOf(importer, node, index, first.shape)! : 0;
+    if (zeros > 2 ** 16) throw new Refusal(`joins ${zeros} channels of zeros`);
+    const count = value?.shape[1] ?? 0;
+    const channels = Array.from({ length: count }, (_, c) => taken + c);
+    taken += count;
+    return [...channels, ...new Array<number>(zeros).fill(-1)];
+  });
+  const joined = pictures.length === 1 ? first : importer.emitPart(node, "/joined", {
+    op: "concat",
+    inputs: pictures.map(({ name }) => name),
+  });
+  importer.emit(node, { op: "channel_map", inputs: [joined.name], from });
+}
+
 /** Concat of channels. */
 export function importConcat(importer: Importer, node: OnnxNode): void {
+  const kinds = node.inputs.map((_, index) => importer.input(node, index)?.kind);
+  if (
+    kinds.includes("constant") && kinds.some((kind) => kind === "feature" || kind === "pending")
+  ) {
+    return importWithZeros(importer, node);
+  }
   const first = importer.input(node, 0);
   const rank = first?.kind === "pending" || first?.kind === "feature" ? first.shape.length : 0;
   const named = rank === 0 ? NaN : axisOf(node.attributes.int("axis"), rank);

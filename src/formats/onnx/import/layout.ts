@@ -3,7 +3,7 @@
 import { PAD_FILLS, type Padding, type PadNode, type Pair } from "../../../graph/graph.ts";
 import { quoted } from "../../bytes.ts";
 import { listed, Refusal, shown } from "../read/array.ts";
-import { axisOf, sliceRange } from "../fold/layout.ts";
+import { axisOf, broadcastShape, sliceRange } from "../fold/layout.ts";
 import {
   emitSpaceToDepth,
   LARGEST_BLOCK,
@@ -262,6 +262,23 @@ export function importDepthToSpace(importer: Importer, node: OnnxNode): void {
     },
   );
   importer.emit(node, { op: "depth_to_space", inputs: [turned.name], block });
+}
+
+/** Expand of one number a channel to a picture, whose products and sums need no layer for it. */
+export function importExpand(importer: Importer, node: OnnxNode): void {
+  const x = importer.viewed(node);
+  const shape = broadcastShape(x.shape, listed(importer.requiredConstant(node, 1).array));
+  const same = shape.length === x.shape.length &&
+    shape.every((extent, axis) => extent === x.shape[axis]);
+  if (same) return importer.alias(node, x);
+  const [batch, channels, ...area] = shape;
+  const plain = x.view === undefined || x.view === "reshaped";
+  const repeats = plain && x.shape.length === 4 && shape.length === 4 && batch === x.shape[0] &&
+    channels === importer.shapeOf(x.name)[0] && channels === x.shape[1] && x.shape[2] === 1 &&
+    x.shape[3] === 1 &&
+    area.every((extent) => Number.isInteger(extent) && extent >= 1 && extent <= 2 ** 16);
+  if (!repeats) throw new Refusal(`expands ${importer.described(x)} to ${shown(shape)}`);
+  importer.alias(node, { ...x, shape, view: "expanded" });
 }
 
 /** SpaceToDepth, which puts the pixels of a block before the channels. */

@@ -9,6 +9,7 @@ import { type HostArray, Refusal, type RefusedNode } from "../read/array.ts";
 import type { OnnxNode } from "../read/reader.ts";
 import { putOffExpression } from "./expressions.ts";
 import type { ConstantValue } from "./features.ts";
+import type { View } from "./features.ts";
 import { type Importer, OPEN_BATCH } from "./importer.ts";
 import type { ImportOptions } from "./input.ts";
 import { putOffMoment } from "./moments.ts";
@@ -152,6 +153,9 @@ export function importNodes(importer: Importer, folder: Folder): NodesRefused {
   };
 }
 
+/** Layouts in which no value of the graph is. */
+const UNUSUAL: ReadonlySet<View> = new Set(["arranged", "rows", "expanded"]);
+
 /** Refuses answers whose elements no value of the graph has in that order and shape. */
 function requirePlain(importer: Importer, unsupported: Unsupported): void {
   const { nodes, outputs } = importer.model;
@@ -160,7 +164,7 @@ function requirePlain(importer: Importer, unsupported: Unsupported): void {
     const name = node.outputs.find((output) => names.has(output));
     const answer = name === undefined ? undefined : importer.values.get(name);
     if (answer?.kind !== "feature") continue;
-    if (answer.view !== "arranged" && answer.view !== "rows") continue;
+    if (answer.view === undefined || !UNUSUAL.has(answer.view)) continue;
     unsupported.try(node, () => {
       throw new Refusal(`ends in ${importer.described(answer)}, which is no picture or vector`);
     });

@@ -6,6 +6,7 @@ import { shapeOf } from "../fold/fold.ts";
 import * as activations from "./activations.ts";
 import * as elementwise from "./elementwise.ts";
 import * as groups from "./group_norm.ts";
+import * as experimental from "./experimental.ts";
 import * as joins from "./joins.ts";
 import * as layout from "./layout.ts";
 import * as linear from "./linear.ts";
@@ -20,6 +21,7 @@ type ImportNode = (importer: Importer, node: OnnxNode) => void;
 
 const IMPORTS: ReadonlyMap<string, ImportNode> = new Map<string, ImportNode>([
   ["Add", elementwise.importArithmetic],
+  ["Affine", experimental.importScaling],
   ["AveragePool", windows.importPool],
   ["BatchNormalization", elementwise.importBatchNorm],
   ["Cast", elementwise.importCast],
@@ -27,10 +29,12 @@ const IMPORTS: ReadonlyMap<string, ImportNode> = new Map<string, ImportNode>([
   ["Concat", joins.importConcat],
   ["Conv", windows.importConvolution],
   ["ConvTranspose", importTransposedConvolution],
+  ["Crop", experimental.importCrop],
   ["DepthToSpace", layout.importDepthToSpace],
   ["Div", elementwise.importArithmetic],
   ["Dropout", elementwise.importDropout],
   ["Elu", activations.importActivation],
+  ["Expand", layout.importExpand],
   ["Flatten", reshape.importFlatten],
   ["Gather", layout.importGather],
   ["Gelu", activations.importGelu],
@@ -42,6 +46,7 @@ const IMPORTS: ReadonlyMap<string, ImportNode> = new Map<string, ImportNode>([
   ["HardSwish", activations.importHardSwish],
   ["Identity", elementwise.importIdentity],
   ["InstanceNormalization", groups.importInstanceNorm],
+  ["ImageScaler", experimental.importImageScaler],
   ["LRN", activations.importResponseNorm],
   ["LayerNormalization", activations.importLayerNorm],
   ["LeakyRelu", activations.importActivation],

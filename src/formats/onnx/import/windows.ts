@@ -6,6 +6,7 @@ import { Refusal, shown } from "../read/array.ts";
 import { elementCount } from "../../../tensor.ts";
 import { emitAffine } from "./affine.ts";
 import type { FeatureValue } from "./features.ts";
+import { importChannelFilter } from "./channel_filter.ts";
 import { reducedAxes } from "./moments.ts";
 import type { Importer } from "./importer.ts";
 import type { OnnxNode } from "../read/reader.ts";
@@ -79,9 +80,10 @@ function geometryOf(node: OnnxNode, shape: readonly number[], kernelShape: Pair)
 
 /** Conv. */
 export function importConvolution(importer: Importer, node: OnnxNode): void {
-  const x = importer.picture(node);
   const weight = importer.requiredConstant(node, 1);
   const bias = importer.constant(node, 2);
+  if (weight.array.shape.length === 3) return importChannelFilter(importer, node, weight, bias);
+  const x = importer.picture(node);
   const { shape } = weight.array;
   if (shape.length !== 4) throw new Refusal(`has weights of ${shape.length} axes instead of 4`);
   const kernel = pairOf(node.attributes.ints("kernel_shape", shape.slice(2)), "a kernel");
@@ -139,17 +141,37 @@ export function importPool(importer: Importer, node: OnnxNode): void {
   let { padding } = geometry;
   if (node.attributes.int("ceil_mode", 0) === 1) {
     const ceiled = ceiledPadding(x.shape, geometry);
-    if (!sameExtents(x.shape, geometry, ceiled)) {
-      // Cells beyond the padding never count, but the graph's padding does here.
-      if (node.op === "AveragePool" && countPadding) {
-        throw new Refusal("rounds up (ceil_mode) and counts padding");
-      }
-      padding = ceiled;
+    const beyond = !sameExtents(x.shape, geometry, ceiled);
+    if (beyond && node.op === "AveragePool" && countPadding) {
+      return importCountedPool(importer, node, x, geometry, ceiled);
     }
+    if (beyond) padding = ceiled;
   }
   const window = { inputs: [x.name], kernel, stride, padding };
   if (node.op === "MaxPool") importer.emit(node, { op: "max_pool", ...window });
   else importer.emit(node, { op: "average_pool", ...window, countPadding });
+}
+
+/** Means that count padding, but not what the last windows reach beyond it: padding is a layer then. */
+function importCountedPool(
+  importer: Importer,
+  node: OnnxNode,
+  x: FeatureValue,
+  { kernel, stride, padding }: Geometry,
+  ceiled: Padding,
+): void {
+  const padded = padding.every((cells) => cells === 0)
+    ? x
+    : importer.emitPart(node, "/pad", { op: "pad", inputs: [x.name], padding });
+  const [, , bottom, right] = ceiled.map((cells, side) => cells - padding[side]);
+  importer.emit(node, {
+    op: "average_pool",
+    inputs: [padded.name],
+    kernel,
+    stride,
+    padding: [0, 0, bottom, right],
+    countPadding: false,
+  });
 }
 
 /** GlobalAveragePool. */
