@@ -79,3 +79,15 @@ describe("pools that round up", () => {
     }
   });
 });
+
+describe("transposed convolutions of a given size", () => {
+  it.each([[[13, 14]], [[12, 14]], [[10, 12]]])(
+    "of %j, which may be beyond their reach",
+    async (size) => {
+      const attributes = { strides: [2, 2], kernel_shape: [2, 3], output_shape: size };
+      const nodes = [conv, node("ConvTranspose", ["c", "t"], "y", attributes)];
+      const up = [...tensors, floats("t", [4, 2, 2, 3])];
+      await expectSameAnswers(built({ nodes, tensors: up, opset: 11 }));
+    },
+  );
+});

@@ -7,6 +7,15 @@ const inOrder = (positions: readonly number[], extent: number): boolean =>
     Number.isInteger(place) && place < extent && place > (k === 0 ? -1 : positions[k - 1])
   );
 
+/** The channel at each place, or -1. */
+export function channelsInPlace(
+  { positions, extent }: Pick<NodeOf<"channel_filter">, "positions" | "extent">,
+): number[] {
+  const places = new Array<number>(extent).fill(-1);
+  positions.forEach((place, channel) => places[place] = channel);
+  return places;
+}
+
 /**
  * A filter along channels, as in efficient channel attention (Wang et al., arXiv 1910.03151). A channel
  * that goes leaves a zero at its place, which is what its mask does.

@@ -1,5 +1,6 @@
 /** Filters along channels: graph to instructions. */
 
+import { channelsInPlace } from "../../graph/operators/channel_filter.ts";
 import type { NodeOf } from "../../graph/operators/operator.ts";
 import { convolutionAttributes } from "./convolution_attributes.ts";
 import { type LoweredValue, type Lowering, present } from "./lowering.ts";
@@ -59,8 +60,7 @@ export function lowerChannelFilter(lowering: Lowering, node: ChannelFilter): voi
   if (positions.length === extent) {
     return lowering.emit(node, "convolution", inputs(x.name), { ...geometry, relu: 0 });
   }
-  const places = Array.from({ length: extent }, (_, place) => positions.indexOf(place));
-  const spread = moved(lowering, node, "places", x, places);
+  const spread = moved(lowering, node, "places", x, channelsInPlace(node));
   const whole = along(`${entry}:whole/${node.output}`);
   const filtered = along(`${entry}:filtered/${node.output}`);
   instructions.push({

@@ -1,5 +1,6 @@
 /** A filter along channels as ONNX nodes: a convolution of one axis, of what the channels are in a row. */
 
+import { channelsInPlace } from "../../../graph/operators/channel_filter.ts";
 import type { Node } from "../../../graph/graph.ts";
 import { type ExportContext, int, ints, onnxNode } from "./node_proto.ts";
 import type { NodeProto } from "../proto/onnx_pb.ts";
@@ -30,10 +31,7 @@ export function exportChannelFilter(
   if (!whole) {
     const none = area.map(() => 0);
     const padded = part("Pad", "zero", [x, list("zero", [0, 0, ...none, 0, 1, ...none])]);
-    const places = Array.from({ length: extent }, (_, place) => {
-      const channel = positions.indexOf(place);
-      return channel < 0 ? positions.length : channel;
-    });
+    const places = channelsInPlace(node).map((channel) => channel < 0 ? positions.length : channel);
     from = part("Gather", "places", [padded, list("places", places)], axis);
   }
   const row = part("Reshape", "row", [from, list("row", [0, 1, -1])]);

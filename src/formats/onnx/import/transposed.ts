@@ -20,41 +20,49 @@ function pairOf(values: readonly number[], what: string, least: number): Pair {
   throw new Refusal(`has ${what} of ${shown(values.slice(0, 8))} instead of two axes`);
 }
 
-/** Padding that crops the output to the extents asked for, the odd cell at the end or the start. */
-function croppedPadding(
+/** What is around an output. */
+type Around = Pick<Transposed, "outputPadding"> & { readonly padding: Padding };
+
+/**
+ * Padding that crops the output to the extents asked for, the odd cell at the end or the start; where
+ * it does not reach them, rows and columns without input at the end.
+ */
+function croppedTo(
   [, , ...area]: readonly number[],
   { kernel, stride, dilation, outputPadding }: Transposed,
   wanted: Pair,
   oddAtEnd: boolean,
-): Padding {
+): Around {
+  const reach = (axis: 0 | 1): number =>
+    stride[axis] * (area[axis] - 1) + outputPadding[axis] + dilation[axis] * (kernel[axis] - 1) + 1;
   const around = (axis: 0 | 1): Pair => {
-    const total = stride[axis] * (area[axis] - 1) + outputPadding[axis] +
-      dilation[axis] * (kernel[axis] - 1) + 1 - wanted[axis];
-    if (total < 0) throw new Refusal(`is to write ${shown(wanted)}, more than it reaches`);
+    const total = Math.max(0, reach(axis) - wanted[axis]);
     const small = Math.floor(total / 2);
     return oddAtEnd ? [small, total - small] : [total - small, small];
   };
+  const missing = (axis: 0 | 1) => outputPadding[axis] + Math.max(0, wanted[axis] - reach(axis));
   const [top, bottom] = around(0), [left, right] = around(1);
-  return [top, left, bottom, right];
+  return { padding: [top, left, bottom, right], outputPadding: [missing(0), missing(1)] };
 }
 
-function transposedPadding(node: OnnxNode, shape: readonly number[], geometry: Transposed) {
+function aroundOf(node: OnnxNode, shape: readonly number[], geometry: Transposed): Around {
   const { attributes } = node;
   const automatic = attributes.string("auto_pad", "NOTSET");
   const upper = automatic !== "SAME_LOWER";
   if (attributes.has("output_shape")) {
     const wanted = pairOf(attributes.ints("output_shape").slice(-2), "an output shape", 1);
-    return croppedPadding(shape, geometry, wanted, automatic === "SAME_UPPER");
+    return croppedTo(shape, geometry, wanted, automatic === "SAME_UPPER");
   }
   if (automatic === "SAME_UPPER" || automatic === "SAME_LOWER") {
     const { stride } = geometry;
-    return croppedPadding(shape, geometry, [shape[2] * stride[0], shape[3] * stride[1]], upper);
+    return croppedTo(shape, geometry, [shape[2] * stride[0], shape[3] * stride[1]], upper);
   }
   const pads = automatic === "VALID" ? [0, 0, 0, 0] : attributes.ints("pads", [0, 0, 0, 0]);
   if (pads.length !== 4 || pads.some((pad) => !(Number.isInteger(pad) && pad >= 0))) {
     throw new Refusal(`has pads of ${shown(pads.slice(0, 8))}`);
   }
-  return [pads[0], pads[1], pads[2], pads[3]] as const;
+  const { outputPadding } = geometry;
+  return { padding: [pads[0], pads[1], pads[2], pads[3]], outputPadding };
 }
 
 /** ConvTranspose. */
@@ -79,7 +87,7 @@ export function importTransposedConvolution(importer: Importer, node: OnnxNode):
     weight: importer.parameter(weight),
     ...(bias === undefined ? {} : { bias: importer.parameter(bias) }),
     ...geometry,
-    padding: transposedPadding(node, x.shape, geometry),
+    ...aroundOf(node, x.shape, geometry),
     groups,
   });
 }
