@@ -33,7 +33,7 @@ describe("channels of zeros", () => {
 });
 
 describe("operators that converters of CoreML models write", () => {
-  const list = (name: string, values: readonly number[]) => ({ name, type: 6, floats: values });
+  const list = (name: string, values: number[]) => ({ name, type: 6, floats: values });
 
   it("scale pictures and move each of their channels", async () => {
     const scaler = node("ImageScaler", ["x"], "s", { scale: { float: 0.5 } });

@@ -2,7 +2,7 @@
 
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { folds } from "../../../src/formats/onnx/fold/fold.ts";
-import { IMPORTED_OPERATORS } from "../../../src/formats/onnx/import/table.ts";
+import { IMPORTED_OPERATORS } from "../../../src/formats/onnx/import/operators/table.ts";
 import {
   type AttributeProto,
   AttributeProtoSchema,

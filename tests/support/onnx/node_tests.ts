@@ -13,7 +13,7 @@ import { Attributes } from "../../../src/formats/onnx/read/attributes.ts";
 import { fold, folds } from "../../../src/formats/onnx/fold/fold.ts";
 import { allocator } from "../../../src/formats/onnx/fold/folding.ts";
 import { importModel } from "../../../src/formats/onnx/import/import.ts";
-import { IMPORTED_OPERATORS } from "../../../src/formats/onnx/import/table.ts";
+import { IMPORTED_OPERATORS } from "../../../src/formats/onnx/import/operators/table.ts";
 import {
   GraphProtoSchema,
   type ModelProto,

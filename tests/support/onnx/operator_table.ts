@@ -10,7 +10,10 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import process from "node:process";
 import { writeFileAtomic } from "../../../src/formats/atomic.ts";
 import { FOLDED_OPERATORS } from "../../../src/formats/onnx/fold/fold.ts";
-import { IMPORTED_OPERATORS, PARTIAL_OPERATORS } from "../../../src/formats/onnx/import/table.ts";
+import {
+  IMPORTED_OPERATORS,
+  PARTIAL_OPERATORS,
+} from "../../../src/formats/onnx/import/operators/table.ts";
 import { dataFolder } from "../data.ts";
 import { type NodeTestResult, runNodeTests } from "./node_tests.ts";
 

@@ -7,25 +7,11 @@
 
 import { elementCount } from "../../../tensor.ts";
 import { sliceRange } from "../fold/layout.ts";
-import type { FeatureValue } from "./features.ts";
+import type { Arrangement, FeatureValue, Part } from "./features.ts";
 import type { Importer } from "./importer.ts";
 
 /** Axes of a batch of the graph's values. */
 export const BATCH = 0, CHANNELS = 1, ROWS = 2, COLUMNS = 3;
-
-/** `extent` steps of `stride` along an axis of the graph's. */
-interface Part {
-  readonly axis: number;
-  readonly extent: number;
-  readonly stride: number;
-}
-
-/** For every axis of the file, its parts, the outermost first; parts of one step are left out. */
-export interface Arrangement {
-  readonly axes: readonly (readonly Part[])[];
-  /** Where the first element lies along the graph's axes. */
-  readonly start: readonly number[];
-}
 
 /** The same elements under another shape, or undefined where that cuts parts unevenly. */
 export function regrouped(

@@ -1,6 +1,6 @@
 /** Element-wise nodes, put off until it shows which activation or scaling they make together. */
 
-import { clipBounds } from "./activations.ts";
+import { clipBounds } from "./operators/activations.ts";
 import { affineOf } from "./affine.ts";
 import type { Importer } from "./importer.ts";
 import type { ConstantValue, FeatureValue } from "./features.ts";

@@ -1,6 +1,5 @@
 /** Values that need no more nodes: feature maps of the graph, and constants. */
 
-import type { Arrangement } from "./arrangement.ts";
 import type { HostArray } from "../read/array.ts";
 
 /**
@@ -19,6 +18,20 @@ export type View =
   | "rows"
   | "arranged"
   | "expanded";
+
+/** `extent` steps of `stride` along an axis of the graph's. */
+export interface Part {
+  readonly axis: number;
+  readonly extent: number;
+  readonly stride: number;
+}
+
+/** For every axis of the file, its parts, the outermost first; parts of one step are left out. */
+export interface Arrangement {
+  readonly axes: readonly (readonly Part[])[];
+  /** Where the first element lies along the graph's axes. */
+  readonly start: readonly number[];
+}
 
 /** A value computed from the model's input; `shape` is the file's and includes the batch. */
 export interface FeatureValue {

@@ -21,7 +21,7 @@ import { formOf, type ImportOptions, inputOf, type ModelInput } from "./input.ts
 import { lowered } from "./lower.ts";
 import { giveConstants, importNodes, type NodesRefused, requireSupported } from "./nodes.ts";
 import { composeNeighbours, neededLayers, neededParameters } from "./simplify.ts";
-import { importAlone } from "./table.ts";
+import { importAlone } from "./operators/table.ts";
 
 export type { ImportOptions } from "./input.ts";
 

@@ -13,7 +13,7 @@ import type { View } from "./features.ts";
 import { type Importer, OPEN_BATCH } from "./importer.ts";
 import type { ImportOptions } from "./input.ts";
 import { putOffMoment } from "./moments.ts";
-import { importAlone, isImported } from "./table.ts";
+import { importAlone, isImported } from "./operators/table.ts";
 
 /** Makes initializers and constant inputs known. */
 export function giveConstants(

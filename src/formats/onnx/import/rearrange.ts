@@ -4,7 +4,6 @@ import { axisOf, sliceRange } from "../fold/layout.ts";
 import type { OnnxNode } from "../read/reader.ts";
 import {
   arranged,
-  type Arrangement,
   arrangementOf,
   BATCH,
   CHANNELS,
@@ -17,7 +16,7 @@ import {
   taken,
   transposed,
 } from "./arrangement.ts";
-import type { FeatureValue } from "./features.ts";
+import type { Arrangement, FeatureValue } from "./features.ts";
 import type { Importer } from "./importer.ts";
 
 /** Blocks of more pixels no file gathers. */

@@ -1,16 +1,16 @@
 /** Import of sums, products, normalisation and of what does nothing at inference. */
 
-import { mapOfAll } from "../../../graph/operators/operator.ts";
-import { elementCount } from "../../../tensor.ts";
-import { axisOf } from "../fold/layout.ts";
-import { dtypeOf, Refusal, shown } from "../read/array.ts";
-import { shortest } from "../read/attributes.ts";
-import type { Importer } from "./importer.ts";
-import { CHANNELS, isAlong, sameArrangement } from "./arrangement.ts";
-import type { FeatureValue } from "./features.ts";
-import { affineOf, emitAffine } from "./affine.ts";
-import { normalisedAxis } from "./moments.ts";
-import type { OnnxNode } from "../read/reader.ts";
+import { mapOfAll } from "../../../../graph/operators/operator.ts";
+import { elementCount } from "../../../../tensor.ts";
+import { axisOf } from "../../fold/layout.ts";
+import { dtypeOf, Refusal, shown } from "../../read/array.ts";
+import { shortest } from "../../read/attributes.ts";
+import type { Importer } from "../importer.ts";
+import { CHANNELS, isAlong, sameArrangement } from "../arrangement.ts";
+import type { FeatureValue } from "../features.ts";
+import { affineOf, emitAffine } from "../affine.ts";
+import { normalisedAxis } from "../moments.ts";
+import type { OnnxNode } from "../../read/reader.ts";
 
 /** Relu. */
 export function importRelu(importer: Importer, node: OnnxNode): void {

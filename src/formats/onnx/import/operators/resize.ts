@@ -1,12 +1,12 @@
 /** Import of what grows and shrinks pictures: Resize, and Upsample before it. */
 
-import { RESIZE_COORDINATES, RESIZE_ROUNDINGS, type ResizeNode } from "../../../graph/graph.ts";
-import { quoted } from "../../bytes.ts";
-import { axisOf } from "../fold/layout.ts";
-import { listed, Refusal, shown } from "../read/array.ts";
-import type { OnnxNode } from "../read/reader.ts";
-import type { FeatureValue } from "./features.ts";
-import type { Importer } from "./importer.ts";
+import { RESIZE_COORDINATES, RESIZE_ROUNDINGS, type ResizeNode } from "../../../../graph/graph.ts";
+import { quoted } from "../../../bytes.ts";
+import { axisOf } from "../../fold/layout.ts";
+import { listed, Refusal, shown } from "../../read/array.ts";
+import type { OnnxNode } from "../../read/reader.ts";
+import type { FeatureValue } from "../features.ts";
+import type { Importer } from "../importer.ts";
 
 /** One of the words known for an attribute. */
 function wordOf<Word extends string>(node: OnnxNode, name: string, words: readonly Word[]): Word {

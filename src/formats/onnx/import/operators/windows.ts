@@ -1,15 +1,15 @@
 /** Import of what slides a window over pictures: convolution and pooling. */
 
-import type { Padding, Pair } from "../../../graph/graph.ts";
-import { windowExtent } from "../../../graph/operators/operator.ts";
-import { Refusal, shown } from "../read/array.ts";
-import { elementCount } from "../../../tensor.ts";
-import { emitAffine } from "./affine.ts";
-import type { FeatureValue } from "./features.ts";
+import type { Padding, Pair } from "../../../../graph/graph.ts";
+import { windowExtent } from "../../../../graph/operators/operator.ts";
+import { Refusal, shown } from "../../read/array.ts";
+import { elementCount } from "../../../../tensor.ts";
+import { emitAffine } from "../affine.ts";
+import type { FeatureValue } from "../features.ts";
 import { importChannelFilter } from "./channel_filter.ts";
-import { reducedAxes } from "./moments.ts";
-import type { Importer } from "./importer.ts";
-import type { OnnxNode } from "../read/reader.ts";
+import { reducedAxes } from "../moments.ts";
+import type { Importer } from "../importer.ts";
+import type { OnnxNode } from "../../read/reader.ts";
 
 /** Geometry of a window on pictures of [height, width], with what `auto_pad` stands for. */
 interface Geometry {

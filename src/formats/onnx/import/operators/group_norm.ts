@@ -1,9 +1,9 @@
 /** Import of instance and group norm. */
 
-import { Refusal, shown } from "../read/array.ts";
-import type { OnnxNode } from "../read/reader.ts";
-import type { ConstantValue, FeatureValue } from "./features.ts";
-import type { Importer } from "./importer.ts";
+import { Refusal, shown } from "../../read/array.ts";
+import type { OnnxNode } from "../../read/reader.ts";
+import type { ConstantValue, FeatureValue } from "../features.ts";
+import type { Importer } from "../importer.ts";
 
 /** Channels in groups: how many of each, and the value. */
 interface Grouped {

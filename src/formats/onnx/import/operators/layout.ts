@@ -1,20 +1,20 @@
 /** Import of what moves pixels and channels: Pad, Slice, Gather, Transpose. */
 
-import { PAD_FILLS, type Padding, type PadNode, type Pair } from "../../../graph/graph.ts";
-import { quoted } from "../../bytes.ts";
-import { listed, Refusal, shown } from "../read/array.ts";
-import { axisOf, broadcastShape, sliceRange } from "../fold/layout.ts";
+import { PAD_FILLS, type Padding, type PadNode, type Pair } from "../../../../graph/graph.ts";
+import { quoted } from "../../../bytes.ts";
+import { listed, Refusal, shown } from "../../read/array.ts";
+import { axisOf, broadcastShape, sliceRange } from "../../fold/layout.ts";
 import {
   emitSpaceToDepth,
   LARGEST_BLOCK,
   rearrangeGather,
   rearrangeSlice,
   rearrangeTranspose,
-} from "./rearrange.ts";
-import { reshape } from "./reshape.ts";
-import type { Importer } from "./importer.ts";
-import type { FeatureValue } from "./features.ts";
-import type { OnnxNode } from "../read/reader.ts";
+} from "../rearrange.ts";
+import { reshape } from "../reshape.ts";
+import type { Importer } from "../importer.ts";
+import type { FeatureValue } from "../features.ts";
+import type { OnnxNode } from "../../read/reader.ts";
 
 const countUp = (count: number): number[] => Array.from({ length: count }, (_, index) => index);
 

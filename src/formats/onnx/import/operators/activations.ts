@@ -1,12 +1,12 @@
 /** Import of activations and of what looks at all channels. */
 
-import type { ActivationKind } from "../../../graph/graph.ts";
-import { Refusal, shown } from "../read/array.ts";
-import { axisOf } from "../fold/layout.ts";
-import { emitLayerNorm } from "./moments.ts";
-import type { Importer } from "./importer.ts";
-import type { ConstantValue, FeatureValue } from "./features.ts";
-import type { OnnxNode } from "../read/reader.ts";
+import type { ActivationKind } from "../../../../graph/graph.ts";
+import { Refusal, shown } from "../../read/array.ts";
+import { axisOf } from "../../fold/layout.ts";
+import { emitLayerNorm } from "../moments.ts";
+import type { Importer } from "../importer.ts";
+import type { ConstantValue, FeatureValue } from "../features.ts";
+import type { OnnxNode } from "../../read/reader.ts";
 
 interface Form {
   readonly kind: ActivationKind;

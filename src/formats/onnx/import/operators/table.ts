@@ -1,8 +1,8 @@
 /** Which ONNX operators become part of a graph, and what imports them. */
 
-import { Refusal } from "../read/array.ts";
-import { ELEMENTWISE_OPERATORS } from "./expressions.ts";
-import { shapeOf } from "../fold/fold.ts";
+import { Refusal } from "../../read/array.ts";
+import { ELEMENTWISE_OPERATORS } from "../expressions.ts";
+import { shapeOf } from "../../fold/fold.ts";
 import * as activations from "./activations.ts";
 import * as elementwise from "./elementwise.ts";
 import * as groups from "./group_norm.ts";
@@ -10,12 +10,12 @@ import * as experimental from "./experimental.ts";
 import * as joins from "./joins.ts";
 import * as layout from "./layout.ts";
 import * as linear from "./linear.ts";
-import * as reshape from "./reshape.ts";
+import * as reshape from "../reshape.ts";
 import * as resize from "./resize.ts";
 import { importTransposedConvolution } from "./transposed.ts";
 import * as windows from "./windows.ts";
-import type { Importer } from "./importer.ts";
-import type { OnnxNode } from "../read/reader.ts";
+import type { Importer } from "../importer.ts";
+import type { OnnxNode } from "../../read/reader.ts";
 
 type ImportNode = (importer: Importer, node: OnnxNode) => void;
 

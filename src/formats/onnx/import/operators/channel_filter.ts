@@ -1,10 +1,10 @@
 /** Import of convolutions of one axis, where that is the channels of single cells. */
 
-import { elementCount } from "../../../tensor.ts";
-import { Refusal, shown } from "../read/array.ts";
-import type { OnnxNode } from "../read/reader.ts";
-import type { ConstantValue } from "./features.ts";
-import type { Importer } from "./importer.ts";
+import { elementCount } from "../../../../tensor.ts";
+import { Refusal, shown } from "../../read/array.ts";
+import type { OnnxNode } from "../../read/reader.ts";
+import type { ConstantValue } from "../features.ts";
+import type { Importer } from "../importer.ts";
 
 /** Zeros before and after, as many as taps but one, so that there is an answer for each channel. */
 function paddingOf({ attributes }: OnnxNode, taps: number): readonly [number, number] {

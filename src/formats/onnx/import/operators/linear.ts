@@ -1,10 +1,10 @@
 /** Import of linear layers. */
 
-import type { Tensor } from "../../../tensor.ts";
-import { type HostArray, Refusal, shown } from "../read/array.ts";
-import type { Importer } from "./importer.ts";
-import type { ConstantValue, FeatureValue } from "./features.ts";
-import type { OnnxNode } from "../read/reader.ts";
+import type { Tensor } from "../../../../tensor.ts";
+import { type HostArray, Refusal, shown } from "../../read/array.ts";
+import type { Importer } from "../importer.ts";
+import type { ConstantValue, FeatureValue } from "../features.ts";
+import type { OnnxNode } from "../../read/reader.ts";
 
 /** [rows, columns] -> [columns, rows], times a factor. */
 function transposed({ shape: [rows, columns], data }: HostArray, factor: number): Tensor {

@@ -3,11 +3,11 @@
  * CoreML models still write.
  */
 
-import { Refusal } from "../read/array.ts";
-import type { OnnxNode } from "../read/reader.ts";
-import { emitAffine } from "./affine.ts";
-import type { FeatureValue } from "./features.ts";
-import type { Importer } from "./importer.ts";
+import { Refusal } from "../../read/array.ts";
+import type { OnnxNode } from "../../read/reader.ts";
+import { emitAffine } from "../affine.ts";
+import type { FeatureValue } from "../features.ts";
+import type { Importer } from "../importer.ts";
 
 /** scale * x + offset, each one number or one a channel. */
 function scaled(

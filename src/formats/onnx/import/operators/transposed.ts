@@ -1,9 +1,9 @@
 /** Import of transposed convolutions. */
 
-import type { Padding, Pair } from "../../../graph/graph.ts";
-import { Refusal, shown } from "../read/array.ts";
-import type { OnnxNode } from "../read/reader.ts";
-import type { Importer } from "./importer.ts";
+import type { Padding, Pair } from "../../../../graph/graph.ts";
+import { Refusal, shown } from "../../read/array.ts";
+import type { OnnxNode } from "../../read/reader.ts";
+import type { Importer } from "../importer.ts";
 
 interface Transposed {
   readonly kernel: Pair;

@@ -1,12 +1,12 @@
 /** Import of what joins and splits channels: Concat and Split. */
 
-import { axisOf } from "../fold/layout.ts";
-import { Refusal, shown } from "../read/array.ts";
-import type { OnnxNode } from "../read/reader.ts";
-import { emitAffine } from "./affine.ts";
-import type { FeatureValue } from "./features.ts";
-import type { Importer } from "./importer.ts";
-import type { Affine } from "./pending.ts";
+import { axisOf } from "../../fold/layout.ts";
+import { Refusal, shown } from "../../read/array.ts";
+import type { OnnxNode } from "../../read/reader.ts";
+import { emitAffine } from "../affine.ts";
+import type { FeatureValue } from "../features.ts";
+import type { Importer } from "../importer.ts";
+import type { Affine } from "../pending.ts";
 
 /** Channels of one value, each perhaps scaled and moved. */
 interface Selection {
