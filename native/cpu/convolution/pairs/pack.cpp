@@ -1,7 +1,9 @@
 #include "cpu/convolution/pairs/pack.h"
 
 #include <algorithm>
-#include <cmath>
+#include <array>
+#include <bit>
+#include <limits>
 #include <utility>
 
 namespace secateur::pairs {
@@ -22,47 +24,63 @@ class Pack final : public Kernel {
     std::byte* const packed = static_cast<std::byte*>(slice.outputs[0]);
     uint16_t* const values = reinterpret_cast<uint16_t*>(packed);
     float* const scales = reinterpret_cast<float*>(packed + form_.scales_offset());
-    std::fill_n(values, form_.panels() * form_.panel(), uint16_t{0});
-    std::fill_n(scales, form_.panels() * kLanes, 0.0f);
-    for (int64_t output = 0; output < form_.outputs(); ++output) {
-      uint16_t* const to =
-          values + output / kLanes * form_.panel() + output % kLanes * 2;
-      const float* const from = weights + output * step_;
+    for (int64_t first = 0; first < form_.outputs(); first += kLanes) {
+      const Panel panel{weights + first * step_, std::min(kLanes, form_.outputs() - first)};
+      uint16_t* const to = values + first / kLanes * form_.panel();
       if (form_.product == Product::bf16) {
-        pack(from, to, [](float weight) { return to_bfloat16(weight).bits; });
+        std::fill_n(scales + first, kLanes, 1.0f);
+        pack(panel, to, [](float weight, int64_t) { return to_bfloat16(weight).bits; });
         continue;
       }
-      const float most = largest(from);
-      if (!std::isfinite(most)) {
-        scales[output] = std::nanf("");  // shows in everything that they make
-        continue;
-      }
-      if (most < kLeastScaled) continue;
-      scales[output] = most / float{kLargestWeight};
-      const float factor = float{kLargestWeight} / most;
-      pack(from, to, [factor](float weight) {
-        return static_cast<uint16_t>(static_cast<int32_t>(std::nearbyint(weight * factor)));
-      });
+      const std::array<float, kLanes> factors = factors_of(panel, scales + first);
+      pack(panel, to, [&](float weight, int64_t lane) { return rounded(weight * factors[lane]); });
     }
   }
 
  private:
-  float largest(const float* from) const {
-    float most = 0;
+  // Up to kLanes outputs, which are packed side by side: what they read may share lines of the cache.
+  struct Panel {
+    const float* weights;
+    int64_t outputs;
+  };
+
+  // The integer in the lower bits of a sum with 1.5 * 2^23.
+  static uint16_t rounded(float value) {
+    return static_cast<uint16_t>(std::bit_cast<uint32_t>(value + 12582912.0f));
+  }
+
+  // What each output's weights are multiplied by, and its scales.
+  std::array<float, kLanes> factors_of(const Panel& panel, float* scales) const {
+    constexpr uint32_t kMagnitude = 0x7fffffff, kInfinity = 0x7f800000;
+    std::array<uint32_t, kLanes> largest{};
     for (const int64_t offset : offsets_) {
-      if (offset < 0) continue;
-      const float magnitude = std::fabs(from[offset]);
-      if (!(magnitude <= most)) most = magnitude;  // keeps a NaN
-      if (std::isnan(most)) break;
+      for (int64_t lane = 0; lane < panel.outputs && offset >= 0; ++lane) {
+        const auto bits = std::bit_cast<uint32_t>(panel.weights[lane * step_ + offset]);
+        largest[lane] = std::max(largest[lane], bits & kMagnitude);
+      }
     }
-    return most;
+    std::array<float, kLanes> factors{};
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      const float most = std::bit_cast<float>(largest[lane]);
+      // What is no number shows in everything that these weights make.
+      scales[lane] = largest[lane] >= kInfinity ? std::numeric_limits<float>::quiet_NaN() : 0;
+      if (largest[lane] >= kInfinity || most < kLeastScaled) continue;
+      scales[lane] = most / float{kLargestWeight};
+      factors[lane] = float{kLargestWeight} / most;
+    }
+    return factors;
   }
 
   template <class Value>
-  void pack(const float* from, uint16_t* to, const Value& value) const {
+  void pack(const Panel& panel, uint16_t* to, const Value& value) const {
     for (size_t i = 0; i < offsets_.size(); i += 2, to += 2 * kLanes) {
-      to[0] = value(from[offsets_[i]]);
-      if (offsets_[i + 1] >= 0) to[1] = value(from[offsets_[i + 1]]);
+      std::fill_n(to, 2 * kLanes, uint16_t{0});
+      for (size_t half = 0; half < 2; ++half) {
+        const int64_t offset = offsets_[i + half];
+        for (int64_t lane = 0; lane < panel.outputs && offset >= 0; ++lane) {
+          to[2 * lane + half] = value(panel.weights[lane * step_ + offset], lane);
+        }
+      }
     }
   }
 
