@@ -11,6 +11,7 @@ import { BATCH_OPTIONS } from "./commands/options/batch.ts";
 import { CACHE_OPTIONS } from "./commands/options/cache.ts";
 import { EVALUATE_OPTIONS, INSPECT_OPTIONS, PROFILE_OPTIONS } from "./commands/options/model.ts";
 import { PRUNE_OPTIONS } from "./commands/options/prune.ts";
+import { WORKER_OPTIONS } from "./commands/options/worker.ts";
 import { JSON_OPTION } from "./commands/options/shared.ts";
 import { REPORT_OPTIONS } from "./commands/options/report.ts";
 import { TRAIN_OPTIONS } from "./commands/options/train.ts";
@@ -68,6 +69,11 @@ const ACTIONS: Readonly<
     about: "time a model's layers at every width, for budgets in time",
     table: PROFILE_OPTIONS,
     load: async () => (await import("./commands/profile.ts")).runProfile,
+  },
+  worker: {
+    about: "run jobs of a queue that batch --queue fills",
+    table: WORKER_OPTIONS,
+    load: async () => (await import("./commands/worker.ts")).runWorker,
   },
   report: {
     about: "many runs on one page, with CSV and JSON beside it",

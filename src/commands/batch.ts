@@ -9,7 +9,7 @@ import { exampleJobs } from "../batch/file/example.ts";
 import { type Job, type JobFile, JobFileError, readJobs } from "../batch/file/jobs.ts";
 import { SHARED_STAGES, sharedCounts, sharingOf } from "../batch/file/sharing.ts";
 import { AXES } from "../batch/file/schema.ts";
-import { capacityOf } from "../batch/run/capacity.ts";
+import { capacityOf, MemoryWatch } from "../batch/run/capacity.ts";
 import { JobDigests } from "../batch/run/identity.ts";
 import { runJobProcess } from "../batch/run/job_process.ts";
 import { Ledger, type LedgerRow } from "../batch/run/ledger.ts";
@@ -22,12 +22,14 @@ import { stageName } from "../report/tables.ts";
 import { parseRun } from "../report/runs/read.ts";
 import { RUNS_FILES, writeRuns } from "../report/runs/write.ts";
 import { BATCH_OPTIONS } from "./options/batch.ts";
-import { parseOptions } from "./options/parse.ts";
+import { type OptionValues, parseOptions } from "./options/parse.ts";
 import { type Console, openConsole } from "./terminal/console.ts";
 import { endText, JobBoard, JobEvents } from "./terminal/job_board.ts";
 import { duration } from "./terminal/meter.ts";
 import { OutputFolder } from "./terminal/output.ts";
 import { standardError, standardOutput } from "./terminal/streams.ts";
+
+type BatchValues = OptionValues<typeof BATCH_OPTIONS>;
 
 const LEDGER = "ledger.sqlite";
 const DEFAULT_FILE = "jobs.yaml";
@@ -139,7 +141,7 @@ async function entered(
 async function runJobs(
   file: JobFile,
   out: string,
-  { atOnce, json }: { readonly atOnce?: number | undefined; readonly json: boolean },
+  { atOnce, json, queue: address }: Pick<BatchValues, "atOnce" | "json" | "queue">,
   console: Console,
   signal: AbortSignal,
 ): Promise<number> {
@@ -150,14 +152,18 @@ async function runJobs(
   const rows = () => jobs.map(({ digest }) => ledger.row(digest)!);
   const finished = rows().filter(({ state }) => state === "done").length;
   if (finished > 0) console.stage("Taken from before", `${finished} of ${jobs.length} jobs`);
-  const capacity = capacityOf(jobs.length - finished, atOnce);
+  await using queue = address === undefined ? undefined : await openQueue(address);
+  const capacity = queue === undefined
+    ? capacityOf(jobs.length - finished, atOnce)
+    : { atOnce: Infinity };
   const board = new JobBoard(standardError, { out: shown(out), total: jobs.length, finished });
   const started = performance.now();
   try {
     await new Scheduler(jobs, {
       ...{ ledger, out, capacity, signal },
       folder: file.folder,
-      run: runJobProcess,
+      run: queue?.run ?? runJobProcess,
+      ...(queue === undefined ? {} : { memory: new MemoryWatch(() => Infinity) }),
       watcher: json ? new JobEvents(standardOutput, out) : board,
     }).run();
   } finally {
@@ -166,6 +172,12 @@ async function runJobs(
   const seconds = (performance.now() - started) / 1000;
   await writePage(rows(), out);
   return finish(rows(), out, seconds, console, signal);
+}
+
+/** Imported where it is asked for: other batches need none of it. */
+async function openQueue(address: string) {
+  const { JobQueue } = await import("../batch/queue/job_queue.ts");
+  return await JobQueue.open(address);
 }
 
 /** One page over all jobs that are done. */

@@ -135,13 +135,12 @@ describe("a batch", () => {
     const again = open(jobs, out);
     // Of the others nothing is there: their files are gone.
     expect(again.states()).toEqual(["waiting", "waiting", "waiting"]);
-    const given: string[] = [];
-    await again.run((args) => {
-      given.push(args.join(" "));
+    let begun = 0;
+    await again.run(() => {
+      begun++;
       return Promise.resolve(DONE);
     });
-    expect(given).toHaveLength(3);
-    for (const args of given) expect(args).toMatch(/ --resume$/);
+    expect([begun, again.ledger.row(jobs[0].digest)!.attempts]).toEqual([3, 2]);
     expect(again.ledger.row(jobs[0].digest)!.error).toBeUndefined();
   });
 

@@ -39,7 +39,7 @@ function taskArguments(task: string): string[] {
 }
 
 /** Commands whose tasks have permissions of their own; the others have those of evaluate. */
-const OWN_TASKS = ["profile", "batch", "cache", "report"];
+const OWN_TASKS = ["profile", "batch", "worker", "cache", "report"];
 
 /** Runs a command line, such as ["evaluate", "--json"], to its end. */
 export function runCommand(args: readonly string[], options: RunOptions): Promise<Finished> {

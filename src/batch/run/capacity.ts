@@ -9,8 +9,8 @@ const MOST_AT_ONCE = 16;
 
 export interface Capacity {
   readonly atOnce: number;
-  /** Of each job. */
-  readonly threads: number;
+  /** Of each job; left out, whoever runs it decides. */
+  readonly threads?: number;
 }
 
 /** Jobs at once and threads each, for so many processors; results depend on neither. */
@@ -18,7 +18,7 @@ export function capacityOf(
   jobs: number,
   asked: number | undefined,
   processors: number = availableParallelism(),
-): Capacity {
+): Required<Capacity> {
   const atOnce = Math.max(1, Math.min(asked ?? Math.min(processors, MOST_AT_ONCE), jobs));
   return { atOnce, threads: Math.max(1, Math.floor(processors / atOnce)) };
 }

@@ -4,8 +4,8 @@
  */
 
 import { spawn } from "node:child_process";
-import { createWriteStream, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { createWriteStream, existsSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
 import { STARTER_PIPE } from "../../commands/terminal/starter.ts";
@@ -19,12 +19,14 @@ export interface JobEnd {
   readonly outcome?: JobOutcome;
   /** The last thing it said, where it failed. */
   readonly error?: string;
+  /** It failed since its process was ended from outside, so that another try may do better. */
+  readonly killed?: boolean;
 }
 
 export interface JobProcessOptions {
   /** Folder that relative paths start from. */
   readonly cwd: string;
-  /** File that takes what the process says. */
+  /** File that takes what the process says; in the job's folder. */
   readonly log: string;
   readonly signal: AbortSignal;
   readonly onStage: (stage: string, detail: string | undefined) => void;
@@ -76,14 +78,18 @@ export function outcomeOf({ cost, written, accuracy }: Results, memory: number):
 /** Exit code of a run that was asked to stop. */
 const INTERRUPTED = 130;
 
-/** Runs a job to its end. Never rejects: what goes wrong is how the job ended. */
+/**
+ * Runs a job to its end, or goes on with one that was begun. Never rejects: what goes wrong is how the
+ * job ended.
+ */
 export function runJobProcess(
   args: readonly string[],
   { cwd, log, signal, onStage, onProgress, onMemory }: JobProcessOptions,
 ): Promise<JobEnd> {
   const { INIT_CWD: _typed, npm_command: _npx, ...environment } = process.env;
   const [program, ...own] = pruneProgram();
-  const child = spawn(program, [...own, "prune", ...args, "--json"], {
+  const resume = existsSync(join(dirname(log), "run", "run.json")) ? ["--resume"] : [];
+  const child = spawn(program, [...own, "prune", ...args, ...resume, "--json"], {
     cwd,
     env: { ...environment, [STARTER_PIPE]: "stdin", NO_COLOR: "1" },
     // Standard input is never written to: its end tells the job that this process has ended.
@@ -91,7 +97,7 @@ export function runJobProcess(
   });
   const file = createWriteStream(log, { flags: "a" });
   const note = (text: string) => file.write(`${new Date().toISOString()} ${text}\n`);
-  note(`secateur prune ${args.join(" ")}`);
+  note(`secateur prune ${[...args, ...resume].join(" ")}`);
   let memory = 0, last = "", outcome: JobOutcome | undefined;
   const take = (event: Event) => {
     if (event.event === "progress") onProgress(event);
@@ -132,6 +138,7 @@ export function runJobProcess(
       end({
         kind: "failed",
         error: last === "" || killed ? `${how}${last && `, after: ${last}`}` : last,
+        ...(killed ? { killed: true } : {}),
       });
     });
   });

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { makeFolder } from "../../formats/atomic.ts";
 import type { Progress } from "../../progress.ts";
 import type { Job } from "../file/jobs.ts";
-import { CHOOSING, type Sharing, sharingOf } from "../file/sharing.ts";
+import { CHOOSING, sharingOf } from "../file/sharing.ts";
 import { type Capacity, MemoryWatch } from "./capacity.ts";
 import type { JobEnd, JobProcessOptions } from "./job_process.ts";
 import type { Ledger, LedgerRow } from "./ledger.ts";
@@ -51,11 +51,17 @@ export const JOB_LOG = "job.log";
 
 /** A job at work. */
 interface Running {
-  readonly entered: EnteredJob;
-  readonly sharing: Sharing;
+  /** What its widths depend on. */
+  readonly choosing: readonly string[];
   /** It is behind the choice of widths, or has failed to come to it. */
   chosen: boolean;
   memory: number;
+}
+
+/** What a job's widths depend on, in the stages that other jobs may need as well. */
+function choosingOf({ job }: EnteredJob): string[] {
+  const sharing = sharingOf(job);
+  return CHOOSING.map((stage) => sharing[stage]).filter((key) => key !== undefined);
 }
 
 /** Stages that a job begins once widths are chosen. */
@@ -65,6 +71,7 @@ export class Scheduler {
   readonly #options: BatchOptions;
   readonly #memory: MemoryWatch;
   readonly #waiting: EnteredJob[];
+  readonly #choosing: ReadonlyMap<EnteredJob, readonly string[]>;
   readonly #running = new Map<string, Running>();
   /** Resolves whenever a job ends or comes behind the choice of its widths. */
   #changed = Promise.withResolvers<void>();
@@ -72,6 +79,7 @@ export class Scheduler {
   constructor(jobs: readonly EnteredJob[], options: BatchOptions) {
     this.#options = options;
     this.#memory = options.memory ?? new MemoryWatch();
+    this.#choosing = new Map(jobs.map((entered) => [entered, choosingOf(entered)]));
     this.#waiting = jobs.filter(({ digest }) => this.#row(digest).state !== "done");
   }
 
@@ -105,18 +113,11 @@ export class Scheduler {
     }
     const running = [...this.#running.values()];
     if (!this.#memory.fits(running.map(({ memory }) => memory))) return undefined;
-    const index = this.#waiting.findIndex((entered) => !this.#isInTheMaking(entered));
-    return index < 0 ? undefined : this.#waiting.splice(index, 1)[0];
-  }
-
-  /** Whether a running job is making what this one needs before its widths can be chosen. */
-  #isInTheMaking({ job }: EnteredJob): boolean {
-    const wanted = sharingOf(job);
-    return [...this.#running.values()].some(({ chosen, sharing }) =>
-      !chosen && CHOOSING.some((stage) => {
-        return wanted[stage] !== undefined && wanted[stage] === sharing[stage];
-      })
+    const making = new Set(running.flatMap(({ chosen, choosing }) => chosen ? [] : choosing));
+    const index = this.#waiting.findIndex((entered) =>
+      !this.#choosing.get(entered)!.some((key) => making.has(key))
     );
+    return index < 0 ? undefined : this.#waiting.splice(index, 1)[0];
   }
 
   #signalChange(): void {
@@ -126,16 +127,16 @@ export class Scheduler {
   async #job(entered: EnteredJob): Promise<void> {
     const { digest, job } = entered;
     const { ledger, watcher, out, run, folder, signal } = this.#options;
-    const running: Running = { entered, sharing: sharingOf(job), chosen: false, memory: 0 };
+    const choosing = this.#choosing.get(entered)!;
+    const running: Running = { choosing, chosen: false, memory: 0 };
     this.#running.set(digest, running);
-    const { attempts } = this.#row(digest);
     ledger.begin(digest);
     const row = this.#row(digest);
     watcher.began(row);
     const started = performance.now();
     const place = join(out, row.folder);
     await makeFolder(place);
-    const end = await run(this.#arguments(job, place, attempts > 0), {
+    const end = await run(this.#arguments(job, place), {
       cwd: folder,
       log: join(place, JOB_LOG),
       signal,
@@ -157,13 +158,14 @@ export class Scheduler {
     this.#signalChange();
   }
 
-  #arguments({ arguments: own, options }: Job, place: string, resume: boolean): string[] {
+  #arguments({ arguments: own, options }: Job, place: string): string[] {
     const { threads } = this.#options.capacity;
     return [
       ...own,
-      ...(options.threads === undefined ? ["--threads", String(threads)] : []),
+      ...(options.threads !== undefined || threads === undefined
+        ? []
+        : ["--threads", String(threads)]),
       ...["--out", place],
-      ...(resume ? ["--resume"] : []),
     ];
   }
 

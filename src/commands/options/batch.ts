@@ -2,6 +2,7 @@
 
 import { flag, text, whole } from "./values.ts";
 import { JSON_OPTION } from "./shared.ts";
+import { QUEUE_OPTION } from "./worker.ts";
 
 export const BATCH_OPTIONS = {
   dryRun: { schema: flag(), help: "show the jobs and what they share; run nothing" },
@@ -16,5 +17,6 @@ export const BATCH_OPTIONS = {
     value: "folder",
     help: "where everything is written (default: as the file says, or its name and -results)",
   },
+  ...QUEUE_OPTION,
   ...JSON_OPTION,
 } as const;
