@@ -227,9 +227,10 @@ __device__ __forceinline__ void finish_tile(const Arguments& a, const Tiles<kCol
   }
 }
 
-// blocks: tiles of pixels, tiles of channels, groups.
+// blocks: tiles of pixels, tiles of channels, groups. Two blocks a multiprocessor leave a thread the 255
+// registers there are: sums and split factors want more than the 128 that a compiler may stop at.
 template <class Products, int kColumns>
-__global__ void __launch_bounds__(kTensorThreads) tensor_kernel(Arguments a) {
+__global__ void __launch_bounds__(kTensorThreads, 2) tensor_kernel(Arguments a) {
   auto& tiles = shared<Tiles<kColumns>>();
   Sender<Products, kColumns> sender(a);
   WarpSums<Products, kColumns> sums;
