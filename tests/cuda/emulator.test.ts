@@ -53,6 +53,27 @@ describe.skipIf(missing !== undefined)(`the emulator${missing ? `: ${missing}` :
     }
   });
 
+  it("multiplies matrices as tensor cores do, from rows and from columns", () => {
+    // left[row][k] = row + 2k, right[k][column] = column - k.
+    const product = (row: number, column: number) =>
+      Array.from({ length: 16 }, (_, k) => (row + 2 * k) * (column - k)).reduce((a, b) => a + b);
+    const expected = Array.from({ length: 32 }, (_, lane) => {
+      const row = Math.floor(lane / 4), column = lane % 4 * 2;
+      return product(row, column) + 0.5 + 1000 * product(row + 8, column + 1);
+    });
+    for (const found of numbers(folder(), "multiply")) {
+      found.slice(0, 32).forEach((value, i) => expect(value / expected[i]).toBeCloseTo(1, 6));
+    }
+  });
+
+  it("lets copies arrive when they are waited for, and no sooner", () => {
+    const expected = count.map((i) => i >= 8 && i < 12 ? 0 : i);
+    for (const found of numbers(folder(), "copy")) expect(found).toEqual(expected);
+    for (const found of numbers(folder(), "copy without waiting")) {
+      expect(found.every(Number.isNaN)).toBe(true);
+    }
+  });
+
   it("shows a missing barrier, before or after shared memory is read", () => {
     for (const name of ["reverse without barrier", "shift twice without barrier"]) {
       const [forward, backward, random] = numbers(folder(), name);
@@ -76,6 +97,10 @@ describe.skipIf(missing !== undefined)(`the emulator${missing ? `: ${missing}` :
     ["write beyond shared memory", "a kernel wrote beyond its shared memory"],
     ["leave a warp", "a warp waits for a lane that has ended or never was"],
     ["meet in different operations", "lanes of a warp met in different operations"],
+    [
+      "copy from between vectors",
+      "a kernel used an address that is not aligned for the access",
+    ],
     ["wait for ever", "threads wait for others that never come"],
   ])("ends a grid with a reason: %s", (name, reason) => {
     for (const order of ORDERS) {

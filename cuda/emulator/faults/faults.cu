@@ -11,12 +11,14 @@
 #include <map>
 #include <string>
 
+#include "bfloat16.h"
 #include "device/block.h"
+#include "device/copy.h"
+#include "device/matrix.h"
 
 namespace {
 
-using secateur::cuda::kWholeWarp;
-using secateur::cuda::shared;
+using namespace secateur::cuda;
 
 constexpr int kThreads = 48;
 
@@ -87,8 +89,47 @@ __global__ void lanes(const float* x, float* y) {
   y[i] = 10000 * down + 100 * crossed + first + (odd == (0xaaaaaaaau & mask) ? 0.5f : 0);
 }
 
+struct alignas(16) Copied {
+  float numbers[kThreads];
+};
+
+// Copies a vector of its own into shared memory, and reads it before or after it waited.
+__global__ void copy(const float* x, float* y, bool wait, int shift) {
+  Copied& row = shared<Copied>();
+  const unsigned i = threadIdx.x;
+  if (i % 4 == 0) queue_copy(&row.numbers[i], x + i + shift, i != 8);
+  close_copies();
+  if (wait) wait_for_copies<0>();
+  __syncthreads();
+  y[i] = row.numbers[i];
+}
+
+// [16, 16] * [16, 8] of numbers by row and column, of which the left side is transposed where it lies.
+__global__ void multiply(const float*, float* y) {
+  struct alignas(16) Factors {
+    secateur::bfloat16 left[16][16], right[8][16];
+  };
+  Factors& factors = shared<Factors>();
+  const int lane = static_cast<int>(threadIdx.x);
+  if (lane < 16) {
+    for (int i = 0; i < 16; ++i) {
+      factors.left[i][lane] = secateur::to_bfloat16(static_cast<float>(lane + 2 * i));
+      if (i < 8) factors.right[i][lane] = secateur::to_bfloat16(static_cast<float>(i - lane));
+    }
+  }
+  __syncthreads();
+  if (lane >= 32) return;
+  uint32_t left[4], right[4];
+  float sums[4] = {0.5f, 0, 0, 0};
+  load_transposed(left, &factors.left[lane / 16 * 8 + lane % 8][lane / 8 % 2 * 8]);
+  load_matrices(right, &factors.right[lane % 8][lane / 8 % 2 * 8]);
+  add_product_bf16(sums, left, right);
+  y[lane] = sums[0] + 1000 * sums[3];
+}
+
 struct Fault {
   std::function<cudaError_t(const cudaLaunchConfig_t&, const float*, float*)> run;
+  size_t shared_bytes = sizeof(Row);
 };
 
 template <class... Parameters, class... More>
@@ -111,6 +152,10 @@ const std::map<std::string, Fault>& faults() {
       {"meet in different operations", with(meet_in_different_operations)},
       {"wait for ever", with(wait_for_ever)},
       {"lanes", with(lanes)},
+      {"copy", with(copy, true, 0)},
+      {"copy without waiting", with(copy, false, 0)},
+      {"copy from between vectors", with(copy, true, 1)},
+      {"multiply", {with(multiply).run, 24 * 16 * 2}},
   };
   return all;
 }
@@ -130,7 +175,7 @@ int main(int count, char** arguments) {
   cudaLaunchConfig_t config{};
   config.gridDim = {1};
   config.blockDim = {kThreads};
-  config.dynamicSmemBytes = sizeof(Row);
+  config.dynamicSmemBytes = found->second.shared_bytes;
   const cudaError_t status =
       found->second.run(config, static_cast<float*>(x), static_cast<float*>(y));
   if (status != cudaSuccess) {
