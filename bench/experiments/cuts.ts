@@ -192,11 +192,11 @@ async function trained(network: Graph, arm: string, seed: number): Promise<Figur
     onEpoch: ({ epoch, loss, validation, seconds }) =>
       console.error(
         `${arm} seed ${seed} epoch ${epoch}: loss ${loss.toFixed(4)}, test ` +
-          `${percent(validation!.top1)}, ${seconds.toFixed(0)} s`,
+          `${percent(validation!.top1!)}, ${seconds.toFixed(0)} s`,
       ),
   });
   await rm(checkpoint, { force: true });
-  return history.map(({ validation }) => ({ loss: validation!.loss, top1: validation!.top1 }));
+  return history.map(({ validation }) => ({ loss: validation!.loss, top1: validation!.top1! }));
 }
 
 async function rowOf(arm: string, seed: number): Promise<Row> {

@@ -130,7 +130,7 @@ async function runOf(start: Graph, seed: number, dtype: DType): Promise<Run> {
   return {
     seed,
     dtype,
-    perEpoch: history.map(({ loss, validation }) => ({ loss, heldOut: validation!.top1 })),
+    perEpoch: history.map(({ loss, validation }) => ({ loss, heldOut: validation!.top1! })),
     seconds: history.reduce((sum, epoch) => sum + epoch.seconds, 0),
     inF32,
     inOwn: dtype === "f32" ? inF32 : await measure(last, dtype),

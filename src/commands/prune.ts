@@ -32,7 +32,8 @@ import type { Report } from "../report/report.ts";
 import { reportTable } from "../report/table.ts";
 import { stageName } from "../report/tables.ts";
 import { epochText } from "../report/training.ts";
-import { requireFit } from "../training/evaluate.ts";
+import type { ObjectiveName } from "../objectives/objective.ts";
+import { requireFit, requirePictures } from "../training/evaluate.ts";
 import { type Console, openConsole } from "./terminal/console.ts";
 import { forecast } from "./terminal/meter.ts";
 import { fitOf, graphOf, type ModelSource, readSource } from "./inputs/model.ts";
@@ -42,12 +43,19 @@ import { OutputFolder, warnOfNothing } from "./terminal/output.ts";
 import { openDevice } from "./inputs/device.ts";
 import { planInput } from "./inputs/input_plan.ts";
 import { contractOf, isEmbedded, openParts, specOf } from "./inputs/pictures.ts";
-import { CACHE_OPTION, EXPORT_OPTIONS, FORCE_OPTION, pruneOptions } from "./options/prune.ts";
+import {
+  CACHE_OPTION,
+  EXPORT_OPTIONS,
+  FORCE_OPTION,
+  OBJECTIVE_OPTION,
+  pruneOptions,
+} from "./options/prune.ts";
 import { DATA_OPTIONS, DEVICE_OPTION, JSON_OPTION, MODEL_OPTIONS } from "./options/shared.ts";
 
 const SOURCE_TABLE = {
   ...MODEL_OPTIONS,
   ...DATA_OPTIONS,
+  ...OBJECTIVE_OPTION,
   ...EXPORT_OPTIONS,
   ...FORCE_OPTION,
   ...CACHE_OPTION,
@@ -66,7 +74,8 @@ export async function runPrune(
   const started = new Date().toISOString();
   const values = parseOptions(SOURCE_TABLE, raw);
   const embedded = isEmbedded(values);
-  const asked = pruneOptions(raw, embedded);
+  const objective = objectiveOf(values);
+  const asked = withObjective(pruneOptions(raw, embedded), objective);
   const console = openConsole(values.json);
   const run = { signal, onProgress: console.progress.bind(console) };
   try {
@@ -79,7 +88,9 @@ export async function runPrune(
     const { input, source, contract, skipped } = await load(values, options, console, run);
     await requirePossible(input.graph, options);
     if (options.resume) warnOfNothing(join(options.out, "run", "run.json"), console);
-    await requirePlausible(input, options, values.force, console, run);
+    if (objective === "classify") {
+      await requirePlausible(input, options, values.force, console, run);
+    }
     const pruned = await pruneUntilStopped(input, options, {
       ...run,
       ...(values.cache ? { artefacts: new Artefacts() } : {}),
@@ -114,6 +125,43 @@ export async function runPrune(
   } finally {
     console.close();
   }
+}
+
+const isWithoutClasses = ({ data }: SourceValues): boolean =>
+  data?.startsWith("pictures:") ?? false;
+
+/** As asked, or as the data has it. Throws "option-invalid" for classes where there are none. */
+function objectiveOf(values: SourceValues): ObjectiveName {
+  const without = isWithoutClasses(values);
+  const { objective = without ? "match" : "classify", data } = values;
+  if (objective === "match" || !without) return objective;
+  throw new SecateurError(
+    "option-invalid",
+    `Expected pictures with classes for --objective classify, such as imagefolder:FOLDER, got --data ` +
+      `${data}, which has none: leave --objective out, or give match.`,
+  );
+}
+
+/** Throws "option-invalid" for what needs labels where there are none. */
+function withObjective(options: PruneOptions, objective: ObjectiveName): PruneOptions {
+  if (objective === "classify") return options;
+  const { criterion, worth, distill, smoothing, mixup, cutmix } = options;
+  const needing = [
+    ...(/taylor/.test(criterion) ? [`--criterion ${criterion}`] : []),
+    ...(worth === "compensated" ? [] : [`--worth ${worth}`]),
+    ...(distill > 0 ? ["--distill"] : []),
+    ...(smoothing > 0 ? ["--smoothing"] : []),
+    ...(mixup !== undefined ? ["--mixup"] : []),
+    ...(cutmix !== undefined ? ["--cutmix"] : []),
+  ];
+  if (needing.length === 0) return { ...options, objective };
+  throw new SecateurError(
+    "option-invalid",
+    `Expected options that need no labels beside --objective match, got ${
+      needing.join(", ")
+    }; leave ` +
+      `${needing.length === 1 ? "it" : "them"} out.`,
+  );
 }
 
 /** What is said of a stage's beginning. */
@@ -169,8 +217,11 @@ async function load(
         "with at least 1, and data with at least 2 pictures of each class.",
     );
   }
-  const graph = graphOf(source, fitOf(training, plan.contract));
-  requireFit(graph, training, plan.contract);
+  const matched = options.objective === "match";
+  const graph = matched && "graph" in source
+    ? source.graph
+    : graphOf(source, fitOf(training, plan.contract));
+  (matched ? requirePictures : requireFit)(graph, training, plan.contract);
   return {
     input: { graph, training, heldOut, test, normalisation: normalisationOf(plan.contract) },
     source,

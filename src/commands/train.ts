@@ -11,6 +11,7 @@ import { computeOf } from "../native/loaded_model.ts";
 import type { RunOptions } from "../progress.ts";
 import { columns, count, percent } from "../report/columns.ts";
 import { epochName, epochText, scored, trainingSentences } from "../report/training.ts";
+import type { Score } from "../training/checkpoint_position.ts";
 import { evaluate, type TimedEvaluation } from "../training/evaluate.ts";
 import type { Distillation, TrainOptions, TrainResult } from "../training/options.ts";
 import { mixingOf } from "../training/mix.ts";
@@ -145,11 +146,11 @@ interface Tested {
 function summary({ history, outcome, bestEpoch }: TrainResult, { last, best }: Tested): string[] {
   const row = (
     name: string,
-    heldOut: { loss: number; top1: number } | undefined,
+    heldOut: Score | undefined,
     test?: TimedEvaluation,
   ) => [
     name,
-    heldOut ? percent(heldOut.top1) : "-",
+    heldOut ? percent(heldOut.top1 ?? NaN) : "-",
     heldOut ? heldOut.loss.toFixed(4) : "-",
     test ? percent(test.top1) : "-",
     test ? test.loss.toFixed(4) : "-",

@@ -11,7 +11,7 @@ import { fuse } from "./passes/fuse.ts";
 import { composeGathers } from "./passes/gathers.ts";
 import { insertGates, sinkGates, tap } from "./passes/instrument.ts";
 import { logitsOf, lower, type Lowered } from "./lower/lower.ts";
-import { lossOf } from "./loss.ts";
+import { classLosses, lossOf, matchLosses } from "./loss.ts";
 import { type LowerOptions, present } from "./lower/lowering.ts";
 import { hoist, pack, type PackedBytes } from "./passes/pack.ts";
 import { imageTypeOf, type Precision } from "./precision.ts";
@@ -158,42 +158,39 @@ export function buildStep(context: Context, request: StepRequest): Built {
   const { draft, graph, precision } = context;
   const { name, images, optimizer } = request;
   const lowered = lowerFor(context, name, images, "batch");
-  const logits = logitsOf(graph, lowered);
-  const forward = optimize(draft, lowered.instructions, new Set([logits]));
-  const dlogits = draft.value({
-    ...draft.get(logits),
-    name: `${name}:grad/logits`,
-    dtype: imageTypeOf(precision),
-    place: "activations",
-  });
-  const loss = lossOf(context.draft, name, images, logits, request.loss, dlogits);
+  const matched = "scales" in request.loss ? request.loss : undefined;
+  const ends = matched ? [...lowered.outputs.values()] : [logitsOf(graph, lowered)];
+  const forward = optimize(draft, lowered.instructions, new Set(ends));
+  const { loss, instructions: losses, feeds: lossFeeds, seeds } = "scales" in request.loss
+    ? matchLosses(draft, name, images, lowered.outputs, request.loss, precision)
+    : classLosses(draft, name, images, ends[0], request.loss, precision);
   const trainable = trainableOf(graph, request.frozen ?? new Set());
   const backward = differentiate(draft, forward, {
     entry: name,
     images,
     precision,
     trainable,
-    seeds: [{ value: logits, gradient: dlogits }],
+    seeds,
   });
-  const wanted = [logits, loss.loss];
+  const wanted = [...ends, loss];
   // Those that no layer reads have no place in the program yet.
   const averaged = request.average
     ? [...graph.parameters.keys()].filter((parameter) => draft.values.has(parameter))
     : [];
   const all = [
     ...forward,
-    loss.instruction,
+    ...losses,
     ...backward.instructions,
     ...update(draft, name, backward.gradients, optimizer),
     ...average(draft, averaged),
   ];
   const instructions = request.recompute === false ? all : rematerialise(draft, all, {
-    forward: forward.length + 1,
+    forward: forward.length + losses.length,
     pinned: new Set(wanted),
   });
   const feeds = {
     images: lowered.images,
-    ...loss.feeds,
+    ...lossFeeds,
     hyper: hyperFeed(draft, optimizer.kind),
     ...(averaged.length > 0 ? { pace: paceFeed(draft) } : {}),
   };
@@ -203,8 +200,8 @@ export function buildStep(context: Context, request: StepRequest): Built {
       name,
       images,
       feeds: { ...feeds, gates: new Map() },
-      logits,
-      loss: loss.loss,
+      ...(matched ? {} : { logits: ends[0] }),
+      loss,
       ...NOTHING,
       outputs: lowered.outputs,
       optimizerState: new Map(

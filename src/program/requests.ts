@@ -19,6 +19,11 @@ export interface StepLossOptions extends LossOptions {
   readonly temperature?: number;
 }
 
+/** Squared errors of outputs against values that are fed, each by its own scale, summed. */
+export interface MatchLossOptions {
+  readonly scales: ReadonlyMap<string, number>;
+}
+
 /** Inference with running statistics. */
 export interface ForwardRequest {
   readonly kind: "forward";
@@ -40,7 +45,7 @@ export interface StepRequest {
   readonly kind: "step";
   readonly name: string;
   readonly images: number;
-  readonly loss: StepLossOptions;
+  readonly loss: StepLossOptions | MatchLossOptions;
   readonly optimizer: OptimizerOptions;
   /** Keep a moving average of all parameters, running statistics included. */
   readonly average?: boolean;
@@ -125,6 +130,8 @@ export interface CompiledEntry {
     readonly labels?: string;
     /** f32 [classes] per image. */
     readonly teacher?: string;
+    /** By graph output, f32 and laid out as that is: what the output is matched to. */
+    readonly wanted?: ReadonlyMap<string, string>;
     /** i32 [1] and f32 [1] per image, of mixed pictures. */
     readonly otherLabels?: string;
     readonly labelShares?: string;

@@ -3,6 +3,7 @@
 import type { Normalisation, PictureSet } from "../data/dataset.ts";
 import type { Graph } from "../graph/graph.ts";
 import { computeOf } from "../native/loaded_model.ts";
+import type { Matching } from "../objectives/matching.ts";
 import type { RunOptions } from "../progress.ts";
 import type { EpochRecord } from "../training/checkpoint_position.ts";
 import { identityOf } from "../training/identity.ts";
@@ -19,6 +20,8 @@ export interface FineTuningInput {
   readonly training: PictureSet;
   readonly heldOut: PictureSet;
   readonly normalisation: Normalisation;
+  /** What outputs are matched to, in place of labels. */
+  readonly matching?: Matching;
 }
 
 export interface FineTuningRun extends RunOptions {
@@ -46,6 +49,7 @@ function recipe(input: FineTuningInput, options: PruneOptions): TrainOptions {
     probe: true,
     average: options.ema,
     ...(distill > 0 ? { distillation: { teacher: input.graph, share: distill, temperature } } : {}),
+    ...(input.matching ? { matching: input.matching } : {}),
     augment: true,
     seed: options.seed,
   };

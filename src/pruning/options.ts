@@ -3,6 +3,7 @@ import type { Fusion } from "../concentration/concentration.ts";
 import type { CountedBudget } from "../ratios/budget.ts";
 import type { Scope } from "../graph/channels.ts";
 import type { Worth } from "../shapley/worth.ts";
+import type { ObjectiveName } from "../objectives/objective.ts";
 import type { DTypeChoice } from "../native/loaded_model.ts";
 import type { Device } from "../native/session.ts";
 
@@ -31,6 +32,8 @@ export type AskedBudget = CountedBudget | {
 
 /** Everything that decides a pruning run beside the model and the data. */
 export interface PruneOptions {
+  /** How a model is judged and trained: by classes (default), or by the original's outputs. */
+  readonly objective?: ObjectiveName;
   readonly budget: AskedBudget;
   /** Which channel groups may lose channels. */
   readonly scope: Scope;

@@ -14,12 +14,14 @@ import { digestOfGraph } from "../graph/digest.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { LatencyOutcome } from "../latency/outcome.ts";
 import type { ComputeOptions } from "../native/loaded_model.ts";
+import type { Figures } from "../objectives/figures.ts";
+import { matchingOf } from "../objectives/matching.ts";
+import { classify, match, type Objective } from "../objectives/objective.ts";
 import { problemOf } from "../ratios/budget.ts";
 import { checkCut, type CutCheck } from "../surgery/check.ts";
 import { compensate } from "../surgery/compensate.ts";
 import { reestimate } from "../surgery/reestimate.ts";
 import type { EpochRecord } from "../training/checkpoint_position.ts";
-import { evaluate, type Evaluation } from "../training/evaluate.ts";
 import type { TrainingOutcome, TrainResult } from "../training/options.ts";
 import { type Choice, choose } from "./choice.ts";
 import { Choosing } from "./choosing.ts";
@@ -33,10 +35,10 @@ import { StageStore } from "./store.ts";
 
 export type { PruneInput, PruneRunOptions } from "./stages.ts";
 
-/** Accuracy on both sets at one moment. */
+/** What the objective says on both sets at one moment. */
 export interface Measured {
-  readonly heldOut: Evaluation;
-  readonly test: Evaluation;
+  readonly heldOut: Figures;
+  readonly test: Figures;
 }
 
 /** Everything a run found and made. */
@@ -63,6 +65,8 @@ export interface Pruned extends Choice {
 
 /** Pictures that batch norm is estimated anew on, and weights are compensated with. */
 const SURGERY_IMAGES = 2048;
+/** Pictures that variances of outputs are measured on. */
+const MATCHED_IMAGES = 256;
 /** Pictures that the masked and the cut model are compared on. */
 const CHECK_IMAGES = 64;
 
@@ -75,6 +79,7 @@ class PruningRun {
   readonly #stages: Stages;
   readonly #measured = new Map<string, Measured>();
   readonly #keptSteps: string[] = [];
+  #objective: Objective = classify;
 
   constructor(stages: Stages) {
     this.#stages = stages;
@@ -92,6 +97,7 @@ class PruningRun {
     const stages = choosing.stagesFor(graph, groups, caps, table);
     // Whether times can be met shows once there are any.
     problemOf(graph, groups, { budget: stages.budget, caps, roundTo: this.#options.roundTo });
+    if (this.#options.objective === "match") this.#objective = await this.#matched(graph);
     await this.#baseline(graph);
     const choice = await choose(graph, groups, caps, this.#options, stages);
     const { removals } = choice;
@@ -122,17 +128,31 @@ class PruningRun {
     };
   }
 
-  async #evaluate(graph: Graph, dataset: PictureSet, stage: string): Promise<Evaluation> {
+  /** What outputs of models are matched to, by the original's on pictures of the training set. */
+  async #matched(graph: Graph): Promise<Objective> {
+    return match(
+      await this.#stages.timed("outputs", async () => {
+        const pictures = await this.#stages.pictures(MATCHED_IMAGES, "outputs");
+        return await matchingOf(graph, pictures, {
+          ...this.#compute,
+          ...this.#run,
+          normalisation: this.#input.normalisation,
+        });
+      }),
+    );
+  }
+
+  async #evaluate(graph: Graph, dataset: PictureSet, stage: string): Promise<Figures> {
     const { normalisation } = this.#input;
-    const { loss, top1, top5, correct, total, seconds } = await evaluate(graph, dataset, {
+    const { seconds, ...figures } = await this.#objective.judge(graph, dataset, {
       ...this.#compute,
       ...this.#run,
       normalisation,
       stage,
     });
     // Of the passes alone: in a short stage, compiling and loading take longer than they do.
-    if (graph === this.#input.graph) this.#stages.passSeconds = seconds / total;
-    return { loss, top1, top5, correct, total };
+    if (graph === this.#input.graph) this.#stages.passSeconds = seconds / figures.total;
+    return figures;
   }
 
   async #measure(graph: Graph): Promise<Measured> {
@@ -148,6 +168,8 @@ class PruningRun {
       digestOfGraph(graph),
       digestOfPictures(heldOut),
       digestOfPictures(test),
+      // Errors are measured against the original.
+      ...(this.#objective.name === "match" ? [digestOfGraph(this.#input.graph)] : []),
     ]);
     return await this.#stages.stage(stage, 0, () => this.#measure(graph), false, store);
   }
@@ -242,7 +264,9 @@ class PruningRun {
     });
     const seconds = passes * this.#stages.passSeconds;
     this.#run.onStage?.({ stage, ...(seconds > 0 ? { seconds } : {}) });
-    const result = await fineTune(stage, graph, this.#input, this.#options, {
+    const { matching } = this.#objective;
+    const input = matching ? { ...this.#input, matching } : this.#input;
+    const result = await fineTune(stage, graph, input, this.#options, {
       ...this.#run,
       store: this.#stages.store,
     });

@@ -218,7 +218,9 @@ export function buildReport(pruned: Pruned, context: ReportContext): Report {
       name: original.name,
       source: context.source,
       input: original.input.shape,
-      classes: classesOf(original),
+      ...(context.options.objective === "match"
+        ? { outputs: original.outputs }
+        : { classes: classesOf(original) }),
     },
     input: context.input,
     data: context.data,

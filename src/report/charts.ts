@@ -120,7 +120,7 @@ export function accuracyChart(accuracy: Results["accuracy"]): Html {
     (accuracy[step] ?? []).map((found) => ({
       step: STEP_NAMES[step],
       set: found.set,
-      top1: 100 * found.top1,
+      top1: 100 * (found.top1 ?? NaN),
     }))
   );
   const steps = [...new Set(points.map((point) => point.step))];

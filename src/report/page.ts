@@ -84,7 +84,7 @@ function tiles({ cost, accuracy, written, latency }: Results): Html {
       change(before.parameters, after.parameters),
       `${count(before.parameters)} → ${count(after.parameters)}`,
     ),
-    ...(first && last
+    ...(first?.top1 !== undefined && last?.top1 !== undefined
       ? [tile(
         `top-1, ${last.set}`,
         percent(last.top1),
@@ -131,10 +131,11 @@ ${folded("Numbers of every group", tableHtml(groupTable(groups)))}`;
 
 function accuracySection(results: Results): Html {
   const { accuracy } = results;
-  return markup`<h2>Accuracy</h2>
+  const classes = accuracy.original?.every(({ top1 }) => top1 !== undefined) ?? false;
+  return markup`<h2>${classes ? "Accuracy" : "Error of the outputs"}</h2>
 <p>Held-out pictures served every choice of the run; test pictures were read for reporting alone.
 ${writtenSentence(results)}</p>
-<div class="wrap">${figure("Top-1", accuracyChart(accuracy))}${
+<div class="wrap">${classes ? figure("Top-1", accuracyChart(accuracy)) : ""}${
     tableHtml(accuracyTable(results))
   }</div>`;
 }
@@ -144,15 +145,15 @@ function trainingCurves({ training, accuracy }: Results): Html {
   if (training.pruned.length < 2) return markup``;
   const original = accuracy.original?.find((found) => found.set === "held-out");
   const loss = figure("Training loss", trainingChart("loss", training, (epoch) => epoch.loss));
-  const validated = training.pruned.some((epoch) => epoch.validation !== undefined);
+  const validated = training.pruned.some((epoch) => epoch.validation?.top1 !== undefined);
   const top1 = () =>
     figure(
       "Held-out top-1",
       trainingChart(
         "top-1, %",
         training,
-        (epoch) => epoch.validation && 100 * epoch.validation.top1,
-        original && 100 * original.top1,
+        (epoch) => epoch.validation?.top1 && 100 * epoch.validation.top1,
+        original?.top1 && 100 * original.top1,
       ),
     );
   return markup`<p>${key("kept", "pruned model")}${

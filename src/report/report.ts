@@ -6,6 +6,7 @@ import type { Shape } from "../graph/graph.ts";
 import type { Precision } from "../program/precision.ts";
 import type { LatencyOutcome } from "../latency/outcome.ts";
 import type { Timing } from "../latency/timing.ts";
+import type { OutputError } from "../objectives/figures.ts";
 import type { Constraints } from "../pruning/constraints.ts";
 import type { Outcome } from "../shapley/estimate.ts";
 import type { CutProof } from "../surgery/check.ts";
@@ -43,7 +44,10 @@ export interface ModelSummary {
   /** The file of the weights, or "embedded default". */
   readonly source: string;
   readonly input: Shape;
-  readonly classes: number;
+  /** Of a classifier. */
+  readonly classes?: number;
+  /** Outputs, where it is none. */
+  readonly outputs?: readonly string[];
 }
 
 export interface DataSummary {
@@ -145,10 +149,13 @@ export interface CostSummary {
 export interface Accuracy {
   readonly set: "held-out" | "test";
   readonly loss: number;
-  readonly top1: number;
-  readonly top5: number;
-  readonly correct: number;
   readonly total: number;
+  /** Of a classifier. */
+  readonly top1?: number;
+  readonly top5?: number;
+  readonly correct?: number;
+  /** Of outputs matched to the original's: squared error as a share of each one's variance. */
+  readonly errors?: readonly OutputError[];
 }
 
 /** Moments of a run at which accuracy is measured, in order. */

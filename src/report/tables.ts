@@ -131,6 +131,22 @@ export function accuracyTable(
     REVOCABLE.includes(step) && !keptSteps.includes(step)
       ? `${STEP_NAMES[step]} (taken back)`
       : STEP_NAMES[step];
+  const first = accuracy.original?.[0];
+  if (first?.errors !== undefined) {
+    const outputs = first.errors.map(({ output }) => output);
+    return {
+      heads: [words("error"), words("set"), figures("mean"), ...outputs.map(figures)],
+      rows: ACCURACY_STEPS.flatMap((step) =>
+        (accuracy[step] ?? []).map(({ set, loss, errors = [] }) => [
+          nameOf(step),
+          set,
+          loss.toFixed(4),
+          ...errors.map(({ error }) => error.toFixed(4)),
+        ])
+      ),
+      note: "Squared error of an output against the original's, as a share of its variance.",
+    };
+  }
   return {
     heads: [
       ...[words("accuracy"), words("set"), figures("top-1"), figures("top-5")],
@@ -140,10 +156,10 @@ export function accuracyTable(
       (accuracy[step] ?? []).map((found) => [
         nameOf(step),
         found.set,
-        percent(found.top1),
-        percent(found.top5),
+        percent(found.top1 ?? NaN),
+        percent(found.top5 ?? NaN),
         found.loss.toFixed(4),
-        count(found.correct),
+        count(found.correct ?? NaN),
         count(found.total),
       ])
     ),
@@ -194,11 +210,11 @@ export function historyTable(history: readonly EpochRecord[]): Table {
       count(epoch.epoch),
       epoch.loss.toFixed(4),
       optional(epoch.validation?.loss, 4),
-      epoch.validation === undefined ? "-" : percent(epoch.validation.top1),
+      epoch.validation?.top1 === undefined ? "-" : percent(epoch.validation.top1),
       ...(averaged
         ? [
           optional(epoch.averaged?.loss, 4),
-          epoch.averaged === undefined ? "-" : percent(epoch.averaged.top1),
+          epoch.averaged?.top1 === undefined ? "-" : percent(epoch.averaged.top1),
         ]
         : []),
       epoch.learningRate.toExponential(2),

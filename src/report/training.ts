@@ -5,9 +5,11 @@ import type { TrainingOutcome } from "../training/options.ts";
 import { rateText } from "../training/schedule.ts";
 import { percent } from "./columns.ts";
 
-/** "top-1 91.20%, loss 0.3012". */
-export const scored = ({ top1, loss }: Score): string =>
-  `top-1 ${percent(top1)}, loss ${loss < 1e4 ? loss.toFixed(4) : loss.toExponential(1)}`;
+/** "top-1 91.20%, loss 0.3012"; of a model that is no classifier, its loss alone. */
+export function scored({ top1, loss }: Score): string {
+  const text = `loss ${loss < 1e4 ? loss.toFixed(4) : loss.toExponential(1)}`;
+  return top1 === undefined ? text : `top-1 ${percent(top1)}, ${text}`;
+}
 
 /** Held-out losses that much above the first one are the rate's doing, not overfitting's. */
 const RUINED = 1.5;
@@ -19,7 +21,7 @@ function advice(
   const last = history.at(-1)?.validation;
   const ruined = diverged !== undefined ||
     (last !== undefined && start !== undefined && last.loss > RUINED * start.loss &&
-      last.top1 < start.top1);
+      !((last.top1 ?? 0) > 0 && last.top1! >= (start.top1 ?? 0)));
   return ruined
     ? `a learning rate of ${rateText(learningRate)} is too high for this network, so try --lr ` +
       `${rateText(learningRate / 4)}`

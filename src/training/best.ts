@@ -12,20 +12,22 @@ export function countingError(accuracy: number, pictures: number): number {
 
 /**
  * Whether a challenger takes the champion's place. `highest` is the best top-1 so far, the challenger's
- * included. Accuracies within one standard error of it count as equal, and the lower loss decides
+ * included; undefined where there are no classes, and the lower loss decides. Accuracies within one standard error of it count as equal, and the lower loss decides
  * (the one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984): on a few
  * hundred pictures the highest count is as much luck as merit. Of equals the earlier stays.
  */
 export function isBetter(
   challenger: Score,
   champion: BestWeights,
-  highest: number,
+  highest: number | undefined,
   pictures: number,
 ): boolean {
+  if (highest === undefined) return challenger.loss < champion.loss;
   const least = highest - countingError(highest, pictures);
-  const abreast = ({ top1 }: Score) => top1 >= least;
+  const topOf = ({ top1 = 0 }: Score) => top1;
+  const abreast = (score: Score) => topOf(score) >= least;
   if (abreast(challenger) !== abreast(champion)) return abreast(challenger);
-  if (!abreast(challenger)) return challenger.top1 > champion.top1;
+  if (!abreast(challenger)) return topOf(challenger) > topOf(champion);
   return challenger.loss < champion.loss ||
-    (challenger.loss === champion.loss && challenger.top1 > champion.top1);
+    (challenger.loss === champion.loss && topOf(challenger) > topOf(champion));
 }

@@ -2,7 +2,8 @@
 
 import { z } from "zod";
 
-const score = z.object({ loss: z.number(), top1: z.number() });
+/** Top-1 of classifiers alone. */
+const score = z.object({ loss: z.number(), top1: z.number().optional() });
 
 const epochRecord = z.object({
   epoch: z.number().int(),
@@ -51,7 +52,7 @@ export const trainingPosition = z.object({
   diverged: divergence.optional(),
 });
 
-/** Loss and top-1 on validation pictures. */
+/** Loss, and top-1 of a classifier, on validation pictures. */
 export type Score = Readonly<z.infer<typeof score>>;
 
 /** One finished epoch. */

@@ -40,8 +40,8 @@ export function evaluationRequest(images: number): ForwardRequest {
   return { kind: "forward", name: "evaluate", images, loss: { smoothing: 0 } };
 }
 
-/** Throws "data-mismatch" unless pictures and classes are what the model takes and gives. */
-export function requireFit(
+/** Throws "data-mismatch" unless pictures are what the model takes. */
+export function requirePictures(
   graph: Graph,
   dataset: PictureSet,
   normalisation: Pick<Normalisation, "channels">,
@@ -70,6 +70,16 @@ export function requireFit(
         `${dataset.width}x${dataset.height}: ${advice}.`,
     );
   }
+}
+
+/** Throws "data-mismatch" unless pictures and classes are what the model takes and gives. */
+export function requireFit(
+  graph: Graph,
+  dataset: PictureSet,
+  normalisation: Pick<Normalisation, "channels">,
+): void {
+  requirePictures(graph, dataset, normalisation);
+  const mismatch = (sentence: string) => new SecateurError("data-mismatch", sentence);
   const classes = classesOf(graph);
   if (classes !== dataset.classes.length) {
     throw mismatch(

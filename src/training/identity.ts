@@ -16,13 +16,14 @@ export type Identity = Readonly<Record<string, string | number | boolean>>;
 
 /** Identity of a run; takes in every picture and weight, so ask once. */
 export function identityOf(graph: Graph, options: TrainOptions): Identity {
-  const { validation, distillation, optimizer } = options;
+  const { validation, distillation, optimizer, matching } = options;
   return {
     "starting weights": digestOfGraph(graph),
     "training pictures": digestOfPictures(options.data),
     "held-out pictures": validation ? digestOfPictures(validation) : "none",
     "preparation of pictures": JSON.stringify(options.normalisation),
     teacher: distillation ? digestOfGraph(distillation.teacher) : "none",
+    ...(matching ? { "matched model": digestOfGraph(matching.original) } : {}),
     "share of the teacher": distillation?.share ?? 0,
     temperature: distillation?.temperature ?? 1,
     optimizer: optimizer.kind,

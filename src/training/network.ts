@@ -3,9 +3,13 @@
 import type { Batch } from "../data/batches/batches.ts";
 import type { PictureSet } from "../data/dataset.ts";
 import type { Graph } from "../graph/graph.ts";
+import { shapesOf } from "../graph/shapes.ts";
 import { LoadedModel } from "../native/loaded_model.ts";
-import type { EntryRequest } from "../program/compile.ts";
+import type { TypedArray } from "../native/session.ts";
+import { evaluateMatch, type Matching, matchingScales } from "../objectives/matching.ts";
+import type { CompiledEntry, EntryRequest } from "../program/compile.ts";
 import { elementCount, type Tensor } from "../tensor.ts";
+import type { Score } from "./checkpoint_position.ts";
 import { evaluateLoaded, type Evaluation, evaluationRequest } from "./evaluate.ts";
 import type { Mixed } from "./mix.ts";
 import type { TrainOptions } from "./options.ts";
@@ -17,6 +21,12 @@ function batchSizes(count: number, batch: number): number[] {
   return [Math.min(batch, count), count % batch].filter((size, index, all) =>
     size > 0 && all.indexOf(size) === index
   );
+}
+
+/** Of the squared error of each output, in the loss of a picture. */
+function scalesOf(matching: Matching): Map<string, number> {
+  const shapes = shapesOf(matching.original);
+  return matchingScales(matching, (output) => elementCount(shapes.get(output)!));
 }
 
 /** One optimizer step as people set it. */
@@ -51,7 +61,7 @@ export class TrainedNetwork implements Disposable {
   readonly #averages: ReadonlyMap<string, string>;
 
   constructor(graph: Graph, options: TrainOptions) {
-    const { data, batch, validation, distillation, optimizer, clip, average } = options;
+    const { data, batch, validation, distillation, optimizer, clip, average, matching } = options;
     this.#graph = graph;
     this.#options = options;
     const sizes = batchSizes(data.count, batch);
@@ -59,7 +69,7 @@ export class TrainedNetwork implements Disposable {
       kind: "step",
       name: stepName(images),
       images,
-      loss: {
+      loss: matching ? { scales: scalesOf(matching) } : {
         smoothing: options.smoothing ?? 0,
         mixed: options.mixing !== undefined,
         ...(distillation
@@ -69,13 +79,16 @@ export class TrainedNetwork implements Disposable {
       optimizer: { ...optimizer, ...(clip ? { clip } : {}) },
       average: average !== undefined,
     }));
-    const evaluation = validation ? [evaluationRequest(Math.min(256, validation.count))] : [];
+    const evaluation = validation && !matching
+      ? [evaluationRequest(Math.min(256, validation.count))]
+      : [];
     this.#model = LoadedModel.open(graph, [...steps, ...evaluation], options);
     const entry = this.#model.entry(stepName(sizes[0]));
     this.#state = [...entry.optimizerState.values()].flat();
     this.#averages = entry.averages;
-    this.#teacher = distillation && LoadedModel.open(
-      distillation.teacher,
+    const teacher = matching?.original ?? distillation?.teacher;
+    this.#teacher = teacher && LoadedModel.open(
+      teacher,
       sizes.map((images) => ({ kind: "forward", name: stepName(images), images })),
       options,
     );
@@ -100,14 +113,14 @@ export class TrainedNetwork implements Disposable {
   ): Promise<StepResult> {
     const images = batch.labels.length, name = stepName(images);
     const entry = this.#model.entry(name);
-    const teacher = await this.#teacherLogits(name, batch);
+    const taught = await this.#taught(name, batch, entry);
     const { feeds } = entry;
     const result = await this.#model.run(name, {
       feeds: {
         [feeds.images!]: batch.images,
-        [feeds.labels!]: batch.labels,
+        ...(feeds.labels ? { [feeds.labels]: batch.labels } : {}),
         [feeds.hyper!]: this.#hyper(settings),
-        ...(teacher ? { [feeds.teacher!]: teacher } : {}),
+        ...taught,
         ...(feeds.pace ? { [feeds.pace]: this.#pace(settings.count) } : {}),
         ...(feeds.otherLabels
           ? {
@@ -136,18 +149,38 @@ export class TrainedNetwork implements Disposable {
     return Float32Array.of(1 - Math.min(this.#options.average!, (1 + count) / (10 + count)));
   }
 
-  async #teacherLogits(name: string, batch: Batch): Promise<Float32Array | undefined> {
-    if (this.#teacher === undefined) return undefined;
+  /** What the teacher, or the original that is matched, says of a batch: feeds of a step. */
+  async #taught(
+    name: string,
+    batch: Batch,
+    { feeds }: CompiledEntry,
+  ): Promise<Record<string, TypedArray>> {
+    if (this.#teacher === undefined) return {};
     const entry = this.#teacher.entry(name);
+    const wanted = feeds.wanted === undefined
+      ? [[feeds.teacher!, entry.logits!] as const]
+      : [...feeds.wanted].map(([output, feed]) => [feed, entry.outputs.get(output)!] as const);
     const result = await this.#teacher.run(name, {
       feeds: { [entry.feeds.images!]: batch.images },
-      fetch: [entry.logits!],
+      fetch: [...new Set(wanted.map(([, value]) => value))],
     });
-    return result[entry.logits!] as Float32Array;
+    return Object.fromEntries(wanted.map(([feed, value]) => [feed, result[value]]));
   }
 
   /** How the weights as they are do on pictures. Throws "numeric-failure". */
-  async evaluate(pictures: PictureSet): Promise<Evaluation> {
+  async evaluate(pictures: PictureSet): Promise<Score> {
+    const { matching } = this.#options;
+    if (matching) {
+      const graph = { ...this.#graph, parameters: await this.parameters() };
+      const { batch: _batch, onProgress: _onProgress, ...options } = this.#options;
+      const { loss } = await evaluateMatch(graph, matching, pictures, options);
+      return { loss };
+    }
+    const { loss, top1 } = await this.#evaluateClasses(pictures);
+    return { loss, top1 };
+  }
+
+  async #evaluateClasses(pictures: PictureSet): Promise<Evaluation> {
     const { normalisation, signal } = this.#options;
     return await evaluateLoaded(this.#model, pictures, {
       normalisation,
@@ -156,7 +189,7 @@ export class TrainedNetwork implements Disposable {
   }
 
   /** As `evaluate`, with the moving average in place of the weights. */
-  async evaluateAverage(pictures: PictureSet): Promise<Evaluation> {
+  async evaluateAverage(pictures: PictureSet): Promise<Score> {
     const own = await this.parameters();
     this.#model.write(await this.averageParameters());
     try {

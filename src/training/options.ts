@@ -4,6 +4,7 @@ import type { Normalisation, PictureSet } from "../data/dataset.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { ComputeOptions } from "../native/loaded_model.ts";
 import type { RunOptions } from "../progress.ts";
+import type { Matching } from "../objectives/matching.ts";
 import type { Mixing } from "./mix.ts";
 import type { BestWeights, Divergence, EpochRecord, Score } from "./checkpoint_position.ts";
 
@@ -46,6 +47,8 @@ export interface TrainOptions extends RunOptions, ComputeOptions {
   /** Train on pictures mixed of two (mix.ts). */
   readonly mixing?: Mixing;
   readonly distillation?: Distillation;
+  /** Match the outputs of an original in place of labels; then nothing is mixed, smoothed or distilled. */
+  readonly matching?: Matching;
   /** Crop and mirror. */
   readonly augment?: boolean;
   /** Another order every epoch (default), or the data set's own. */

@@ -21,9 +21,13 @@ export function probeSteps(totalSteps: number): number {
  * being ruined: not finite, back at three quarters of the way to answering at random for one that knew
  * something, or twice as bad as random for one that did not.
  */
-export function isRuined(losses: readonly number[], classes: number): boolean {
+export const isRuined = (losses: readonly number[], classes: number): boolean =>
+  isRuinedFrom(losses, Math.log(classes));
+
+/** As isRuined, of losses that are `chance` where a network knows nothing. */
+export function isRuinedFrom(losses: readonly number[], chance: number): boolean {
   if (!losses.every(Number.isFinite)) return true;
-  const chance = Math.log(classes), [first] = losses;
+  const [first] = losses;
   const recent = losses.slice(1).slice(-RECENT);
   if (recent.length === 0) return false;
   const mean = recent.reduce((sum, loss) => sum + loss, 0) / recent.length;

@@ -18,7 +18,7 @@ import { type Identity, identityOf } from "./identity.ts";
 import { mix } from "./mix.ts";
 import { type StepOptions, TrainedNetwork } from "./network.ts";
 import type { TrainOptions, TrainResult } from "./options.ts";
-import { crossEntropy, isRuined, LOWERED, probeSteps, TRIES } from "./probe.ts";
+import { crossEntropy, isRuined, isRuinedFrom, LOWERED, probeSteps, TRIES } from "./probe.ts";
 import { learningRate, rateText } from "./schedule.ts";
 
 const planOf = ({ epochs, warmupEpochs: warmup = 0 }: TrainOptions) => ({ epochs, warmup });
@@ -107,13 +107,12 @@ export class TrainingRun implements Disposable {
   async #begin(): Promise<void> {
     const { validation, probe } = this.#options;
     if (validation) {
-      const { loss, top1 } = await this.#network.evaluate(validation);
-      const start = { loss, top1 };
+      const start = await this.#network.evaluate(validation);
       this.#position = {
         ...this.#position,
         start,
         best: { ...start, epoch: 0 },
-        highest: top1,
+        ...(start.top1 === undefined ? {} : { highest: start.top1 }),
       };
       this.#options.onStart?.(start);
     }
@@ -143,19 +142,20 @@ export class TrainingRun implements Disposable {
   }
 
   async #ruins(rate: number, steps: number): Promise<boolean> {
-    const { data, onProgress, signal } = this.#options;
+    const { data, onProgress, signal, matching } = this.#options;
     const losses: number[] = [];
     for await (const batch of this.#batches.epoch(0, signal ? { signal } : {})) {
-      const { logits } = await this.#network.step(
+      const { loss, logits } = await this.#network.step(
         batch,
         { learningRate: rate, count: losses.length },
-        { withLogits: true },
+        { withLogits: matching === undefined },
       );
-      losses.push(crossEntropy(logits!, batch.labels));
+      losses.push(logits ? crossEntropy(logits, batch.labels) : loss / batch.labels.length);
       onProgress?.({ stage: "rate probe", done: losses.length, total: steps, unit: "steps" });
       if (losses.length === steps || !Number.isFinite(losses.at(-1))) break;
     }
-    return isRuined(losses, data.classes.length);
+    // Outputs that know nothing of the original's differ by their variance.
+    return matching ? isRuinedFrom(losses, 1) : isRuined(losses, data.classes.length);
   }
 
   async #epoch(): Promise<void> {
@@ -224,13 +224,9 @@ export class TrainingRun implements Disposable {
     const { validation } = this.#options;
     if (validation === undefined) return {};
     try {
-      const { loss, top1 } = await this.#network.evaluate(validation);
-      if (!this.#network.averaging) return { validation: { loss, top1 } };
-      const averaged = await this.#network.evaluateAverage(validation);
-      return {
-        validation: { loss, top1 },
-        averaged: { loss: averaged.loss, top1: averaged.top1 },
-      };
+      const score = await this.#network.evaluate(validation);
+      if (!this.#network.averaging) return { validation: score };
+      return { validation: score, averaged: await this.#network.evaluateAverage(validation) };
     } catch (thrown) {
       if (!(thrown instanceof SecateurError) || thrown.code !== "numeric-failure") throw thrown;
       const rate = this.#learningRate(epoch - 1, this.#batches.stepsPerEpoch - 1);
@@ -303,8 +299,10 @@ export class TrainingRun implements Disposable {
     weights: () => Promise<ReadonlyMap<string, Tensor>>,
   ): Promise<void> {
     const { best, highest: before } = this.#position;
-    const highest = Math.max(before!, challenger.top1);
-    this.#position = { ...this.#position, highest };
+    const highest = challenger.top1 === undefined
+      ? undefined
+      : Math.max(before ?? 0, challenger.top1);
+    if (highest !== undefined) this.#position = { ...this.#position, highest };
     if (!isBetter(challenger, best!, highest, this.#options.validation!.count)) return;
     this.#position = { ...this.#position, best: challenger };
     this.#best = await weights();

@@ -1,6 +1,6 @@
 import { BatchStream } from "../data/batches/batches.ts";
 import type { Graph } from "../graph/graph.ts";
-import { requireFit } from "./evaluate.ts";
+import { requireFit, requirePictures } from "./evaluate.ts";
 import type { TrainOptions, TrainResult } from "./options.ts";
 import { TrainingRun } from "./run.ts";
 
@@ -14,8 +14,9 @@ export type { Distillation, Optimizer, TrainOptions, TrainResult } from "./optio
  * there is nothing to keep, "cancelled" when the signal aborts.
  */
 export async function train(graph: Graph, options: TrainOptions): Promise<TrainResult> {
-  requireFit(graph, options.data, options.normalisation);
-  if (options.validation) requireFit(graph, options.validation, options.normalisation);
+  const require = options.matching ? requirePictures : requireFit;
+  require(graph, options.data, options.normalisation);
+  if (options.validation) require(graph, options.validation, options.normalisation);
   // First, so that its worker starts while the model is compiled.
   const batches = new BatchStream(options.data, {
     batchSize: Math.min(options.batch, options.data.count),

@@ -94,7 +94,7 @@ describe("training", () => {
   it("keeps the best weights on validation pictures, of the start and every epoch", async () => {
     const result = await train(smallNetwork(), { ...QUICK, epochs: 6, learningRate: 0.3 });
     const scores = [result.outcome.start!, ...result.history.map(({ validation }) => validation!)];
-    const highest = Math.max(...scores.map(({ top1 }) => top1));
+    const highest = Math.max(...scores.map(({ top1 }) => top1!));
     const { epoch, ...best } = result.outcome.best!;
     expect(epoch).toBe(result.bestEpoch);
     expect(scores[epoch]).toEqual(best);

@@ -10,6 +10,7 @@ import {
 import { type ChannelOrder, inputChannels } from "../../data/dataset.ts";
 import { type ClassNames, readClassNames } from "../../data/sources/labels.ts";
 import { SecateurError } from "../../errors.ts";
+import type { Extent } from "../../data/pictures/geometry.ts";
 import type { Graph } from "../../graph/graph.ts";
 import type { Console } from "../terminal/console.ts";
 import { longFlag, type OptionValues } from "../options/parse.ts";
@@ -20,6 +21,8 @@ export type DataValues = OptionValues<typeof DATA_OPTIONS>;
 /** How pictures become inputs, and the class names that were asked for or that the model has. */
 export interface InputPlan {
   readonly contract: InputContract;
+  /** Size of the pictures, where the model's file says it. */
+  readonly extent?: Extent;
   readonly names?: {
     readonly classes: ClassNames;
     /** Where they are from, for sentences. */
@@ -110,6 +113,18 @@ function requireCrop({ resize, crop }: InputContract): void {
  * @throws SecateurError `option-invalid`, and what reading a labels file throws.
  */
 export async function planInput(
+  values: DataValues,
+  known: KnownModel | undefined,
+  console: Pick<Console, "text">,
+): Promise<InputPlan> {
+  const plan = await plannedInput(values, known, console);
+  const [, height, width] = known?.graph?.input.shape ?? [];
+  return height === undefined || width === undefined
+    ? plan
+    : { ...plan, extent: { height, width } };
+}
+
+async function plannedInput(
   values: DataValues,
   known: KnownModel | undefined,
   console: Pick<Console, "text">,

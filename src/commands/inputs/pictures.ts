@@ -3,6 +3,7 @@
 import type { InputContract } from "../../data/contract.ts";
 import type { PictureSet, SkippedPicture } from "../../data/dataset.ts";
 import { readImageFolder } from "../../data/sources/image_folder.ts";
+import { hasClasses } from "../../data/sources/pictures.ts";
 import { labelsOf, relabel } from "../../data/sources/labels.ts";
 import { DATA_SPECS, openDataset, type OpenDatasetOptions } from "../../data/sources/source.ts";
 import { holdOutLastPerClass } from "../../data/split.ts";
@@ -49,8 +50,8 @@ export function isEmbedded(values: ModelValues & DataValues): boolean {
 }
 
 /** The contract of a model made from these pictures: as planned, with their class names. */
-export function contractOf({ contract }: InputPlan, { classes }: PictureSet): InputContract {
-  return { ...contract, labels: classes };
+export function contractOf({ contract }: InputPlan, pictures: PictureSet): InputContract {
+  return hasClasses(pictures) ? { ...contract, labels: pictures.classes } : contract;
 }
 
 /** What the pictures are, for people: the options that name them. */
@@ -134,6 +135,7 @@ export async function openPictures(
   const dataset = await open(values, split, {
     ...options,
     strict,
+    ...(plan.extent === undefined ? {} : { extent: plan.extent }),
     ...(resize === undefined ? {} : { resize }),
     ...(crop === undefined ? {} : { crop }),
     ...(limit === undefined ? {} : { limitPerClass: limit }),

@@ -7,6 +7,7 @@ import { escaped } from "../../formats/bytes.ts";
 import { DEFAULT_OPSET, OLDEST_WRITTEN_OPSET } from "../../formats/onnx/export/export.ts";
 import { NEWEST_OPSET } from "../../formats/onnx/read/reader.ts";
 import { RUNTIMES } from "../../latency/runtime.ts";
+import { OBJECTIVES } from "../../objectives/objective.ts";
 import type { AskedBudget, PruneOptions } from "../../pruning/options.ts";
 import { defaultWarmup } from "../../training/schedule.ts";
 import {
@@ -209,6 +210,17 @@ const FINE_TUNING_TABLE = {
   control: { schema: flag(), help: "fine-tune the unpruned model too, for comparison" },
 } as const;
 
+/** What a run is after. */
+export const OBJECTIVE_OPTION = {
+  objective: {
+    schema: oneOf(...OBJECTIVES).optional(),
+    value: "name",
+    help:
+      "how a model is judged and trained: classify, by labels; or match, by how close its outputs " +
+      "are to the original's, which needs none (default: as the data has classes or not)",
+  },
+} as const;
+
 /** Whether to go on where secateur would rather stop. */
 export const FORCE_OPTION = {
   force: { schema: flag(), help: "prune a model that does no better than guessing all the same" },
@@ -252,6 +264,7 @@ export const PRUNE_OPTIONS = {
   ...DATA_OPTIONS,
   ...BUDGET_TABLE,
   ...METHOD_TABLE,
+  ...OBJECTIVE_OPTION,
   ...EXPORT_OPTIONS,
   ...FORCE_OPTION,
   ...CACHE_OPTION,

@@ -41,7 +41,8 @@ export const DATA_OPTIONS = {
   data: {
     schema: text("a data set").optional(),
     value: "spec",
-    help: "cifar10:FOLDER, cifar10:download, imagefolder:FOLDER_OR_TAR or generated[:SEED]",
+    help: "cifar10:FOLDER, cifar10:download, imagefolder:FOLDER_OR_TAR, generated[:SEED], or, " +
+      "without classes, pictures:FOLDER_OR_TAR_OR_PATTERN",
   },
   train: {
     schema: text("a folder or a tar").optional(),

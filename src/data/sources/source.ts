@@ -9,7 +9,9 @@ import {
 import { type Dataset, type PictureSet, subset } from "../dataset.ts";
 import { framed } from "./framed.ts";
 import { generateDataset } from "./generated.ts";
+import type { Extent } from "../pictures/geometry.ts";
 import { type ImageFolderOptions, readImageFolder } from "./image_folder.ts";
+import { readPictures } from "./pictures.ts";
 
 /** How each kind of data is named, for help and messages. */
 export const DATA_SPECS = [
@@ -17,10 +19,13 @@ export const DATA_SPECS = [
   "cifar10:FOLDER",
   "cifar10:download[:FOLDER]",
   "imagefolder:FOLDER_OR_TAR",
+  "pictures:FOLDER_OR_TAR_OR_PATTERN",
 ] as const;
 
 export interface OpenDatasetOptions extends ImageFolderOptions {
   /** Where CIFAR-10 is fetched from, when it is. */
+  /** What the model takes, of pictures that are brought to it. */
+  readonly extent?: Extent;
   readonly download?: Pick<CifarDownloadOptions, "url" | "md5">;
 }
 
@@ -87,6 +92,21 @@ export async function openDataset(
     return prepared(generateDataset(split, seed), options);
   }
   if (rest === undefined || rest === "") throw unknownSpec(spec);
+  if (kind === "pictures") {
+    const { extent, limitPerClass: limit, ...others } = options;
+    if (extent === undefined) {
+      throw new SecateurError(
+        "option-invalid",
+        `Expected a model whose file says how large its pictures are beside --data ${spec}: give an ` +
+          `ONNX file, or one that secateur wrote.`,
+      );
+    }
+    return await readPictures(rest, split, {
+      ...others,
+      extent,
+      ...(limit === undefined ? {} : { limit }),
+    });
+  }
   if (kind === "imagefolder") return await readImageFolder(rest, split, options);
   if (kind !== "cifar10") throw unknownSpec(spec);
   const download = rest === "download" || rest.startsWith("download:");
