@@ -37,7 +37,7 @@ class TimedModel implements TimedGraph {
     const started = performance.now();
     await this.#model.run(ENTRY, {
       feeds: { [feeds.images!]: this.#pictures },
-      fetch: [...outputs.values()],
+      fetch: [...new Set(outputs.values())],
       profile: this.#profiled,
     });
     const passed = performance.now() - started;

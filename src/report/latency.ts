@@ -20,18 +20,18 @@ const WARM_UP = 3;
 
 const entryName = (batch: number): string => `forward/${batch}`;
 
-/** Milliseconds of one pass, pictures in and logits out. */
+/** Milliseconds of one pass, pictures in and outputs out. */
 async function timePass(
   model: LoadedModel,
   batch: number,
   images: Float32Array,
   signal?: AbortSignal,
 ): Promise<number> {
-  const { feeds, logits } = model.entry(entryName(batch));
+  const { feeds, outputs } = model.entry(entryName(batch));
   const started = performance.now();
   await model.run(entryName(batch), {
     feeds: { [feeds.images!]: images },
-    fetch: [logits!],
+    fetch: [...new Set(outputs.values())],
     ...(signal ? { signal } : {}),
   });
   return performance.now() - started;

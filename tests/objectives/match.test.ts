@@ -14,6 +14,7 @@ import type { Graph } from "../../src/graph/graph.ts";
 import { GraphBuilder } from "../../src/models/builder.ts";
 import { evaluateMatch, matchingOf } from "../../src/objectives/matching.ts";
 import { prune } from "../../src/pruning/pipeline.ts";
+import { measureLatency } from "../../src/report/latency.ts";
 import { compensate } from "../../src/surgery/compensate.ts";
 import { train } from "../../src/training/train.ts";
 import { runNativeOutputs } from "../support/native_graph.ts";
@@ -154,6 +155,8 @@ describe("the objective match", () => {
     expect(pruned.history.at(-1)!.loss).toBeLessThan(pruned.history[0].loss);
     expect(pruned.measured.get("lastEpoch")!.test.errors!.map(({ output }) => output))
       .toEqual(["fine", "coarse"]);
+    const [timed] = await measureLatency(graph, pruned.graph, { batches: [2], runs: 2 });
+    expect(timed.pruned.median).toBeGreaterThan(0);
     expect(pruned.check.error).toBeLessThanOrEqual(pruned.check.tolerance * pruned.check.scale);
   });
 
