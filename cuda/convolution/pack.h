@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <span>
 
-#include "device/launch.h"
+#include "device/grid.h"
 #include "program/call.h"
 #include "program/shapes/convolution_shape.h"
 #include "program/precision.h"

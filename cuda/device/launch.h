@@ -4,9 +4,9 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
-#include <string>
 
 #include "device/check.h"
+#include "device/grid.h"
 
 namespace secateur::cuda {
 
@@ -14,18 +14,6 @@ struct Grid {
   dim3 blocks, threads;
   size_t shared_bytes = 0;
 };
-
-constexpr int64_t ceiling(int64_t value, int64_t unit) { return (value + unit - 1) / unit; }
-
-// Blocks of one dimension of a grid, as the hardware counts them.
-inline unsigned blocks_for(int64_t count, int64_t unit, int64_t most = INT32_MAX) {
-  const int64_t blocks = ceiling(count, unit);
-  if (blocks > most) {
-    throw Error("program-invalid", "expected work for at most " + std::to_string(most) +
-                                       " blocks of a GPU, found " + std::to_string(blocks) + ".");
-  }
-  return static_cast<unsigned>(blocks);
-}
 
 template <class... Parameters, class... Arguments>
 void launch(cudaStream_t stream, const Grid& grid, void (*kernel)(Parameters...),

@@ -45,6 +45,16 @@ describe("the tree", () => {
     expect(circles).toEqual([]);
   });
 
+  it("keeps kernels out of what a host compiler sees of cuda/", () => {
+    const reached = new Set(files.filter((path) => /\/cuda\/(execution\/)?\w+\.cpp$/.test(path)));
+    expect(reached.size).toBeGreaterThan(1);
+    for (const path of reached) {
+      importsOf(path, readFileSync(path, "utf8")).forEach((each) => reached.add(each));
+    }
+    const kernels = [...reached].filter((path) => /__global__/.test(readFileSync(path, "utf8")));
+    expect(kernels.map((path) => relative(ROOT, path))).toEqual([]);
+  });
+
   it("lists no more files in a folder than can be taken in", () => {
     const counts = new Map<string, number>();
     for (const path of files) counts.set(dirname(path), (counts.get(dirname(path)) ?? 0) + 1);
