@@ -2,14 +2,17 @@
 //
 //   replay FILE [threads] [automatic | portable | onednn | PLUGIN] [times]
 //
-// PLUGIN is the path of another executor than the CPU, with a slash in it; its first device serves.
+// FILE may be a folder, whose files *.recording run in the order of their names; one that is refused
+// counts as missed. PLUGIN is the path of another executor than the CPU, with a slash in it; its first device serves.
 // Prints a line for every expectation. Exits with 1 when one is missed, 2 when the recording or its
 // program is refused, in one sentence.
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -75,24 +78,55 @@ int run_once(secateur::Session& session, const secateur::RecordedRun& run) {
   return missed;
 }
 
+int replay_file(const std::string& path, const secateur::Executor& executor, int times) {
+  const std::vector<char> bytes = contents(path.c_str());
+  const secateur::Recording recording =
+      secateur::decode_recording(std::as_bytes(std::span(bytes)));
+  secateur::Session session(recording.program, executor);
+  int missed = 0;
+  for (; times > 0; --times) {
+    for (const secateur::RecordedRun& run : recording.runs) missed += run_once(session, run);
+  }
+  return missed;
+}
+
+// Returns how many recordings missed something, or were refused.
+int replay_folder(const std::string& path, const secateur::Executor& executor, int times) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(path)) {
+    if (entry.path().extension() == ".recording") files.push_back(entry.path());
+  }
+  if (files.empty()) {
+    throw Error("file-missing", "Expected files *.recording in " + path + ", found none.");
+  }
+  std::ranges::sort(files);
+  int missed = 0;
+  for (const auto& file : files) {
+    std::printf("%s\n", file.filename().c_str());
+    std::fflush(stdout);  // Names the culprit where a time limit or a sanitizer ends the process.
+    try {
+      missed += replay_file(file, executor, times) > 0;
+    } catch (const std::exception& error) {
+      std::printf("  REFUSED: %s\n", error.what());
+      ++missed;
+    }
+  }
+  std::printf("%zu recordings, %d missed\n", files.size(), missed);
+  return missed;
+}
+
 int replay(int count, char** arguments) {
   if (count < 2 || count > 5) {
     throw Error("option-invalid", "Expected: replay FILE [threads] [engine] [times].");
   }
-  const std::vector<char> bytes = contents(arguments[1]);
-  const secateur::Recording recording =
-      secateur::decode_recording(std::as_bytes(std::span(bytes)));
   const int threads = count > 2 ? number(arguments[2]) : 1;
   const std::string chosen = count > 3 ? arguments[3] : "automatic";
   const auto executor = chosen.find('/') == std::string::npos
                             ? secateur::make_cpu_executor(threads, engine(chosen))
                             : secateur::open_plugin(chosen, 0);
-  secateur::Session session(recording.program, *executor);
-  int missed = 0;
-  for (int times = count > 4 ? number(arguments[4]) : 1; times > 0; --times) {
-    for (const secateur::RecordedRun& run : recording.runs) missed += run_once(session, run);
-  }
-  return missed == 0 ? 0 : 1;
+  const int times = count > 4 ? number(arguments[4]) : 1;
+  const auto run = std::filesystem::is_directory(arguments[1]) ? replay_folder : replay_file;
+  return run(arguments[1], *executor, times) == 0 ? 0 : 1;
 }
 
 }  // namespace

@@ -1,20 +1,14 @@
 // Recordings run without JavaScript and are compared with what they expect.
 
 import { execFile } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { encodeRecording, type RecordedRun } from "../../src/native/recording.ts";
 import { Session, type TypedArray } from "../../src/native/session.ts";
-import { ROOT } from "../../src/native/setup/sources.ts";
 import { batchNormProgram } from "../support/programs.ts";
-
-/** The newest replay that a build left, undefined where only the addon was brought along. */
-const replay = ["onednn", "portable"]
-  .map((variant) => join(ROOT, "build", variant, "replay"))
-  .filter((path) => existsSync(path))
-  .sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)[0];
+import { replay } from "../support/cuda/replay.ts";
 
 const images = 9;
 const program = batchNormProgram(images, 2);
@@ -28,18 +22,24 @@ describe.skipIf(replay === undefined)("replay (skipped where no build left one)"
   const folder = mkdtempSync(join(tmpdir(), "secateur-replay-"));
   afterAll(() => rmSync(folder, { recursive: true }));
 
-  /** Exit status, and standard output and error together. */
-  function run(
-    recording: Uint8Array,
-    ...options: string[]
-  ): Promise<{ status: number; output: string }> {
-    const file = join(folder, "recording");
-    writeFileSync(file, recording);
+  interface Replayed {
+    readonly status: number;
+    /** Standard output and error together. */
+    readonly output: string;
+  }
+
+  function replayed(path: string, ...options: string[]): Promise<Replayed> {
     return new Promise((resolve) => {
-      execFile(replay, [file, ...options], (error, stdout, stderr) => {
+      execFile(replay!, [path, ...options], (error, stdout, stderr) => {
         resolve({ status: error === null ? 0 : Number(error.code), output: stdout + stderr });
       });
     });
+  }
+
+  function run(recording: Uint8Array, ...options: string[]): Promise<Replayed> {
+    const file = join(folder, "recording");
+    writeFileSync(file, recording);
+    return replayed(file, ...options);
   }
 
   async function recorded(shift: number): Promise<Uint8Array> {
@@ -70,6 +70,30 @@ describe.skipIf(replay === undefined)("replay (skipped where no build left one)"
     expect(status).toBe(1);
     expect(output).toMatch(/ {2}y: 0\.00\d+ of 1e-05 MISSED/);
     expect(output).not.toMatch(/mean: .* MISSED/);
+  });
+
+  it("runs the recordings of a folder in order and counts those missed and refused", async () => {
+    const several = join(folder, "several");
+    mkdirSync(several);
+    const write = (name: string, bytes: Uint8Array) => writeFileSync(join(several, name), bytes);
+    write("notes.txt", new Uint8Array(3));
+    const absent = await replayed(several);
+    expect(absent.status).toBe(2);
+    expect(absent.output).toMatch(/^replay: Expected files \*\.recording in .*, found none\.\n$/);
+    const good = await recorded(0);
+    write("b.recording", good);
+    write("a.recording", good);
+    const met = await replayed(several);
+    expect(met.status, met.output).toBe(0);
+    expect(met.output).toMatch(
+      /^a\.recording\n[^]*\nb\.recording\n[^]*\n2 recordings, 0 missed\n$/,
+    );
+    write("c.recording", await recorded(0.01));
+    write("d.recording", good.subarray(0, 40));
+    const missed = await replayed(several);
+    expect(missed.status).toBe(1);
+    expect(missed.output).toMatch(/\nd\.recording\n {2}REFUSED: The .* ends/);
+    expect(missed.output).toMatch(/\n4 recordings, 2 missed\n$/);
   });
 
   it("refuses damaged recordings and impossible options in one sentence", async () => {

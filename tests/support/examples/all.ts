@@ -21,7 +21,7 @@ export const EXAMPLES: readonly NamedExample[] = [
 ];
 
 /** Largest error, as a share of the largest expected magnitude. */
-const TOLERANCE = { f32: 1e-5, bf16: 5e-3, f64: 1e-12, i32: 0, bytes: 0 };
+export const TOLERANCE = { f32: 1e-5, bf16: 5e-3, f64: 1e-12, i32: 0, bytes: 0 };
 
 function difference(found: TypedArray, expected: Float64Array): number {
   if (found.length !== expected.length) return Infinity;

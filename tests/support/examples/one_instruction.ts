@@ -131,12 +131,31 @@ export function programOf(example: Example, engine: Engine, device?: Device): Pr
   };
 }
 
-function typed(dtype: DType, data: Float64Array): TypedArray {
+export function typed(dtype: DType, data: Float64Array): TypedArray {
   if (dtype === "i32") return Int32Array.from(data);
   return dtype === "f64" ? data : Float32Array.from(data);
 }
 
 const countOf = ({ shape, images }: Argument) => elementsOf({ shape }) * Math.max(1, images);
+
+/** What is written before a program of `programOf` runs, by value, and which values it leaves. */
+export function exchangeOf(
+  example: Example,
+  { values, instructions }: Program,
+): { feeds: Record<string, TypedArray>; fetch: string[] } {
+  const { outputs } = instructions[instructions.length - 1];
+  const fetch = outputs.filter((index) => index >= 0).map((index) => values[index].name);
+  const feeds = Object.entries(example.inputs)
+    .map(([name, { dtype, data }]) => [name, typed(dtype, data!)] as const);
+  const fresh = Object.entries(example.outputs)
+    .map(([name, argument]) => [`out ${name}`, argument] as const)
+    .filter(([name]) => fetch.includes(name))
+    .map(([name, argument]) => {
+      const data = argument.data ?? new Float64Array(countOf(argument)).fill(NaN);
+      return [name, typed(argument.dtype, data)] as const;
+    });
+  return { feeds: Object.fromEntries([...feeds, ...fresh]), fetch };
+}
 
 /** Runs an example natively; outputs by name. */
 export async function runNative(
@@ -144,20 +163,9 @@ export async function runNative(
   options: { readonly threads: number; readonly engine: Engine; readonly device?: Device },
 ): Promise<Record<string, TypedArray>> {
   const program = programOf(example, options.engine, options.device);
-  const names = new Map(program.values.map(({ name }, index) => [index, name]));
   const session = Session.open(program, options);
   try {
-    for (const [name, argument] of Object.entries(example.inputs)) {
-      session.write(name, typed(argument.dtype, argument.data!));
-    }
-    const { outputs } = program.instructions[program.instructions.length - 1];
-    const fetch = outputs.filter((index) => index >= 0).map((index) => names.get(index)!);
-    for (const [name, argument] of Object.entries(example.outputs)) {
-      if (!fetch.includes(`out ${name}`)) continue;
-      const fresh = argument.data ?? new Float64Array(countOf(argument)).fill(NaN);
-      session.write(`out ${name}`, typed(argument.dtype, fresh));
-    }
-    const results = await session.run("run", { fetch });
+    const results = await session.run("run", exchangeOf(example, program));
     return Object.fromEntries(
       Object.entries(results).map(([name, data]) => [name.replace("out ", ""), data]),
     );

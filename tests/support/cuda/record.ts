@@ -1,0 +1,48 @@
+/**
+ * Writes the recordings that cuda/check.sh runs on a machine with a GPU:
+ *
+ *     deno run -A tests/support/cuda/record.ts FOLDER [LARGEST]
+ *
+ * LARGEST leaves out examples with more products or elements, and all networks but the smallest, for the
+ * emulator. Packed weights are laid out as the emulator says, whose kernels are the GPU's.
+ */
+
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { PRECISIONS } from "../../../src/program/precision.ts";
+import { emulator } from "./emulator.ts";
+import { exampleRecording, networkRecording } from "./recordings.ts";
+import { SERVED, workOf } from "./examples.ts";
+
+const NETWORKS = [
+  { name: "resnet8", images: 5, side: 8, rate: 0.01 },
+  { name: "resnet56", images: 8, side: 32, rate: 1e-4 },
+];
+
+const [folder, largest = "Infinity"] = process.argv.slice(2);
+const most = Number(largest);
+if (folder === undefined || !(most > 0)) {
+  process.stderr.write("Expected: record.ts FOLDER [LARGEST], where LARGEST is a number.\n");
+  process.exit(2);
+}
+mkdirSync(folder, { recursive: true });
+let bytes = 0;
+const write = (name: string, recording: Uint8Array) => {
+  bytes += recording.length;
+  writeFileSync(join(folder, `${name}.recording`), recording);
+};
+const chosen = SERVED.filter((example) => workOf(example) <= most);
+chosen.forEach((example, i) => {
+  const name = example.name.replace(/[^\w+-]+/g, "_");
+  write(`${String(i).padStart(4, "0")}-${name}`, exampleRecording(example, emulator()));
+});
+const networks = most === Infinity ? NETWORKS : NETWORKS.slice(0, 1);
+for (const network of networks) {
+  for (const precision of PRECISIONS) {
+    const recording = await networkRecording(network, precision, emulator());
+    write(`${network.name}-${precision}`, recording);
+  }
+}
+const count = chosen.length + networks.length * PRECISIONS.length;
+process.stdout.write(`${count} recordings, ${(bytes / 2 ** 20).toFixed(1)} MiB\n`);
