@@ -46,9 +46,10 @@ class ChannelTables {
     return result;
   }
   // The sum of row `row` that belongs to `channel`.
-  double sum_of(void* scratch, int64_t row, int64_t channel) const {
+  double sum_of(const void* scratch, int64_t row, int64_t channel) const {
+    const double* const from = static_cast<const double*>(scratch) + row * period_;
     double sum = 0;
-    for (int64_t i = channel; i < period_; i += channels_) sum += sums(scratch, row)[i];
+    for (int64_t i = channel; i < period_; i += channels_) sum += from[i];
     return sum;
   }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/channels/tables.h"
 #include "cpu/convolution/pairs/form.h"
 #include "cpu/convolution/pairs/staging.h"
 #include "cpu/parts.h"
@@ -27,7 +28,8 @@ int64_t rounded_up(int64_t value, int64_t unit) { return (value + unit - 1) / un
 class Gradient final : public Kernel {
  public:
   Gradient(const ConvolutionShape& shape, Product product, bool bias)
-      : shape_(shape), product_(product), kernels_(kernels_for(product)), bias_(bias) {
+      : shape_(shape), product_(product), kernels_(kernels_for(product)), bias_(bias),
+        bias_sums_(vector_kernels(), shape.out_channels, 0, 1) {
     const int64_t pixels =
         std::clamp<int64_t>(kPassBytes / 2 / (row_values() + columns()), 32, 2 * kMostPairs);
     // Where the kernel is a point, pixels of a slice are one row, cut where it suits.
@@ -41,7 +43,9 @@ class Gradient final : public Kernel {
            pass_rows_ * (shape_.kernel_height + 1) * kPointer;
   }
 
-  int64_t partial_bytes() const override { return bias_offset() + shape_.out_channels * 8; }
+  int64_t partial_bytes() const override {
+    return bias_offset() + (bias_ ? bias_sums_.scratch_bytes() : 0);
+  }
 
   void run(const Slice& slice) const override {
     std::memset(slice.partial, 0, static_cast<size_t>(partial_bytes()));
@@ -110,12 +114,10 @@ class Gradient final : public Kernel {
   }
 
   void add_bias(const Slice& slice) const {
-    ChannelSweep sweep{};
-    sweep.bf16 = true;
-    sweep.elements = slice.images * shape_.out_height * shape_.out_width * shape_.out_channels;
-    sweep.period = shape_.out_channels;
+    const int64_t pixels = slice.images * shape_.out_height * shape_.out_width;
+    ChannelSweep sweep = bias_sums_.sweep(static_cast<std::byte*>(slice.partial) + bias_offset(), true,
+                                          pixels * shape_.out_channels);
     sweep.x = slice.inputs[1];
-    sweep.sums[0] = reinterpret_cast<double*>(static_cast<std::byte*>(slice.partial) + bias_offset());
     vector_kernels().column_sums(sweep);
   }
 
@@ -275,6 +277,7 @@ class Gradient final : public Kernel {
   const Product product_;
   const Kernels& kernels_;
   const bool bias_;
+  const ChannelTables bias_sums_;
   int64_t row_pixels_ = 0, pass_rows_ = 0;
 };
 
@@ -303,8 +306,7 @@ void Gradient::combine(const Partials& partials) const {
   for (int64_t o = 0; o < out; ++o) {
     double sum = 0;
     for (int64_t s = 0; s < partials.slices; ++s) {
-      const std::byte* const at = partials.first + s * partials.stride + bias_offset();
-      sum += reinterpret_cast<const double*>(at)[o];
+      sum += bias_sums_.sum_of(partials.first + s * partials.stride + bias_offset(), 0, o);
     }
     db[o] = static_cast<float>(sum);
   }
