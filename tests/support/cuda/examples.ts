@@ -21,7 +21,7 @@ export const onTensorCores = ({ op, precision }: NamedExample): boolean =>
 export function workOf(example: NamedExample): number {
   const { op, ints, outputs, inputs } = example;
   const largest = Math.max(...[...Object.values(inputs), ...Object.values(outputs)].map(sizeOf));
-  if (ints?.groups === undefined) return largest;
+  if (ints?.groups === undefined || ints.kernel_height === undefined) return largest;
   const { images } = Object.values(inputs)[0];
   const of = (name: string) => ints[name]!;
   const [sources, results] = [of("in_channels") / of("groups"), of("out_channels") / of("groups")];

@@ -13,7 +13,7 @@ import {
   type ValueInfoProto,
   ValueInfoProtoSchema,
 } from "../proto/onnx_pb.ts";
-import { codeOf, type HostArray, isFloat, Refusal } from "../read/array.ts";
+import { codeOf, type HostArray, Refusal } from "../read/array.ts";
 import { ATTRIBUTE } from "../read/attributes.ts";
 import type { OnnxModel, OnnxNode } from "../read/reader.ts";
 import { isExternal } from "../read/tensor.ts";
@@ -148,13 +148,14 @@ function inside(tensor: TensorProto, { external, source }: OnnxModel): TensorPro
 
 /**
  * Integers that folding computed, as an initializer; undefined for what depends on a batch that is
- * left open, and for real numbers, which their own nodes compute to the bit.
+ * left open, and for real numbers, which their own nodes compute to the bit, also where a damaged file
+ * calls them integers.
  */
 function foldedTensor(name: string, { dtype, shape, data }: HostArray): TensorProto | undefined {
   const depends = data.some((value) => value !== 0 && value % OPEN_BATCH === 0) ||
     shape.includes(OPEN_BATCH);
-  const wide = dtype === "i64" || dtype === "i32";
-  if (isFloat(dtype) || !wide || depends || data.length > MOST_FOLDED) return undefined;
+  const whole = (dtype === "i64" || dtype === "i32") && data.every(Number.isSafeInteger);
+  if (!whole || depends || data.length > MOST_FOLDED) return undefined;
   const bytes = new Uint8Array(data.length * bytesPerElement(dtype));
   const view = new DataView(bytes.buffer);
   data.forEach((value, i) =>
