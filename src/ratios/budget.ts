@@ -152,8 +152,9 @@ function impossible(budget: Budget, removed: readonly number[]): SecateurError {
     `Expected to cut ${percent(budget.cut)} of the ${what}` +
       (also === undefined ? "" : ` and ${percent(also)} of the parameters`) +
       `, but cutting every prunable group as far as allowed removes only ` +
-      `${removed.map(percent).join(" and ")}: ask for less, or widen what may be cut ` +
-      `(--scope all, --cap, a smaller --round-to).`,
+      `${removed.map(percent).join(" and ")}` +
+      (budget.kind === "latency" ? ", as the rest does not lie in how many there are" : "") +
+      `: ask for less, or widen what may be cut (--scope all, --cap, a smaller --round-to).`,
   );
 }
 
