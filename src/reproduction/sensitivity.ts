@@ -4,21 +4,13 @@
  * becomes comparable between groups by what it does to the outputs.
  */
 
-import { type CalibrationBatch, calibrationBatches } from "../data/batches/calibration.ts";
-import type { Dataset, Normalisation } from "../data/dataset.ts";
+import type { Dataset } from "../data/dataset.ts";
 import type { ChannelGroup } from "../graph/channels.ts";
 import { cutGraph } from "../graph/cut.ts";
 import type { Graph } from "../graph/graph.ts";
-import { type ComputeOptions, LoadedModel } from "../native/loaded_model.ts";
-import { type RunOptions, stopIfAsked } from "../progress.ts";
+import { evaluateMatch, matchingOf, type MatchOptions } from "../objectives/matching.ts";
 import type { Games } from "./games.ts";
 import { repairedReaders } from "./repair.ts";
-
-export interface SensitivityOptions extends RunOptions, Omit<ComputeOptions, "dtype"> {
-  readonly normalisation: Normalisation;
-  /** Most images a pass; default 128. */
-  readonly batch?: number;
-}
 
 /** Pixels that one measurement shows a network, at most, and pictures at most and at least. */
 const PIXELS = 2 ** 21, MOST_IMAGES = 512, LEAST_IMAGES = 64;
@@ -27,44 +19,6 @@ const PIXELS = 2 ** 21, MOST_IMAGES = 512, LEAST_IMAGES = 64;
 export function sensitivityImages({ input: { shape: [, height, width] } }: Graph): number {
   const images = Math.floor(PIXELS / (height * width));
   return Math.max(LEAST_IMAGES, Math.min(MOST_IMAGES, images));
-}
-
-/** Values of every output, batch after batch. */
-async function outputsOf(
-  graph: Graph,
-  batches: readonly CalibrationBatch[],
-  options: SensitivityOptions,
-): Promise<Float32Array[][]> {
-  const images = batches[0].labels.length;
-  using model = LoadedModel.open(graph, [{ kind: "forward", name: "outputs", images }], {
-    ...options,
-    dtype: "f32-fast",
-  });
-  const entry = model.entry("outputs");
-  const names = graph.outputs.map((output) => entry.outputs.get(output)!);
-  const found: Float32Array[][] = names.map(() => []);
-  for (const batch of batches) {
-    stopIfAsked(options.signal);
-    const feeds = { [entry.feeds.images!]: batch.images };
-    const result = await model.run(entry.name, { feeds, fetch: names });
-    names.forEach((name, index) => found[index].push(result[name] as Float32Array));
-  }
-  return found;
-}
-
-/** Squared differences of values from others, in shares of the others' variance about their mean. */
-function relativeError(wanted: readonly Float32Array[], got: readonly Float32Array[]): number {
-  let count = 0, sum = 0, squares = 0, error = 0;
-  wanted.forEach((values, batch) => {
-    values.forEach((value, i) => {
-      sum += value;
-      squares += value * value;
-      error += (got[batch][i] - value) ** 2;
-    });
-    count += values.length;
-  });
-  const variance = squares - sum * sum / count;
-  return variance > 0 ? error / variance : 0;
 }
 
 /** How many players go: half, or as many as cost anything. */
@@ -82,8 +36,9 @@ export interface SensitivityQuestion {
 }
 
 /**
- * By group: relative error of the outputs, mean over outputs, for one share of what the group's readers
- * put out that they lose. 0 for groups of which nothing may go or nothing is lost.
+ * By group: squared error of the outputs in shares of their variance, mean over outputs, for one share of
+ * what the group's readers put out that they lose. 0 for groups of which nothing may go or nothing is
+ * lost. Throws what `matchingOf` and `evaluateMatch` throw.
  */
 export async function measureSensitivity(
   graph: Graph,
@@ -91,20 +46,14 @@ export async function measureSensitivity(
   games: Games,
   { orders, curves, most }: SensitivityQuestion,
   pictures: Dataset,
-  options: SensitivityOptions,
+  { onProgress, ...options }: MatchOptions,
 ): Promise<number[]> {
-  const images = Math.min(options.batch ?? 128, pictures.count);
-  const batches = calibrationBatches(pictures, images, options.normalisation);
-  const wanted = await outputsOf(graph, batches, options);
+  const match: MatchOptions = { ...options, dtype: "f32-fast" };
+  const matching = await matchingOf(graph, pictures, match);
   let done = 0;
   return await games.each(async (game, index) => {
     const report = () =>
-      options.onProgress?.({
-        stage: "sensitivity",
-        done: ++done,
-        total: groups.length,
-        unit: "groups",
-      });
+      onProgress?.({ stage: "sensitivity", done: ++done, total: groups.length, unit: "groups" });
     const depth = most[index] === 0 ? 0 : depthOf(curves[index], most[index]);
     if (!(curves[index][depth] > 0)) {
       report();
@@ -115,9 +64,8 @@ export async function measureSensitivity(
     const changed = await repairedReaders(graph, games.readers(index), game);
     const repaired = { ...graph, parameters: new Map([...graph.parameters, ...changed]) };
     const cut = cutGraph(repaired, [{ group: groups[index], removed }]);
-    const got = await outputsOf(cut, batches, options);
-    const errors = wanted.map((values, output) => relativeError(values, got[output]));
+    const { loss } = await evaluateMatch(cut, matching, pictures, match);
     report();
-    return errors.reduce((sum, error) => sum + error, 0) / errors.length / curves[index][depth];
+    return loss / curves[index][depth];
   });
 }
