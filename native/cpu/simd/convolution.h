@@ -2,6 +2,7 @@
 // Included by the simd_*.cpp files; see simd.h.
 #pragma once
 
+#include "cpu/simd/finish.h"
 #include "cpu/simd/simd.h"
 
 namespace secateur {
@@ -64,20 +65,6 @@ SECATEUR_INLINE void multiply_tile(const ConvolutionSweep& sweep, const float* s
   }
 }
 
-// y = relu?(sums + bias + residual) for one vector of one pixel; the last may be partial.
-template <class T>
-SECATEUR_INLINE void finish_vector(const T* residual, T* y, Floats value, Floats bias, bool relu,
-                                   int count) {
-  value += bias;
-  if (count == kLanes) {
-    if (residual != nullptr) value += read<Floats>(residual);
-    write(y, relu ? positive(value) : value);
-  } else {
-    if (residual != nullptr) value += read_some(residual, count);
-    write_some(y, relu ? positive(value) : value, count);
-  }
-}
-
 template <class T, int N>
 void finish_tile(const ConvolutionSweep& sweep, const Floats* sums, int64_t pixels, int64_t offset,
                  int64_t channel) {
@@ -85,16 +72,13 @@ void finish_tile(const ConvolutionSweep& sweep, const Floats* sums, int64_t pixe
     const int64_t first = channel + n * kLanes;
     const int64_t left = sweep.channels - first;
     const int count = left < kLanes ? static_cast<int>(left) : kLanes;
-    Floats bias = {};
-    if (sweep.bias != nullptr) {
-      bias = count == kLanes ? read<Floats>(sweep.bias + first) : read_some(sweep.bias + first, count);
-    }
+    const Floats bias = table_at(sweep.bias, first, count);
     for (int64_t m = 0; m < pixels; ++m) {
       const int64_t at = offset + m * sweep.y_column_step + first;
       const T* const residual =
           sweep.residual == nullptr ? nullptr : static_cast<const T*>(sweep.residual) + at;
-      finish_vector(residual, static_cast<T*>(sweep.y) + at, sums[m * N + n], bias, sweep.relu,
-                    count);
+      const Floats value = sums[m * N + n] + bias;
+      finish_vector(residual, static_cast<T*>(sweep.y) + at, value, sweep.relu, count);
     }
   }
 }

@@ -2,7 +2,7 @@
 // zeros are left out of the sums. Included by the simd_*.cpp files; see simd.h.
 #pragma once
 
-#include "cpu/simd/convolution.h"
+#include "cpu/simd/finish.h"
 #include "cpu/simd/simd.h"
 
 namespace secateur {
@@ -50,10 +50,10 @@ SECATEUR_INLINE void finish_channels(const DepthwiseSweep& s, int64_t at, Floats
   const int lanes = kWhole ? kLanes : count;
   if (s.y_bf16) {
     finish_vector(residual == nullptr ? nullptr : static_cast<const bfloat16*>(residual) + at,
-                  static_cast<bfloat16*>(s.y) + at, sum, bias, s.relu, lanes);
+                  static_cast<bfloat16*>(s.y) + at, sum + bias, s.relu, lanes);
   } else {
     finish_vector(residual == nullptr ? nullptr : static_cast<const float*>(residual) + at,
-                  static_cast<float*>(s.y) + at, sum, bias, s.relu, lanes);
+                  static_cast<float*>(s.y) + at, sum + bias, s.relu, lanes);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include "cpu/convolution/pairs/kernels.h"
 #include "cpu/convolution/pairs/products.h"
+#include "cpu/simd/finish.h"
 
 namespace secateur::pairs {
 namespace {
@@ -50,23 +51,6 @@ SECATEUR_INLINE void multiply_chain(const Sweep& sweep, const uint16_t* source,
     ++run;
     at = 0;
   }
-}
-
-// y = relu?(sum + bias + residual) for one vector of one pixel; the last may be partial.
-template <class T>
-SECATEUR_INLINE void finish_vector(const T* residual, T* y, Floats value, bool relu, int count) {
-  if (count == kLanes) {
-    if (residual != nullptr) value += read<Floats>(residual);
-    write(y, relu ? positive(value) : value);
-  } else {
-    if (residual != nullptr) value += read_some(residual, count);
-    write_some(y, relu ? positive(value) : value, count);
-  }
-}
-
-SECATEUR_INLINE Floats table_at(const float* table, int64_t first, int count) {
-  if (table == nullptr) return Floats{};
-  return count == kLanes ? read<Floats>(table + first) : read_some(table + first, count);
 }
 
 template <class P, class T, int N>
