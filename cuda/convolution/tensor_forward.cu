@@ -235,19 +235,7 @@ __global__ void __launch_bounds__(kTensorThreads, 2) tensor_kernel(Arguments a) 
   Sender<Products, kColumns> sender(a);
   WarpSums<Products, kColumns> sums;
   const int stages = static_cast<int>((sender.row_vectors + kDepth - 1) / kDepth);
-  for (int i = 0; i < kTensorStages - 1; ++i) {
-    if (i < stages) sender.send(tiles.stages[i]);
-    close_copies();
-  }
-  for (int i = 0; i < stages; ++i) {
-    wait_for_copies<kTensorStages - 2>();
-    // Everyone's copies are there, and everyone has read the stage that is sent into next.
-    __syncthreads();
-    const int sent = i + kTensorStages - 1;
-    if (sent < stages) sender.send(tiles.stages[sent % kTensorStages]);
-    close_copies();
-    sums.add(tiles.stages[i % kTensorStages]);
-  }
+  sum_stages(sender, tiles.stages, stages, sums);
   __syncthreads();
   sums.leave(tiles.results);
   __syncthreads();

@@ -237,19 +237,7 @@ __global__ void __launch_bounds__(kTensorThreads) tensor_kernel(Arguments a, int
   Sender<Number, kColumns> sender(a, first_vector, first_output);
   WarpSums<Products, kColumns> sums;
   const int stages = static_cast<int>((sender.stop - sender.next + kPixels<Number> - 1) / kPixels<Number>);
-  for (int i = 0; i < kTensorStages - 1; ++i) {
-    if (i < stages) sender.send(tiles.stages[i]);
-    close_copies();
-  }
-  for (int i = 0; i < stages; ++i) {
-    wait_for_copies<kTensorStages - 2>();
-    // Everyone's copies are there, and everyone has read the stage that is sent into next.
-    __syncthreads();
-    const int sent = i + kTensorStages - 1;
-    if (sent < stages) sender.send(tiles.stages[sent % kTensorStages]);
-    close_copies();
-    sums.add(tiles.stages[i % kTensorStages]);
-  }
+  sum_stages(sender, tiles.stages, stages, sums);
   sums.leave(a, first_vector, first_output);
 }
 

@@ -90,6 +90,25 @@ __device__ __forceinline__ void send_vector(void* to, const Number* from, int co
   *static_cast<Vector*>(to) = vector;
 }
 
+// Adds up all stages of a block's tile: those behind are on their way while one is multiplied.
+template <class Sender, class Stage, class Sums>
+__device__ __forceinline__ void sum_stages(Sender& sender, Stage (&tiles)[kTensorStages], int stages,
+                                           Sums& sums) {
+  for (int i = 0; i < kTensorStages - 1; ++i) {
+    if (i < stages) sender.send(tiles[i]);
+    close_copies();
+  }
+  for (int i = 0; i < stages; ++i) {
+    wait_for_copies<kTensorStages - 2>();
+    // Everyone's copies are there, and everyone has read the stage that is sent into next.
+    __syncthreads();
+    const int sent = i + kTensorStages - 1;
+    if (sent < stages) sender.send(tiles[sent % kTensorStages]);
+    close_copies();
+    sums.add(tiles[i % kTensorStages]);
+  }
+}
+
 // The result channels that a block's tile has: no more than twice as many as there are.
 template <class Body>
 void with_tile_columns(int results, const Body& body) {
